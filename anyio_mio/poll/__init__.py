@@ -1,0 +1,1 @@
+"""Mio's Poll in Python."""

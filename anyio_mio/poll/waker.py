@@ -1,0 +1,201 @@
+"""The waker: how another thread, or a signal handler, ends a wait.
+
+Rules:
+
+1. `wake` comes before the wait or during it, never too late: it makes a descriptor readable, and
+   stays made until someone drains it or the edge was delivered.
+2. Wakes coalesce. Any number of them is at least one event, not that number.
+3. No lock that `wake` takes can be held by the code that a signal handler interrupts: it is
+   reentrant, and nothing blocks while it is held.
+
+On Linux the descriptor is an eventfd. Each write to it makes a new edge even though nobody read the
+one before, so an edge-triggered owner never reads it back: a wake-up costs one system call on
+either side. Only the counter has an end, at 2**64 - 2, where the write fails and `wake` drains it.
+
+Elsewhere it is a pipe, whose end comes after some 64 KiB: a full pipe was not read for that long,
+and is treated the same way. Other systems do have an eventfd, but not all of them make an edge for
+a write on top of an unread one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+from types import TracebackType
+from typing import Final, Protocol, final
+
+PIPE_CHUNK: Final = 4096
+"""Bytes taken per read when a pipe is drained: one page, the unit pipes are built from."""
+
+
+class _Bell(Protocol):
+    """A descriptor that is readable once it was rung."""
+
+    def fileno(self) -> int: ...
+    def ring(self) -> None: ...
+    def silence(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@final
+class Waker:
+    """Ends the wait of a poll, from any thread or signal handler.
+
+    With a `Poll`, `poll.registry.waker(token)` makes one and registers it. Below that, whoever owns
+    the selector registers `fileno()` for READABLE, and calls `drain()` and then the selector's
+    `rearm` after each delivery if the selector is not edge-triggered.
+
+    Args:
+        pipe: Use a pipe even where there is an eventfd, for tests.
+
+    Ownership:
+        It holds one descriptor, or two, until `close()`. Deregister it before.
+    """
+
+    __slots__ = ("_bell", "_lock")
+
+    def __init__(self, *, pipe: bool = False) -> None:
+        self._bell: _Bell | None = _make_bell(pipe=pipe)
+        # Without it a wake could write to the number of a descriptor that `close` released and
+        # someone else got. Reentrant, because a signal handler may wake while its thread does (3).
+        self._lock = threading.RLock()
+
+    def wake(self) -> None:
+        """End the current wait, or the next one.
+
+        Safe in any thread and in signal handlers. After `close` there is nobody left to wake and
+        nothing happens: a thread that finishes late is no mistake.
+        """
+        with self._lock:
+            if self._bell is not None:
+                self._bell.ring()
+
+    def drain(self) -> None:
+        """Take back the wakes so far, so that a level-triggered wait can sleep again.
+
+        Drain first and look for work afterwards: a wake in between then fires once more.
+        """
+        with self._lock:
+            if self._bell is not None:
+                self._bell.silence()
+
+    def fileno(self) -> int:
+        """Return the descriptor to register for READABLE, or -1 once closed."""
+        bell = self._bell
+        return -1 if bell is None else bell.fileno()
+
+    def close(self) -> None:
+        """Release the descriptors; a second call does nothing."""
+        with self._lock:
+            bell, self._bell = self._bell, None
+            if bell is not None:
+                bell.close()
+
+    def __enter__(self) -> Waker:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        bell = self._bell
+        return "<Waker closed>" if bell is None else f"<Waker fd={bell.fileno()}>"
+
+
+def _make_bell(*, pipe: bool) -> _Bell:
+    if sys.platform == "win32":
+        return _SocketBell()
+    if sys.platform == "linux" and not pipe and hasattr(os, "eventfd"):
+        return _EventfdBell()
+    return _PipeBell()
+
+
+if sys.platform == "linux":
+
+    class _EventfdBell:
+        __slots__ = ("_fd",)
+
+        def __init__(self) -> None:
+            self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+        def fileno(self) -> int:
+            return self._fd
+
+        def ring(self) -> None:
+            try:
+                os.eventfd_write(self._fd, 1)
+            except BlockingIOError:
+                self.silence()
+                os.eventfd_write(self._fd, 1)
+
+        def silence(self) -> None:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._fd)
+
+        def close(self) -> None:
+            os.close(self._fd)
+
+
+if sys.platform != "win32":
+
+    class _PipeBell:
+        __slots__ = ("_receiver", "_sender")
+
+        def __init__(self) -> None:
+            self._receiver, self._sender = os.pipe()
+            os.set_blocking(self._receiver, False)
+            os.set_blocking(self._sender, False)
+
+        def fileno(self) -> int:
+            return self._receiver
+
+        def ring(self) -> None:
+            try:
+                os.write(self._sender, b"\0")
+            except BlockingIOError:
+                self.silence()
+                os.write(self._sender, b"\0")
+
+        def silence(self) -> None:
+            with contextlib.suppress(BlockingIOError):
+                while len(os.read(self._receiver, PIPE_CHUNK)) == PIPE_CHUNK:
+                    pass
+
+        def close(self) -> None:
+            os.close(self._receiver)
+            os.close(self._sender)
+
+
+class _SocketBell:
+    """Windows polls sockets only. Never run on the machines that test this."""
+
+    __slots__ = ("_receiver", "_sender")
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._receiver.fileno()
+
+    def ring(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._sender.send(b"\0")
+
+    def silence(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while len(self._receiver.recv(PIPE_CHUNK)) == PIPE_CHUNK:
+                pass
+
+    def close(self) -> None:
+        self._receiver.close()
+        self._sender.close()
