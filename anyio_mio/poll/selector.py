@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from anyio_mio.poll.epoll import EpollSelector
+from anyio_mio.poll.kqueue import KqueueSelector
+from anyio_mio.poll.level import LevelSelector
 
 CHOICES: Final = ("epoll", "kqueue", "level")
 
@@ -57,8 +59,9 @@ class Selector(Protocol):
                 together with ONESHOT once, and then nothing until `reregister`.
 
         Raises:
-            FileExistsError: `fd` is registered already (not on kqueue, which takes it as a change).
-            PermissionError: `fd` is a regular file or a directory, which are always ready.
+            FileExistsError: `fd` is registered already. kqueue cannot tell, and changes it instead.
+            PermissionError: `fd` is a regular file or a directory, which are always ready. kqueue
+                takes them.
             OSError: `fd` is not open (EBADF), or the system has no room for it (ENOSPC, ENOMEM).
             ValueError: `fd` is negative.
         """
@@ -67,7 +70,7 @@ class Selector(Protocol):
         """Replace what `fd` is watched for; what is ready already fires again.
 
         Raises:
-            FileNotFoundError: `fd` is not registered.
+            FileNotFoundError: `fd` is not registered. kqueue cannot tell.
             OSError: `fd` is not open (EBADF).
         """
 
@@ -75,7 +78,7 @@ class Selector(Protocol):
         """Forget `fd`: no later `select` reports it.
 
         Raises:
-            FileNotFoundError: `fd` is not registered.
+            FileNotFoundError: `fd` is not registered. kqueue cannot tell.
             OSError: `fd` is not open (EBADF).
         """
 
@@ -157,7 +160,7 @@ def _best_name() -> str:
 def _make(name: str) -> Selector:
     if name == "epoll":
         return EpollSelector()
-    raise NotImplementedError(name)
+    return KqueueSelector() if name == "kqueue" else LevelSelector()
 
 
 def _spelled(names: tuple[str, ...]) -> str:

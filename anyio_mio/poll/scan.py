@@ -1,0 +1,151 @@
+"""The system calls that look through a whole set of descriptors at each wait: poll and select.
+
+Both report states, not changes. `LevelSelector` makes edges of them; here they only get one face:
+`watch` and `drop` change the set, `wait` looks at it once.
+
+Rules:
+
+1. Bits are ours on both sides; the platform's own numbers do not leave this module.
+2. A descriptor that was closed while it was in the set comes back as ``(fd, 0)``.
+3. Neither call is made twice within one `wait`: going on is the selector's decision.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import sys
+from typing import Final, Protocol, final
+
+from anyio_mio.poll.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
+
+SELECT_LIMIT: Final = 1024
+"""FD_SETSIZE of every POSIX system that matters: select cannot express greater numbers."""
+
+
+class Scan(Protocol):
+    """One way to look at many descriptors."""
+
+    def watch(self, fd: int, bits: int) -> None:
+        """Look for `bits` of `fd` from now on, and for nothing else of it."""
+
+    def drop(self, fd: int) -> None:
+        """Look at `fd` no longer. Nothing happens if it is not in the set."""
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Return what is ready, at the latest after `timeout` seconds (None: wait for ever)."""
+
+
+def default_scan() -> Scan:
+    """Return poll where there is one, else select."""
+    return PollScan() if hasattr(select, "poll") else SelectScan()
+
+
+if sys.platform != "win32":
+
+    @final
+    class PollScan:
+        """`poll(2)`: no limit on the numbers, and it tells a hangup from data."""
+
+        def __init__(self) -> None:
+            self._poll = select.poll()
+
+        def watch(self, fd: int, bits: int) -> None:
+            self._poll.register(fd, _translated(bits, _TO_POLL))
+
+        def drop(self, fd: int) -> None:
+            try:
+                self._poll.unregister(fd)
+            except KeyError:
+                pass
+
+        def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+            milliseconds = None if timeout is None else math.ceil(timeout * 1000)
+            return [
+                (fd, _translated(seen, _FROM_POLL)) for fd, seen in self._poll.poll(milliseconds)
+            ]
+
+    # Not every POSIX system has POLLRDHUP: without it the end of a stream is just readable.
+    _TO_POLL: Final = tuple(
+        (ours, theirs)
+        for ours, theirs in (
+            (READABLE, select.POLLIN),
+            (PRIORITY, select.POLLPRI),
+            (WRITABLE, select.POLLOUT),
+            (ERROR, select.POLLERR),
+            (HANGUP, select.POLLHUP),
+            (READ_HANGUP, getattr(select, "POLLRDHUP", 0)),
+        )
+        if theirs
+    )
+    # POLLNVAL is left out, and comes alone: that is how a closed descriptor becomes (fd, 0).
+    _FROM_POLL: Final = tuple((theirs, ours) for ours, theirs in _TO_POLL)
+
+
+@final
+class SelectScan:
+    """`select(2)`: everywhere, for sockets at least, but for small numbers only.
+
+    Errors and hangups look like data to it: the read then tells.
+    """
+
+    def __init__(self) -> None:
+        self._bits: dict[int, int] = {}
+
+    def watch(self, fd: int, bits: int) -> None:
+        if os.name == "posix" and fd >= SELECT_LIMIT:
+            raise ValueError(
+                f"select() takes descriptors below {SELECT_LIMIT}, not {fd}: use poll()"
+            )
+        self._bits[fd] = bits
+
+    def drop(self, fd: int) -> None:
+        self._bits.pop(fd, None)
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        try:
+            ready = select.select(
+                self._asking_for(READABLE | READ_HANGUP),
+                self._asking_for(WRITABLE),
+                self._asking_for(_EXCEPTIONAL),
+                timeout,
+            )
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            return [(fd, 0) for fd in self._bits if not _is_open(fd)]
+        return _merged(ready)
+
+    def _asking_for(self, bits: int) -> list[int]:
+        return [fd for fd, asked in self._bits.items() if asked & bits]
+
+
+# Windows puts a refused connection into the exceptional set, where POSIX has urgent data only.
+_EXCEPTIONAL: Final = PRIORITY | WRITABLE if sys.platform == "win32" else PRIORITY
+_EXCEPTION: Final = ERROR | WRITABLE if sys.platform == "win32" else PRIORITY
+
+
+def _merged(ready: tuple[list[int], list[int], list[int]]) -> list[tuple[int, int]]:
+    found: dict[int, int] = {}
+    for fds, bit in zip(ready, (READABLE, WRITABLE, _EXCEPTION), strict=True):
+        for fd in fds:
+            found[fd] = found.get(fd, 0) | bit
+    return list(found.items())
+
+
+def _translated(bits: int, table: tuple[tuple[int, int], ...]) -> int:
+    result = 0
+    for source, target in table:
+        if bits & source:
+            result |= target
+    return result
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
