@@ -1,1 +1,90 @@
-"""Mio's Poll in Python."""
+"""Mio's poll in Python: ask the system once which of many sources are ready.
+
+    SERVER = Token(0)
+
+    with Poll() as poll, socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        poll.registry.register(server, SERVER, Interest.READABLE)
+        events = Events()
+        while True:
+            poll.poll(events)
+            for event in events:
+                if event.token == SERVER:
+                    accept_until_it_would_block(server)
+
+The room is synchronous, needs the standard library only, and is the one place that talks to the
+system's pollers. Its promises are those of Rust's Mio, because they hold on every platform alike.
+
+Spurious events
+===============
+
+An event is a hint. It may be late, doubled, or about something that another thread consumed since.
+Try the operation, and treat `BlockingIOError` as an answer and not as an error. Never conclude from
+an event that an operation *will* succeed.
+
+Draining readiness
+==================
+
+Registrations are edge-triggered: an event says that something changed, and what merely stays as it
+was is not told again. After an event, repeat the operation until it raises `BlockingIOError`. Five
+connections may be one event; whoever accepts one of them leaves four behind, and the next event,
+when a sixth arrives, frees just one more. Then, for the selectors that make their edges by hand,
+say so: ``registry.would_block(source, Interest.READABLE)``. It costs nothing elsewhere.
+
+An operation that failed for another reason (no descriptor left, say) did not drain anything. Its
+owner has to come back by itself, with a timer: there is no event to wait for.
+
+Closing
+=======
+
+Deregister a source before closing it. Closing the last descriptor of a file ends its registration
+too where the kernel keeps the book, but a duplicate, in a forked child for example, keeps it alive,
+and the level selector has no way to notice at once. After `deregister` returned, no event carries
+the token, not even one that a poll had fetched before.
+
+A closed flag (`Event.is_read_closed`, `Event.is_write_closed`) is never wrong when it is there. It
+does not mean that there is nothing to read: bytes that arrived before still wait.
+
+What is not guaranteed
+======================
+
+* That `is_read_closed`, `is_write_closed`, `is_error` and `is_priority` come at all. Only
+  `is_readable` and `is_writable` are portable.
+* That reading and writing come as one event, or as two.
+* The order of events, or that one poll returns all there are: the capacity is a limit, and the rest
+  comes with the next poll.
+* That a wait lasts as long as it was asked to. It does not end early because of rounding; it may
+  end early for nothing.
+* Anything after a source that belongs to a poll was registered with another one as well. The
+  kernels keep the two apart, so it works today; its owner cannot tell which of them drained it.
+* Anything about a poll in a forked child. Make a new one there: on Linux the set is shared, and the
+  child's waits would take the parent's edges.
+"""
+
+from __future__ import annotations
+
+from anyio_mio.poll.event import Event as Event
+from anyio_mio.poll.event import Events as Events
+from anyio_mio.poll.interest import Interest as Interest
+from anyio_mio.poll.poll import Poll as Poll
+from anyio_mio.poll.registry import Registry as Registry
+from anyio_mio.poll.selector import Selector as Selector
+from anyio_mio.poll.selector import available_selectors as available_selectors
+from anyio_mio.poll.selector import default_selector as default_selector
+from anyio_mio.poll.source import Source as Source
+from anyio_mio.poll.token import Token as Token
+from anyio_mio.poll.waker import Waker as Waker
+
+__all__ = [
+    "Poll",
+    "Registry",
+    "Token",
+    "Interest",
+    "Event",
+    "Events",
+    "Waker",
+    "Source",
+    "Selector",
+    "default_selector",
+    "available_selectors",
+]

@@ -1,0 +1,142 @@
+"""The events of one poll, and the view of a single one.
+
+Rules:
+
+1. The buffer keeps the selector's bits. An `Event` is made for whoever iterates, at that moment.
+2. An event shows what its registration is at that moment: deregistering or reregistering a source
+   while the events of the same poll are being handled silences those that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, final
+
+from anyio_mio.poll import bits as bit
+
+if TYPE_CHECKING:
+    from anyio_mio.poll.registry import Registration
+    from anyio_mio.poll.token import Token
+
+DEFAULT_CAPACITY: Final = 1024
+"""Events per poll. Mio's examples use 128 to 1024; a pair takes some 150 bytes."""
+
+_NAMES: Final = (
+    ("READABLE", bit.READABLE),
+    ("PRIORITY", bit.PRIORITY),
+    ("WRITABLE", bit.WRITABLE),
+    ("ERROR", bit.ERROR),
+    ("HANGUP", bit.HANGUP),
+    ("READ_HANGUP", bit.READ_HANGUP),
+    ("WRITE_HANGUP", bit.WRITE_HANGUP),
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
+class Event:
+    """What one poll has to say about one registration.
+
+    Only `is_readable` and `is_writable` come on every platform. The others may be missing where
+    they would be true: they are there to save a system call, and whoever ignores them loses
+    nothing. A closed flag that is there is never wrong.
+
+    Attributes:
+        token: What the source was registered with.
+        bits: The raw readiness, in the numbers of `anyio_mio.poll.bits`.
+    """
+
+    token: Token
+    bits: int
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether a read, receive or accept is worth trying."""
+        return bool(self.bits & (bit.READABLE | bit.PRIORITY))
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether a write or send is worth trying, or a connect has ended."""
+        return bool(self.bits & bit.WRITABLE)
+
+    @property
+    def is_read_closed(self) -> bool:
+        """Whether nothing more will arrive. Bytes that came before may still wait."""
+        both = bit.READABLE | bit.READ_HANGUP
+        return bool(self.bits & bit.HANGUP) or self.bits & both == both
+
+    @property
+    def is_write_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        failed_write = bit.WRITABLE | bit.ERROR
+        return (
+            bool(self.bits & (bit.HANGUP | bit.WRITE_HANGUP))
+            or self.bits & failed_write == failed_write
+            # The writing end of a pipe whose reader is gone says just that.
+            or self.bits == bit.ERROR
+        )
+
+    @property
+    def is_error(self) -> bool:
+        """Whether an error is pending. `SO_ERROR`, or the next operation, tells which."""
+        return bool(self.bits & bit.ERROR)
+
+    @property
+    def is_priority(self) -> bool:
+        """Whether out-of-band data is there. Linux only."""
+        return bool(self.bits & bit.PRIORITY)
+
+    def __repr__(self) -> str:
+        flags = " | ".join(name for name, value in _NAMES if self.bits & value)
+        return f"<Event token={self.token} {flags or 'nothing'}>"
+
+
+@final
+class Events:
+    """The buffer that a poll fills, to be made once and used again.
+
+    Iterating gives an `Event` for each registration that is still the one which was ready.
+
+    Args:
+        capacity: The most events that one poll delivers. The rest comes with the next one.
+
+    Raises:
+        ValueError: `capacity` is less than 1.
+    """
+
+    __slots__ = ("_found", "capacity")
+
+    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+        if capacity < 1:
+            raise ValueError(
+                f"a poll that may return {capacity} events never returns one\n"
+                f"  wrong: Events({capacity})\n"
+                f"  right: Events({DEFAULT_CAPACITY})"
+            )
+        self.capacity: Final = capacity
+        self._found: list[tuple[Registration, int]] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to iterate over."""
+        return len(self) == 0
+
+    def clear(self) -> None:
+        """Forget the events. Each poll does so by itself before it waits."""
+        self._found = []
+
+    def fill(self, found: list[tuple[Registration, int]]) -> None:
+        """Take the result of a poll. For `Poll`."""
+        self._found = found
+
+    def __iter__(self) -> Iterator[Event]:
+        for registration, bits in self._found:
+            if registration.alive:
+                yield Event(registration.token, bits)
+
+    def __len__(self) -> int:
+        return sum(registration.alive for registration, _ in self._found)
+
+    def __repr__(self) -> str:
+        return f"<Events {len(self)} of {self.capacity}>"

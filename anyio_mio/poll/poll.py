@@ -1,0 +1,83 @@
+"""The poll: wait until one of the registered sources is ready."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import final
+
+from anyio_mio.poll.event import Events
+from anyio_mio.poll.registry import Registry
+from anyio_mio.poll.selector import Selector, default_selector
+
+
+@final
+class Poll:
+    """Watches any number of sources and tells which of them are ready.
+
+    Read the headed promises of `anyio_mio.poll` first: events are hints, and each is followed by
+    operations until one would block.
+
+    One thread polls at a time. The registry and the waker are for every thread.
+
+    Args:
+        selector: What to ask the system with. None chooses the best one of this platform.
+
+    Attributes:
+        registry: Where sources are registered.
+
+    Ownership:
+        The poll closes its selector and its waker; the sources are their owners'.
+    """
+
+    __slots__ = ("_selector", "registry")
+
+    def __init__(self, selector: Selector | None = None) -> None:
+        self._selector = default_selector() if selector is None else selector
+        self.registry = Registry(self._selector)
+
+    def poll(self, events: Events, timeout: float | None = None) -> None:
+        """Wait for events and put them into `events`, in place of those that are there.
+
+        It may return without any: because the time is over, because a source was deregistered
+        meanwhile, or for no reason at all. Whoever has a deadline looks at the clock.
+
+        Args:
+            events: The buffer. What exceeds its capacity comes with the next poll.
+            timeout: Seconds. None waits for ever, 0 looks and never blocks; anything else is
+                rounded up. A signal does not end the wait, its handler may raise, or use the waker.
+
+        Raises:
+            ValueError: `timeout` is negative or not a number, or the poll is closed.
+        """
+        events.clear()
+        pairs = self._selector.select(timeout, events.capacity)
+        self.registry.settle_waker(pairs)
+        events.fill(self.registry.look_up(pairs))
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there are events, for nesting polls.
+
+        Raises:
+            io.UnsupportedOperation: The selector has none.
+            ValueError: The poll is closed.
+        """
+        return self._selector.fileno()
+
+    def close(self) -> None:
+        """Release the selector and the waker; a second call does nothing."""
+        self.registry.close()
+        self._selector.close()
+
+    def __enter__(self) -> Poll:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Poll on {self._selector!r}>"

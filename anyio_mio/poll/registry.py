@@ -1,0 +1,220 @@
+"""The registry: which sources a poll watches, and under which token.
+
+Rules:
+
+1. The book and the selector change together, under one lock, which a poll takes too before it looks
+   a descriptor up. No event finds a registration half made.
+2. The selector decides what is an error. The book alone cannot know: closing a descriptor ends its
+   registration without a word, and its number comes back.
+3. A registration is replaced, never changed, so that an event of the old one can tell.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import Final, final
+
+from anyio_mio.poll.bits import BOTH, READABLE, WRITE_HANGUP
+from anyio_mio.poll.interest import Interest
+from anyio_mio.poll.selector import Selector
+from anyio_mio.poll.source import Descriptor, HasFileno, Source, descriptor_of
+from anyio_mio.poll.token import Token
+from anyio_mio.poll.waker import Waker
+
+UNASKED: Final = BOTH | WRITE_HANGUP
+"""What is reported whether or not the interest asked for it."""
+
+
+@final
+class Registration:
+    """One line of the book: what an event of a descriptor means."""
+
+    __slots__ = ("alive", "mask", "token")
+
+    def __init__(self, token: Token, interest: Interest) -> None:
+        self.token: Final = token
+        self.mask: Final = interest.bits | UNASKED
+        self.alive = True
+
+
+@final
+class Registry:
+    """Registers sources with a poll. It belongs to one `Poll`, and any thread may use it.
+
+    Each method takes effect at once, also on a wait that another thread is in.
+    """
+
+    def __init__(self, selector: Selector) -> None:
+        self._selector = selector
+        self._book: dict[int, Registration] = {}
+        self._lock = threading.Lock()
+        self._waker: Waker | None = None
+
+    def register(self, source: Descriptor | Source, token: Token, interest: Interest) -> None:
+        """Watch `source`: its events carry `token`, and report the directions in `interest`.
+
+        A source that is ready already makes an event. It should be non-blocking.
+
+        Args:
+            source: A descriptor, an object with `fileno()`, or a `Source`.
+            token: What its events carry. Unique, if they are to be told apart.
+            interest: The directions to watch.
+
+        Raises:
+            FileExistsError: `source` is registered already.
+            PermissionError: `source` is a regular file or a directory.
+            OSError: `source` is closed (EBADF), or the system has no room (ENOSPC, ENOMEM).
+
+        Ownership:
+            The caller's, who deregisters it before closing it.
+        """
+        if not isinstance(source, (int, HasFileno)):
+            source.register(self, token, interest)
+            return
+        fd = descriptor_of(source)
+        with self._lock:
+            try:
+                self._selector.register(fd, interest.bits)
+            except FileExistsError:
+                raise _already_registered(fd) from None
+            except PermissionError:
+                raise _always_ready(fd) from None
+            self._write(fd, Registration(token, interest))
+
+    def reregister(self, source: Descriptor | Source, token: Token, interest: Interest) -> None:
+        """Replace the token and the interest of `source`; what is ready already fires again.
+
+        Raises:
+            FileNotFoundError: `source` is not registered.
+            OSError: `source` is closed (EBADF).
+        """
+        if not isinstance(source, (int, HasFileno)):
+            source.reregister(self, token, interest)
+            return
+        fd = descriptor_of(source)
+        with self._lock:
+            self._require(fd, "reregister")
+            self._selector.reregister(fd, interest.bits)
+            self._write(fd, Registration(token, interest))
+
+    def deregister(self, source: Descriptor | Source) -> None:
+        """Forget `source`: its token does not come up again, not even from events at hand.
+
+        Raises:
+            FileNotFoundError: `source` is not registered.
+            OSError: `source` is closed (EBADF).
+        """
+        if not isinstance(source, (int, HasFileno)):
+            source.deregister(self)
+            return
+        fd = descriptor_of(source)
+        with self._lock:
+            self._require(fd, "deregister")
+            self._strike(fd)
+            self._selector.deregister(fd)
+
+    def would_block(self, source: Descriptor, interest: Interest) -> None:
+        """Tell that an operation on `source` would block, in the directions of `interest`.
+
+        Portable programs call it whenever they stop because of `BlockingIOError`: where the kernel
+        has no edges, the next event depends on it. Mio's own sockets do this behind the scenes;
+        Python's know nothing of a poll. On epoll and kqueue it does nothing.
+
+        Raises:
+            OSError: `source` is closed (EBADF).
+        """
+        self._selector.rearm(descriptor_of(source), interest.bits)
+
+    def waker(self, token: Token, *, pipe: bool = False) -> Waker:
+        """Make the poll's waker: each burst of its wakes is an event which is readable.
+
+        Args:
+            token: What the events carry.
+            pipe: Use a pipe even where there is something better, for tests.
+
+        Raises:
+            RuntimeError: This poll has a waker already.
+
+        Ownership:
+            The poll's, which closes it.
+        """
+        with self._lock:
+            if self._waker is not None:
+                raise RuntimeError(
+                    "a poll has one waker, and any number of threads share it\n"
+                    "  wrong: registry.waker(ONE); registry.waker(TWO)\n"
+                    "  right: waker = registry.waker(WAKE)   # once, and waker.wake() everywhere"
+                )
+            self._waker = waker = Waker(pipe=pipe)
+        self.register(waker, token, Interest.READABLE)
+        return waker
+
+    def look_up(self, pairs: list[tuple[int, int]]) -> list[tuple[Registration, int]]:
+        """Find the registrations of what a selector returned. For `Poll`."""
+        found = []
+        with self._lock:
+            for fd, bits in pairs:
+                registration = self._book.get(fd)
+                # An event may be older than the registration, and report what is not asked for.
+                if registration is not None and bits & registration.mask:
+                    found.append((registration, bits & registration.mask))
+        return found
+
+    def settle_waker(self, pairs: list[tuple[int, int]]) -> None:
+        """Ready the waker for its next wake, where the kernel has no edges. For `Poll`."""
+        if self._waker is None or self._selector.edge_triggered:
+            return
+        fd = self._waker.fileno()
+        if any(fd == delivered for delivered, _ in pairs):
+            self._waker.drain()
+            self._selector.rearm(fd, READABLE)
+
+    def close(self) -> None:
+        """Close the waker and forget the sources. For `Poll`."""
+        with self._lock:
+            for fd in tuple(self._book):
+                self._strike(fd)
+            if self._waker is not None:
+                self._waker.close()
+
+    def __repr__(self) -> str:
+        return f"<Registry of {len(self._book)} sources on {self._selector.name}>"
+
+    def _write(self, fd: int, registration: Registration) -> None:
+        self._strike(fd)
+        self._book[fd] = registration
+
+    def _strike(self, fd: int) -> None:
+        old = self._book.pop(fd, None)
+        if old is not None:
+            old.alive = False
+
+    def _require(self, fd: int, verb: str) -> None:
+        if fd not in self._book:
+            raise FileNotFoundError(
+                errno.ENOENT,
+                f"descriptor {fd} is not registered with this poll\n"
+                f"  wrong: registry.{verb}(source, ...) without, or after, its registration\n"
+                "  right: registry.register(source, token, interest) first",
+            )
+
+
+def _already_registered(fd: int) -> FileExistsError:
+    return FileExistsError(
+        errno.EEXIST,
+        f"descriptor {fd} is already registered with this poll\n"
+        "  wrong: registry.register(source, token, interest) twice\n"
+        "  right: registry.reregister(source, token, interest), which replaces both",
+    )
+
+
+def _always_ready(fd: int) -> PermissionError:
+    return PermissionError(
+        errno.EPERM,
+        f"descriptor {fd} is a regular file or a directory ({os.strerror(errno.EPERM)}): reading "
+        "it never would block, so there is nothing to wait for\n"
+        "  wrong: registry.register(open(path), token, Interest.READABLE)\n"
+        "  right: read it at once, or in a worker thread: anyio.to_thread.run_sync(file.read)",
+    )

@@ -1,0 +1,15 @@
+"""The token: the number by which its owner knows a registration again."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+Token = NewType("Token", int)
+"""What an event carries so that its reader knows whose it is, chosen by whoever registers.
+
+It is an `int` that a type checker tells from a descriptor: handing one in for the other is the
+mistake that it prevents. While running it *is* the int, so it compares, hashes, counts and prints
+like one, indexes a list of connections, and costs nothing.
+
+    SERVER = Token(0)
+"""
