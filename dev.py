@@ -38,7 +38,7 @@ SETS = {
 STEPS = (
     ("format", ["ruff", "format", "--check", "."]),
     ("lint", ["ruff", "check", "."]),
-    ("imports", ["lint-imports"]),
+    ("imports", ["lint-imports", "--no-logo"]),
     ("types", ["mypy"]),
 )
 

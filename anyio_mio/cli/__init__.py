@@ -1,0 +1,28 @@
+"""The command `anyio-mio`.
+
+Rules:
+
+1. A command is a module here that defines one click command, and a line in `group.py`.
+2. Commands see what any user of the package sees, and nothing private.
+3. Without the extra `cli` the command says how to get it; importing the package never needs it.
+"""
+
+import sys
+
+NEEDED = ("click", "rich")
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from anyio_mio.cli.group import group
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in NEEDED:
+            raise
+        print(
+            f"anyio-mio: the command needs {error.name}, which is not installed\n"
+            "  right: pip install 'anyio-mio[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    group(prog_name="anyio-mio")

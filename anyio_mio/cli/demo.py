@@ -1,0 +1,113 @@
+"""The command `anyio-mio demo`."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from anyio_mio._demo import backends
+from anyio_mio._demo.measurement import Measurement, MeasurementError, measure
+from anyio_mio.cli import report
+
+
+def split_names(context: click.Context, parameter: click.Parameter, given: str) -> list[str]:
+    """Split a comma-separated list of backends and refuse what cannot run here."""
+    known = backends.installed()
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        what = f"{unknown[0]} is not a backend that can run here" if unknown else "no name is given"
+        right = ",".join(known)
+        raise click.BadParameter(
+            f"{what}\n  wrong: --backends {given}\n  right: --backends {right}"
+        )
+    return list(dict.fromkeys(names))
+
+
+@click.command()
+@click.option(
+    "--backends",
+    "names",
+    callback=split_names,
+    default=lambda: ",".join(backends.installed()),
+    show_default="all that are installed",
+    help="Which backends to compare; ratios are to the first.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.2, 60),
+    default=4.0,
+    show_default=True,
+    help="How long to measure each backend.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    help="How many connections at once.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.pass_context
+def demo(
+    context: click.Context, names: list[str], seconds: float, connections: int, as_json: bool
+) -> None:
+    """Serve bursts of connections and round trips, and compare the backends.
+
+    An echo server runs in a process of its own, on the loopback; a second process opens
+    connections in bursts and then makes round trips, and compares every byte that comes back. The
+    status is 0 only if all of them did, on every backend.
+    """
+    console = Console(stderr=as_json)
+    results, problems = measure_all(console, names, seconds, connections)
+    if as_json:
+        click.echo(json.dumps(as_document(results, problems), indent=2))
+    else:
+        report.show(console, results, connections)
+    for name, problem in problems.items():
+        click.echo(f"anyio-mio demo: {name} failed: {problem}", err=True)
+    context.exit(1 if problems else 0)
+
+
+def measure_all(
+    console: Console, names: list[str], seconds: float, connections: int
+) -> tuple[list[Measurement], dict[str, str]]:
+    """Measure one backend after the other under a progress bar.
+
+    Returns:
+        The measurements that succeeded, and by name what was wrong with the others.
+    """
+    results: list[Measurement] = []
+    problems: dict[str, str] = {}
+    columns = (TextColumn("{task.description:8}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        for name in names:
+            bar = progress.add_task(name, total=1.0)
+
+            def advance(done: float, bar: Any = bar) -> None:
+                progress.update(bar, completed=done)
+
+            try:
+                results.append(measure(name, connections, seconds, advance))
+            except MeasurementError as error:
+                problems[name] = str(error)
+            else:
+                advance(1.0)
+    return results, problems
+
+
+def as_document(results: list[Measurement], problems: dict[str, str]) -> dict[str, Any]:
+    """The figures in the form that `--json` prints."""
+    figures = {
+        each.backend: {
+            "connections_per_second": each.connections_per_second,
+            "round_trips_per_second": each.round_trips_per_second,
+            "verified_bytes": each.verified_bytes,
+            **asdict(each),
+        }
+        for each in results
+    }
+    return {"complete": not problems, "backends": figures, "problems": problems}

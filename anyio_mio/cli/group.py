@@ -1,0 +1,14 @@
+"""The group of all commands."""
+
+import click
+
+from anyio_mio.cli.demo import demo
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="anyio-mio")
+def group() -> None:
+    """An AnyIO backend in pure Python on a poller with the rules of Mio."""
+
+
+group.add_command(demo)
