@@ -114,8 +114,8 @@ def check(arguments: list[str]) -> int:
 
 def pytest_arguments(given: list[str]) -> list[str]:
     """Two workers, unless the arguments ask for a terminal of their own or another number."""
-    alone = ("-n", "--numprocesses", "-s", "--capture", "--pdb", "--trace", "--collect-only")
-    if any(argument.split("=")[0] in alone for argument in given):
+    alone = ("--numprocesses", "-s", "--capture", "--pdb", "--trace", "--collect-only")
+    if any(each.startswith("-n") or each.split("=")[0] in alone for each in given):
         return given
     return ["-n", "2", *given]
 
@@ -252,13 +252,20 @@ def require_python(arguments: list[str]) -> None:
     if sys.version_info >= OLDEST:
         return
     names = [f"python3.{minor}" for minor in range(NEWEST_TRIED, OLDEST[1] - 1, -1)]
-    found = next((name for name in names if shutil.which(name)), None)
+    found = next((name for name in names if runs(name)), None)
     line = " ".join([found or "python3.11", "dev.py", *arguments])
     advice = "" if found else "\n  (no newer Python was found here; python.org has one)"
     raise Failure(
         f"anyio_mio needs Python 3.11 or later, and this is {sys.version.split()[0]}\n"
         f"  right: {line}{advice}"
     )
+
+
+def runs(name: str) -> bool:
+    """Whether there is such a Python; a version manager's shim may stand for one that is not."""
+    if shutil.which(name) is None:
+        return False
+    return subprocess.run([name, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
 if __name__ == "__main__":
