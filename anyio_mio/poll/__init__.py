@@ -42,14 +42,16 @@ too where the kernel keeps the book, but a duplicate, in a forked child for exam
 and the level selector has no way to notice at once. After `deregister` returned, no event carries
 the token, not even one that a poll had fetched before.
 
-A closed flag (`Event.is_read_closed`, `Event.is_write_closed`) is never wrong when it is there. It
-does not mean that there is nothing to read: bytes that arrived before still wait.
+A closed flag (`Event.is_read_closed`, `Event.is_write_closed`) of a stream or a pipe is never wrong
+when it is there. It does not mean that there is nothing to read: bytes that came before still wait.
 
 What is not guaranteed
 ======================
 
 * That `is_read_closed`, `is_write_closed`, `is_error` and `is_priority` come at all. Only
   `is_readable` and `is_writable` are portable.
+* That an error comes with a direction. Linux reports a refused datagram as `is_error` alone, so an
+  owner who waits for reading tries to read then as well.
 * That reading and writing come as one event, or as two.
 * The order of events, or that one poll returns all there are: the capacity is a limit, and the rest
   comes with the next poll.

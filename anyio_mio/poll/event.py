@@ -40,7 +40,10 @@ class Event:
 
     Only `is_readable` and `is_writable` come on every platform. The others may be missing where
     they would be true: they are there to save a system call, and whoever ignores them loses
-    nothing. A closed flag that is there is never wrong.
+    nothing. A closed flag that is there is never wrong about a stream or a pipe; a datagram socket
+    cannot be closed by anyone else, and has it set when just an error is pending.
+
+    An error may come alone. Whoever waits, in either direction, tries the operation then too.
 
     Attributes:
         token: What the source was registered with.
@@ -73,7 +76,8 @@ class Event:
         return (
             bool(self.bits & (bit.HANGUP | bit.WRITE_HANGUP))
             or self.bits & failed_write == failed_write
-            # The writing end of a pipe whose reader is gone says just that.
+            # The writing end of a pipe whose reader is gone says just that. So does a datagram
+            # socket after an ICMP error, where nothing is closed: Mio has the same ambiguity.
             or self.bits == bit.ERROR
         )
 
