@@ -161,7 +161,9 @@ class LevelSelector:
         if watch is None:
             return
         if not seen:
-            self._forget(fd)
+            # The look is over, and the number may have been registered anew since.
+            if not watch.is_of(fd):
+                self._forget(fd)
             return
         bits = seen & (watch.armed | BOTH)
         if bits:
@@ -213,6 +215,13 @@ class _Watch:
         self.armed = self.interest
         self.edge = edge
         self.identity = identity
+
+    def is_of(self, fd: int) -> bool:
+        """Whether `fd` is still the file that was registered."""
+        try:
+            return _pollable_identity(fd) == self.identity
+        except OSError:
+            return False
 
     def disarm(self, delivered: int) -> bool:
         """Take out what `delivered` used up, and say whether anything changed."""

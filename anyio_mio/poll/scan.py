@@ -105,26 +105,28 @@ class SelectScan:
         self._bits.pop(fd, None)
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        bits = self._bits.copy()  # other threads change the original meanwhile
         try:
             ready = select.select(
-                self._asking_for(READABLE | READ_HANGUP),
-                self._asking_for(WRITABLE),
-                self._asking_for(_EXCEPTIONAL),
+                _asking_for(READABLE | READ_HANGUP, bits),
+                _asking_for(WRITABLE, bits),
+                _asking_for(_EXCEPTIONAL, bits),
                 timeout,
             )
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
-            return [(fd, 0) for fd in self._bits if not _is_open(fd)]
+            return [(fd, 0) for fd in bits if not _is_open(fd)]
         return _merged(ready)
-
-    def _asking_for(self, bits: int) -> list[int]:
-        return [fd for fd, asked in self._bits.items() if asked & bits]
 
 
 # Windows puts a refused connection into the exceptional set, where POSIX has urgent data only.
 _EXCEPTIONAL: Final = PRIORITY | WRITABLE if sys.platform == "win32" else PRIORITY
 _EXCEPTION: Final = ERROR | WRITABLE if sys.platform == "win32" else PRIORITY
+
+
+def _asking_for(wanted: int, bits: dict[int, int]) -> list[int]:
+    return [fd for fd, asked in bits.items() if asked & wanted]
 
 
 def _merged(ready: tuple[list[int], list[int], list[int]]) -> list[tuple[int, int]]:

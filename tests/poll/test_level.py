@@ -173,3 +173,43 @@ def test_a_level_selector_says_what_it_watches(unix: Pair) -> None:
         level.register(unix[0].fileno(), READS)
 
         assert repr(level) == "<LevelSelector PollScan watching 1>"
+
+
+class ReusedDuringTheLook:
+    """A scan which reports a closed descriptor whose number is registered anew by then."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.looks = 0
+        self.during_the_look: Callable[[], None] = lambda: None
+
+    def watch(self, fd: int, bits: int) -> None: ...
+
+    def drop(self, fd: int) -> None: ...
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        self.looks += 1
+        if self.looks > 1:
+            return [(self.fd, READABLE)]
+        self.during_the_look()
+        return [(self.fd, 0)]
+
+
+def test_a_number_that_was_registered_anew_during_the_look_is_not_dropped(unix: Pair) -> None:
+    first, peer = socket.socketpair()
+    fd = first.fileno()
+    scan = ReusedDuringTheLook(fd)
+    with LevelSelector(scan) as level, peer:
+        level.register(fd, READS)
+
+        def reuse() -> None:
+            level.deregister(fd)
+            first.close()
+            os.dup2(unix[0].fileno(), fd)
+            level.register(fd, READS)
+
+        scan.during_the_look = reuse
+
+        assert level.select(1, 16) == [(fd, READABLE)]
+        level.deregister(fd)
+        os.close(fd)
