@@ -32,11 +32,23 @@ makes its own selector.
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from anyio_mio.poll.bits import EDGE
 from anyio_mio.poll.timeout import MAX_TIMEOUT, clamped
+
+
+class _Epoll(Protocol):
+    @property
+    def closed(self) -> bool: ...
+    def register(self, fd: int, eventmask: int, /) -> None: ...
+    def modify(self, fd: int, eventmask: int, /) -> None: ...
+    def unregister(self, fd: int, /) -> None: ...
+    def poll(self, timeout: float | None, maxevents: int, /) -> list[tuple[int, int]]: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
 
 
 @final
@@ -53,7 +65,8 @@ class EpollSelector:
     edge_triggered: Final = True
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        new_epoll: Callable[[], _Epoll] = getattr(select, "epoll")  # noqa: B009 - Linux's only
+        self._epoll = new_epoll()
         # Bound once: `select` runs once a turn, and what it does should be the system call.
         self._wait = self._epoll.poll
         self._ctl_add = self._epoll.register

@@ -40,7 +40,10 @@ class Scan(Protocol):
 
 def default_scan() -> Scan:
     """Return poll where there is one, else select."""
-    return PollScan() if hasattr(select, "poll") else SelectScan()
+    if sys.platform == "win32":
+        return SelectScan()
+    else:
+        return PollScan() if hasattr(select, "poll") else SelectScan()
 
 
 if sys.platform != "win32":

@@ -113,9 +113,10 @@ class Waker:
 def _make_bell(*, pipe: bool) -> _Bell:
     if sys.platform == "win32":
         return _SocketBell()
-    if sys.platform == "linux" and not pipe and hasattr(os, "eventfd"):
-        return _EventfdBell()
-    return _PipeBell()
+    elif sys.platform == "linux":
+        return _PipeBell() if pipe or not hasattr(os, "eventfd") else _EventfdBell()
+    else:
+        return _PipeBell()
 
 
 if sys.platform == "linux":
