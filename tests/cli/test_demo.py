@@ -26,7 +26,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", [name for name in backends.installed() if name != "mio"])
+@pytest.mark.parametrize("backend", backends.installed())
 def test_a_backend_is_measured_with_every_byte_verified(invoke: Invoke, backend: str) -> None:
     result = invoke("demo", "--backends", backend, "--seconds", "0.4", "--json")
 
