@@ -1,0 +1,41 @@
+"""anyio_mio: an AnyIO backend in pure Python on a poller with the rules of Rust's Mio.
+
+Importing it registers the backend::
+
+    import anyio
+    import anyio_mio
+
+    anyio.run(main, backend="mio")  # or: anyio_mio.run(main)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from anyio_mio._backend.registration import register as _register
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+_register()
+
+
+def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -> T:
+    """Run an async function on mio: ``anyio.run(func, *args, backend="mio")``.
+
+    Args:
+        func: an async function; it is called with ``args``.
+        backend_options: see `docs/reference/options.md`.
+
+    Returns:
+        What the function returned; its exception passes through as it is.
+
+    Raises:
+        RuntimeError: an event loop runs in this thread already.
+        TypeError: ``func`` is not an async function, or an option is unknown.
+    """
+    import anyio
+
+    return anyio.run(func, *args, backend="mio", backend_options=backend_options)

@@ -1,0 +1,295 @@
+"""``MioBackend``: what AnyIO asks of a backend, each method in a line or two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
+from signal import Signals
+from socket import socket
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+import anyio
+import anyio.abc
+from anyio.lowlevel import RunVar
+
+from anyio_mio._backend import names, running, threads
+from anyio_mio._backend.capacity_limiter import CapacityLimiter
+from anyio_mio._backend.signals import SignalReceiver
+from anyio_mio._backend.synchronization import Event, Lock, Semaphore
+from anyio_mio._backend.tasks import (
+    CancelScope,
+    MioTaskInfo,
+    TaskGroup,
+    current_task_info,
+    task_info,
+)
+from anyio_mio._backend.test_runner import TestRunner
+from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.running import running as thread
+from anyio_mio._kernel.running import running_kernel
+from anyio_mio._net.connect import connect_tcp
+from anyio_mio._net.listeners import SocketListener
+from anyio_mio._net.streams import SocketStream
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+T = TypeVar("T")
+
+DEFAULT_THREADS = 40
+"""As many as AnyIO's other backends let ``to_thread`` use at once."""
+
+default_limiter: RunVar[CapacityLimiter] = RunVar("anyio_mio.default_limiter")
+
+
+@final
+class MioBackend(anyio.abc.AsyncBackend):
+    """The backend that AnyIO finds under the name ``mio``. Never instantiated."""
+
+    # Running.
+
+    @classmethod
+    def run(
+        cls,
+        func: Callable[..., Awaitable[T]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+    ) -> T:
+        return running.run(func, args, kwargs, options)
+
+    @classmethod
+    def current_token(cls) -> object:
+        return running_kernel()
+
+    @classmethod
+    def current_time(cls) -> float:
+        return running_kernel().now()
+
+    @classmethod
+    def cancelled_exception_class(cls) -> type[BaseException]:
+        return Cancelled
+
+    @classmethod
+    async def checkpoint(cls) -> None:
+        kernel = thread.kernel
+        if kernel.budget <= 0 or kernel.run_queue:  # type: ignore[union-attr]
+            await kernel.checkpoint()  # type: ignore[union-attr]
+        else:
+            kernel.budget -= 1  # type: ignore[union-attr]
+
+    @classmethod
+    async def checkpoint_if_cancelled(cls) -> None:
+        kernel = running_kernel()
+        if kernel.budget <= 0:
+            await kernel.checkpoint_if_cancelled()
+
+    @classmethod
+    async def cancel_shielded_checkpoint(cls) -> None:
+        await running_kernel().yield_now()
+
+    @classmethod
+    async def sleep(cls, delay: float) -> None:
+        await running_kernel().sleep(delay)
+
+    # Tasks and scopes.
+
+    @classmethod
+    def create_cancel_scope(
+        cls, *, deadline: float = math.inf, shield: bool = False
+    ) -> CancelScope:
+        return CancelScope(deadline=deadline, shield=shield)
+
+    @classmethod
+    def current_effective_deadline(cls) -> float:
+        task = running_kernel().current
+        return math.inf if task is None else task.scope.effective_deadline()
+
+    @classmethod
+    def create_task_group(cls) -> TaskGroup:
+        return TaskGroup()
+
+    @classmethod
+    def get_current_task(cls) -> MioTaskInfo:
+        return current_task_info(running_kernel())
+
+    @classmethod
+    def get_running_tasks(cls) -> list[anyio.TaskInfo]:
+        return [task_info(task) for task in running_kernel().tasks()]
+
+    @classmethod
+    async def wait_all_tasks_blocked(cls) -> None:
+        kernel = running_kernel()
+        await kernel.idle.wait(kernel)
+
+    @classmethod
+    def create_test_runner(cls, options: dict[str, Any]) -> TestRunner:
+        return TestRunner(options)
+
+    # Synchronization.
+
+    @classmethod
+    def create_event(cls) -> Event:
+        return Event()
+
+    @classmethod
+    def create_lock(cls, *, fast_acquire: bool) -> Lock:
+        return Lock(fast_acquire=fast_acquire)
+
+    @classmethod
+    def create_semaphore(
+        cls, initial_value: int, *, max_value: int | None = None, fast_acquire: bool = False
+    ) -> Semaphore:
+        return Semaphore(initial_value, max_value=max_value, fast_acquire=fast_acquire)
+
+    @classmethod
+    def create_capacity_limiter(cls, total_tokens: float) -> CapacityLimiter:
+        return CapacityLimiter(total_tokens)
+
+    # Threads.
+
+    @classmethod
+    async def run_sync_in_worker_thread(
+        cls,
+        func: Callable[..., T],
+        args: tuple[Any, ...],
+        abandon_on_cancel: bool = False,
+        limiter: anyio.CapacityLimiter | None = None,
+    ) -> T:
+        limiter = limiter or cls.current_default_thread_limiter()
+        return await threads.run_in_worker_thread(cls, func, args, abandon_on_cancel, limiter)
+
+    @classmethod
+    def current_default_thread_limiter(cls) -> CapacityLimiter:
+        try:
+            return default_limiter.get()
+        except LookupError:
+            limiter = CapacityLimiter(DEFAULT_THREADS)
+            default_limiter.set(limiter)
+            return limiter
+
+    @classmethod
+    def check_cancelled(cls) -> None:
+        threads.check_cancelled()
+
+    @classmethod
+    def run_async_from_thread(
+        cls, func: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], token: object
+    ) -> T:
+        return threads.run_async_from_thread(func, args, token)
+
+    @classmethod
+    def run_sync_from_thread(
+        cls, func: Callable[..., T], args: tuple[Any, ...], token: object
+    ) -> T:
+        return threads.run_sync_from_thread(func, args, token)
+
+    @classmethod
+    def run_sync_soon(
+        cls, func: Callable[..., object], args: tuple[Any, ...], token: object
+    ) -> None:
+        threads.run_sync_soon(func, args, token)
+
+    # Signals.
+
+    @classmethod
+    def open_signal_receiver(
+        cls, *signals: Signals
+    ) -> AbstractContextManager[AsyncIterator[Signals]]:
+        return SignalReceiver(signals)
+
+    # Names, sockets, descriptors.
+
+    @classmethod
+    async def getaddrinfo(cls, host: Any, port: Any, **options: Any) -> Sequence[Any]:  # type: ignore[override]
+        return await names.getaddrinfo(host, port, **options)
+
+    @classmethod
+    async def getnameinfo(cls, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+        return await names.getnameinfo(sockaddr, flags)
+
+    @classmethod
+    async def connect_tcp(
+        cls, host: str, port: int, local_address: tuple[str, int] | None = None
+    ) -> SocketStream:
+        reactor = running_kernel().reactor
+        sock, registration = await connect_tcp(reactor, host, port, local_address)
+        return SocketStream(sock, reactor, registration)
+
+    @classmethod
+    def create_tcp_listener(cls, sock: socket) -> SocketListener:
+        return SocketListener(sock, running_kernel().reactor)
+
+    @classmethod
+    async def wrap_listener_socket(cls, sock: socket) -> SocketListener:
+        return SocketListener(sock, running_kernel().reactor)
+
+    @classmethod
+    async def wrap_stream_socket(cls, sock: socket) -> SocketStream:
+        return SocketStream(sock, running_kernel().reactor)
+
+    @classmethod
+    async def wait_readable(cls, obj: FileDescriptorLike) -> None:
+        kernel = running_kernel()
+        await kernel.reactor.foreign.wait_readable(fileno(obj))
+
+    @classmethod
+    async def wait_writable(cls, obj: FileDescriptorLike) -> None:
+        kernel = running_kernel()
+        await kernel.reactor.foreign.wait_writable(fileno(obj))
+
+    @classmethod
+    def notify_closing(cls, obj: FileDescriptorLike) -> None:
+        running_kernel().reactor.foreign.notify_closing(fileno(obj))
+
+    # Not there yet.
+
+    @classmethod
+    async def connect_unix(cls, path: Any, kind: Any = None) -> Any:
+        raise NotImplementedError("UNIX sockets")
+
+    @classmethod
+    def create_unix_listener(cls, sock: socket) -> Any:
+        raise NotImplementedError("UNIX sockets")
+
+    @classmethod
+    async def wrap_unix_stream_socket(cls, sock: socket) -> Any:
+        raise NotImplementedError("UNIX sockets")
+
+    @classmethod
+    async def create_udp_socket(cls, *args: Any) -> Any:
+        raise NotImplementedError("datagrams")
+
+    @classmethod
+    async def create_unix_datagram_socket(cls, *args: Any) -> Any:
+        raise NotImplementedError("datagrams")
+
+    @classmethod
+    async def wrap_udp_socket(cls, sock: socket) -> Any:
+        raise NotImplementedError("datagrams")
+
+    @classmethod
+    async def wrap_connected_udp_socket(cls, sock: socket) -> Any:
+        raise NotImplementedError("datagrams")
+
+    @classmethod
+    async def wrap_unix_datagram_socket(cls, sock: socket) -> Any:
+        raise NotImplementedError("datagrams")
+
+    @classmethod
+    async def wrap_connected_unix_datagram_socket(cls, sock: socket) -> Any:
+        raise NotImplementedError("datagrams")
+
+    @classmethod
+    async def open_process(cls, command: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("processes")
+
+    @classmethod
+    def setup_process_pool_exit_at_shutdown(cls, workers: Any) -> None:
+        raise NotImplementedError("processes")
+
+
+def fileno(obj: FileDescriptorLike) -> int:
+    """The descriptor of an int or of an object with ``fileno()``."""
+    return obj if isinstance(obj, int) else obj.fileno()

@@ -1,0 +1,32 @@
+"""Registration with AnyIO: one entry in its table of loaded backends."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from anyio._core import _eventloop
+
+from anyio_mio._backend.backend import MioBackend
+
+TESTED: Final = "4.14 to 4.16"
+
+
+def register() -> None:
+    """Make ``anyio.run(..., backend="mio")`` work; calling it again does nothing.
+
+    AnyIO's backend interface is not public and grows in minor releases. A method that is missing
+    would silently return None, since backends are never instantiated; so it is refused here.
+
+    Raises:
+        ImportError: this AnyIO has abstract methods that this version of mio does not know.
+    """
+    missing = sorted(getattr(MioBackend, "__abstractmethods__", ()))
+    if missing:
+        from importlib.metadata import version
+
+        raise ImportError(
+            f"anyio {version('anyio')} asks its backends for {', '.join(missing)}, which this "
+            f"anyio_mio does not have. It is tested with anyio {TESTED}.\n"
+            "  right: pip install --upgrade anyio-mio, or pip install 'anyio<4.17'"
+        )
+    _eventloop.loaded_backends.setdefault("mio", MioBackend)

@@ -1,0 +1,85 @@
+"""Signal receivers: an async iterator over signals that arrive while it is open."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from functools import partial
+from types import FrameType, TracebackType
+from typing import Any, final
+
+from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.task import Task
+
+
+@final
+class SignalReceiver:
+    """Yields each signal as it arrives; equal ones that nobody has fetched are merged.
+
+    What is left when it closes goes to the handler that was there before.
+    """
+
+    def __init__(self, signals: tuple[signal.Signals, ...]) -> None:
+        self._signals = signals
+        self._kernel: Kernel | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+        self._pending: dict[signal.Signals, None] = {}
+        self._waiters: deque[Task] = deque()
+
+    def __enter__(self) -> SignalReceiver:
+        self._kernel = running_kernel()
+        try:
+            for number in set(self._signals):
+                self._previous[number] = signal.signal(number, self._handle)
+        except BaseException:
+            self._restore()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self._restore()
+        for number in self._pending:
+            signal.raise_signal(number)
+
+    def __aiter__(self) -> SignalReceiver:
+        return self
+
+    async def __anext__(self) -> signal.Signals:
+        kernel = running_kernel()
+        await kernel.checkpoint()
+        while not self._pending:
+            task = kernel.current
+            assert task is not None
+            self._waiters.append(task)
+            await kernel.park(self)
+        number = next(iter(self._pending))
+        del self._pending[number]
+        return number
+
+    def abort(self, task: Task, /) -> bool:
+        """Take a cancelled waiter out; False if a signal has woken it."""
+        if task in self._waiters:
+            self._waiters.remove(task)
+            return True
+        return False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        assert self._kernel is not None
+        self._kernel.entry.put(partial(self._deliver, signal.Signals(number)))
+
+    def _deliver(self, number: signal.Signals) -> None:
+        self._pending[number] = None
+        if self._waiters:
+            task = self._waiters.popleft()
+            task.kernel.resume(task)
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()

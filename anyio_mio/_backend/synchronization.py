@@ -1,0 +1,241 @@
+"""AnyIO's event, lock and semaphore.
+
+Each is what its waiters are parked on: a wake-up takes the task out of the queue and resumes it, a
+cancellation takes it out through ``abort()``, so a release in the same tick finds the next one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import anyio
+from anyio import EventStatistics, LockStatistics, SemaphoreStatistics
+
+from anyio_mio._backend.tasks import task_info
+from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.task import Task
+
+
+class Event(anyio.Event):
+    """A flag that tasks wait for."""
+
+    __slots__ = ("_flag", "_waiters")
+
+    def __new__(cls) -> Event:
+        self = object.__new__(cls)
+        self._flag = False
+        self._waiters: dict[Task, None] | None = None  # most events never have one
+        return self
+
+    def set(self) -> None:
+        """Raise the flag and wake all waiters, in the order they came."""
+        self._flag = True
+        waiters = self._waiters
+        if waiters is not None:
+            self._waiters = None
+            for task in waiters:
+                task.kernel.run_queue.append(task)
+
+    def is_set(self) -> bool:
+        """Whether the flag is raised."""
+        return self._flag
+
+    async def wait(self) -> None:
+        """Wait until the flag is raised. Always a checkpoint."""
+        kernel = running_kernel()
+        if self._flag:
+            await kernel.checkpoint()
+            return
+        task = kernel.current
+        assert task is not None
+        if self._waiters is None:
+            self._waiters = {task: None}
+        else:
+            self._waiters[task] = None
+        await kernel.park(self)
+
+    def abort(self, task: Task, /) -> bool:
+        """Take a cancelled waiter out; False if it was woken already."""
+        waiters = self._waiters
+        if waiters is None or task not in waiters:
+            return False
+        del waiters[task]
+        return True
+
+    def statistics(self) -> EventStatistics:
+        """How many tasks wait."""
+        return EventStatistics(len(self._waiters or ()))
+
+
+class Lock(anyio.Lock):
+    """A mutex; ``release()`` hands it over to the first waiter at once."""
+
+    __slots__ = ("_fast_acquire", "_owner", "_waiters")
+
+    def __new__(cls, *, fast_acquire: bool = False) -> Lock:
+        self = object.__new__(cls)
+        self._fast_acquire = fast_acquire
+        self._owner: Task | None = None
+        self._waiters: deque[Task] = deque()
+        return self
+
+    async def acquire(self) -> None:
+        """Wait until the lock is ours.
+
+        Raises:
+            RuntimeError: the current task holds it already.
+
+        Checkpoint: always; without contention ``fast_acquire`` only checks for cancellation.
+        """
+        kernel = running_kernel()
+        if kernel.budget <= 0:
+            await kernel.checkpoint_if_cancelled()
+        task = kernel.current
+        assert task is not None
+        if self._owner is None and not self._waiters:
+            self._owner = task
+            if not self._fast_acquire:
+                await give_way(kernel)
+            return
+        if self._owner is task:
+            raise RuntimeError("Attempted to acquire an already held Lock")
+        self._waiters.append(task)
+        await kernel.park(self)
+
+    def acquire_nowait(self) -> None:
+        """Take the lock if it is free.
+
+        Raises:
+            WouldBlock: somebody else holds it.
+            RuntimeError: the current task holds it already.
+        """
+        task = running_kernel().current
+        if self._owner is task and task is not None:
+            raise RuntimeError("Attempted to acquire an already held Lock")
+        if self._owner is not None:
+            raise anyio.WouldBlock
+        self._owner = task
+
+    def release(self) -> None:
+        """Give the lock to the first waiter, or free it.
+
+        Raises:
+            RuntimeError: the current task does not hold it.
+        """
+        if self._owner is not running_kernel().current or self._owner is None:
+            raise RuntimeError("The current task is not holding this lock")
+        if self._waiters:
+            self._owner = task = self._waiters.popleft()
+            task.kernel.resume(task)
+        else:
+            self._owner = None
+
+    def locked(self) -> bool:
+        """Whether somebody holds it."""
+        return self._owner is not None
+
+    def abort(self, task: Task, /) -> bool:
+        """Take a cancelled waiter out; False if it owns the lock already."""
+        return discard(self._waiters, task)
+
+    def statistics(self) -> LockStatistics:
+        """Owner and number of waiters."""
+        owner = task_info(self._owner) if self._owner is not None else None
+        return LockStatistics(self._owner is not None, owner, len(self._waiters))
+
+
+class Semaphore(anyio.Semaphore):
+    """A counter that tasks wait to be above zero."""
+
+    __slots__ = ("_max_value", "_value", "_waiters")
+
+    def __new__(
+        cls, initial_value: int, *, max_value: int | None = None, fast_acquire: bool = False
+    ) -> Semaphore:
+        return object.__new__(cls)
+
+    def __init__(
+        self, initial_value: int, *, max_value: int | None = None, fast_acquire: bool = False
+    ) -> None:
+        super().__init__(initial_value, max_value=max_value, fast_acquire=fast_acquire)
+        self._value = initial_value
+        self._max_value = max_value
+        self._waiters: deque[Task] = deque()
+
+    async def acquire(self) -> None:
+        """Take one, waiting if there is none. Always a checkpoint, but see ``fast_acquire``."""
+        kernel = running_kernel()
+        if kernel.budget <= 0:
+            await kernel.checkpoint_if_cancelled()
+        if self._value > 0 and not self._waiters:
+            self._value -= 1
+            if not self._fast_acquire:
+                await give_way(kernel)
+            return
+        task = kernel.current
+        assert task is not None
+        self._waiters.append(task)
+        await kernel.park(self)
+
+    def acquire_nowait(self) -> None:
+        """Take one.
+
+        Raises:
+            WouldBlock: there is none.
+        """
+        if self._value == 0:
+            raise anyio.WouldBlock
+        self._value -= 1
+
+    def release(self) -> None:
+        """Give one back, to the first waiter if there is one.
+
+        Raises:
+            ValueError: ``max_value`` would be exceeded.
+        """
+        if self._max_value is not None and self._value == self._max_value:
+            raise ValueError("semaphore released too many times")
+        if self._waiters:
+            task = self._waiters.popleft()
+            task.kernel.resume(task)
+        else:
+            self._value += 1
+
+    @property
+    def value(self) -> int:
+        """How many can be taken now."""
+        return self._value
+
+    @property
+    def max_value(self) -> int | None:
+        """The upper bound, if there is one."""
+        return self._max_value
+
+    def abort(self, task: Task, /) -> bool:
+        """Take a cancelled waiter out; False if it was given one already."""
+        return discard(self._waiters, task)
+
+    def statistics(self) -> SemaphoreStatistics:
+        """How many tasks wait."""
+        return SemaphoreStatistics(len(self._waiters))
+
+
+async def give_way(kernel: Kernel) -> None:
+    """The schedule point after something was taken without waiting.
+
+    Cancellation was checked before; it must not be raised now, or what was taken would be lost.
+    Others go first if there are any; alone, a task only spends budget.
+    """
+    kernel.budget -= 1
+    if kernel.run_queue or kernel.budget <= 0:
+        await kernel.yield_now()
+
+
+def discard(waiters: deque[Task], task: Task) -> bool:
+    """Remove a task from a queue; whether it was there."""
+    try:
+        waiters.remove(task)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,150 @@
+"""The runner behind AnyIO's pytest plugin: one task that runs fixtures and tests in turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, TypeVar, final
+
+from anyio.abc import TestRunner as AbstractTestRunner
+
+from anyio_mio._backend.options import make_kernel
+from anyio_mio._kernel.interrupts import Interrupts
+from anyio_mio._kernel.run import Outcome, living_kernels, shut_down
+from anyio_mio._kernel.running import running
+
+T = TypeVar("T")
+
+
+@final
+class Mailbox:
+    """Where the runner's task waits for its next item.
+
+    The wait cannot be cancelled. If a background task of a fixture's task group fails while no
+    test runs, the group's cancellation does not hit the runner, but the next test's first
+    checkpoint, and the error comes out of the fixture.
+    """
+
+    __slots__ = ("item",)
+
+    def __init__(self) -> None:
+        self.item: Item | None = None
+
+    def abort(self, task: object, /) -> bool:
+        """Never: see above."""
+        return False
+
+
+@final
+class Item:
+    """One awaitable and how it ended."""
+
+    __slots__ = ("coro", "outcome")
+
+    def __init__(self, coro: Awaitable[Any]) -> None:
+        self.coro: Awaitable[Any] | None = coro
+        self.outcome: Outcome[Any] = Outcome()
+
+
+@final
+class TestRunner(AbstractTestRunner):
+    """Steps a kernel of its own whenever pytest calls, and stands still in between."""
+
+    __test__ = False
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._kernel = make_kernel(options)
+        self._mailbox = Mailbox()
+        self._end: Outcome[None] = Outcome()
+        self._interrupts = Interrupts(self._kernel)
+        living_kernels.add(self._kernel)
+
+    def __enter__(self) -> TestRunner:
+        kernel = self._kernel
+        self._interrupts.__enter__()
+        kernel.main = kernel.spawn(self._run_items(), "anyio_mio test runner", self._end, kernel.root)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        kernel = self._kernel
+        try:
+            self._give(None)
+            kernel.pump(self._end.done)
+            kernel.main = None
+            shut_down(kernel)
+        finally:
+            living_kernels.discard(kernel)
+            self._interrupts.__exit__()
+            kernel.close()
+        kernel.raise_crash()
+
+    def is_running(self) -> bool:
+        """Whether a fixture or test is being run right now in this thread."""
+        return running.kernel is self._kernel
+
+    def run_asyncgen_fixture(
+        self, fixture_func: Callable[..., AsyncGenerator[T, Any]], kwargs: dict[str, Any]
+    ) -> Iterable[T]:
+        """Run an async generator fixture up to its yield, and later to its end."""
+        generator = fixture_func(**kwargs)
+        yield self._call(generator.asend(None))
+        try:
+            self._call(generator.asend(None))
+        except StopAsyncIteration:
+            return
+        self._call(generator.aclose())
+        raise RuntimeError("Async generator fixture did not stop")
+
+    def run_fixture(
+        self, fixture_func: Callable[..., Coroutine[Any, Any, T]], kwargs: dict[str, Any]
+    ) -> T:
+        """Run a coroutine fixture."""
+        return self._call(fixture_func(**kwargs))
+
+    def run_test(
+        self, test_func: Callable[..., Coroutine[Any, Any, Any]], kwargs: dict[str, Any]
+    ) -> None:
+        """Run a test."""
+        self._call(test_func(**kwargs))
+
+    def _call(self, coro: Awaitable[T]) -> T:
+        item = Item(coro)
+        self._give(item)
+        self._kernel.pump(item.outcome.done)
+        self._kernel.raise_crash()
+        return item.outcome.unwrap()
+
+    def _give(self, item: Item | None) -> None:
+        self._mailbox.item = item
+        main = self._kernel.main
+        assert main is not None
+        if main.parked_on is self._mailbox:
+            self._kernel.resume(main)
+
+    async def _run_items(self) -> None:
+        kernel, mailbox = self._kernel, self._mailbox
+        main = kernel.main
+        assert main is not None
+        while (item := mailbox.item) is not None:
+            await run_item(item, main)
+            mailbox.item = item = None
+            await kernel.park(mailbox)
+
+
+async def run_item(item: Item, main: Any) -> None:
+    """Await one item; whatever comes out of it is the caller's."""
+    coro, item.coro = item.coro, None
+    assert coro is not None
+    try:
+        value = await coro
+    except BaseException as exc:
+        item.outcome.task_done(main, None, exc)
+    else:
+        item.outcome.task_done(main, value, None)
+    finally:
+        del coro, item

@@ -1,0 +1,245 @@
+"""From tasks into worker threads, and from threads back into the run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any, Generic, TypeVar, final
+
+import anyio
+import sniffio
+from anyio._core._eventloop import claim_worker_thread
+from anyio.abc import AsyncBackend
+from anyio.abc._tasks import get_callable_name
+
+from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.running import running, running_kernel
+from anyio_mio._kernel.run import Outcome
+from anyio_mio._kernel.task import Task
+from anyio_mio._kernel.worker_threads import Job
+
+T = TypeVar("T")
+
+WRONG_THREAD = (
+    "this would wait for the event loop in the event loop's own thread, for ever.\n"
+    "  wrong: anyio.from_thread.run(func) inside an async function\n"
+    "  right: await func()"
+)
+
+
+class WorkerThreadState(threading.local):
+    """In a worker thread: who called it."""
+
+    caller: Caller | None = None
+
+
+@final
+class Caller:
+    """The task that called ``to_thread.run_sync()``, as its thread sees it."""
+
+    __slots__ = ("abandonable", "kernel", "scope", "task")
+
+    def __init__(self, kernel: Kernel, task: Task, abandonable: bool) -> None:
+        self.kernel = kernel
+        self.task = task
+        self.scope = task.scope
+        self.abandonable = abandonable
+
+
+worker_thread = WorkerThreadState()
+
+
+async def run_in_worker_thread(
+    backend: type[AsyncBackend],
+    func: Callable[..., T],
+    args: tuple[Any, ...],
+    abandon_on_cancel: bool,
+    limiter: anyio.CapacityLimiter,
+) -> T:
+    """Call ``func(*args)`` in a worker thread and wait for it. Always a checkpoint.
+
+    The token of ``limiter`` is held until the thread is through, also when it was abandoned.
+    """
+    kernel = running_kernel()
+    await kernel.checkpoint()
+    borrower = object()
+    await limiter.acquire_on_behalf_of(borrower)
+    task = kernel.current
+    assert task is not None
+    context = copy_context()
+    # The context may say "mio" (anyio.run() sets it); in a thread nothing runs.
+    context.run(sniffio.current_async_library_cvar.set, None)
+    job = Job(
+        kernel,
+        partial(call, Caller(kernel, task, abandon_on_cancel), backend, context, func, args),
+        abandon_on_cancel=abandon_on_cancel,
+        at_end=partial(limiter.release_on_behalf_of, borrower),
+    )
+    del task, context, func, args  # a failed call's traceback would hold them with this frame
+    return await job.run()
+
+
+def call(
+    caller: Caller,
+    backend: type[AsyncBackend],
+    context: Context,
+    func: Callable[..., T],
+    args: tuple[Any, ...],
+) -> T:
+    """In the worker thread: call the function with the way back to its caller open."""
+    worker_thread.caller = caller
+    try:
+        with claim_worker_thread(backend, caller.kernel):
+            return context.run(func, *args)
+    except StopIteration as exc:
+        raise RuntimeError("coroutine raised StopIteration") from exc
+    finally:
+        worker_thread.caller = None
+        del caller, context, func, args
+
+
+def check_cancelled() -> None:
+    """In a worker thread: raise the cancellation of the task that called it.
+
+    Raises:
+        RuntimeError: this is no worker thread of mio.
+    """
+    caller = worker_thread.caller
+    if caller is None:
+        raise RuntimeError("This function can only be called from an AnyIO worker thread")
+    # Plain reads of what the kernel's thread writes: late by a moment at worst.
+    if caller.scope.effective or (caller.scope.host is None and caller.scope._cancel_called):
+        raise Cancelled(caller.scope.cancel_message())
+
+
+@final
+class Call(Generic[T]):
+    """A function call from another thread, which waits for its result."""
+
+    __slots__ = ("_arrived", "_context", "_error", "_function", "_value")
+
+    def __init__(self, function: Callable[[], T], context: Context) -> None:
+        self._function = function
+        self._context = context
+        self._arrived = threading.Lock()
+        self._arrived.acquire()
+        self._value: T | None = None
+        self._error: BaseException | None = None
+
+    def __call__(self) -> None:
+        """Run in the kernel's thread."""
+        try:
+            self._value = self._context.run(self._function)
+        except BaseException as exc:
+            self._error = exc
+        self._arrived.release()
+
+    def refuse(self) -> None:
+        """The run ended first."""
+        self._error = anyio.RunFinishedError()
+        self._arrived.release()
+
+    def wait(self, kernel: Kernel) -> T:
+        """Block the calling thread until the result is there."""
+        if running.kernel is kernel:
+            raise RuntimeError(WRONG_THREAD)
+        if not kernel.entry.put(self):
+            raise anyio.RunFinishedError()
+        self._arrived.acquire()
+        try:
+            if self._error is not None:
+                raise self._error
+            return self._value  # type: ignore[return-value]
+        finally:
+            self._error = None
+            del self
+
+
+def run_sync_from_thread(func: Callable[..., T], args: tuple[Any, ...], token: object) -> T:
+    """Call ``func(*args)`` in the run's thread, in a copy of this thread's context."""
+    kernel = kernel_of(token)
+    return Call(lambda: func(*args), entered_context()).wait(kernel)
+
+
+def run_sync_soon(func: Callable[..., object], args: tuple[Any, ...], token: object) -> None:
+    """Have ``func(*args)`` called in the run's thread; never waits.
+
+    Raises:
+        RunFinishedError: the run is over.
+    """
+    context = entered_context()
+    if not kernel_of(token).entry.put(lambda: context.run(func, *args)):
+        raise anyio.RunFinishedError()
+
+
+def run_async_from_thread(
+    func: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], token: object
+) -> T:
+    """Run ``await func(*args)`` as a task and wait for it, blocking this thread.
+
+    Called from a worker thread that cannot be abandoned, the task lives in the caller's cancel
+    scope. Otherwise it is independent of it, and ends with the run.
+    """
+    kernel = kernel_of(token)
+    caller = worker_thread.caller if token is None else None
+    bound = caller is not None and not caller.abandonable
+    context = entered_context()
+    result = ThreadResult[T]()
+
+    async def body() -> T:
+        return await func(*args)
+
+    def spawn() -> None:
+        name = get_callable_name(func)
+        base = caller.scope if bound and caller is not None else kernel.system
+        host = caller.task if bound and caller is not None else None
+        kernel.spawn(body(), name, result, base, host=host, context=context)
+
+    Call(spawn, context).wait(kernel)
+    return result.wait()
+
+
+@final
+class ThreadResult(Generic[T]):
+    """The result of a task for which a thread waits."""
+
+    __slots__ = ("_arrived", "_outcome")
+
+    def __init__(self) -> None:
+        self._arrived = threading.Event()
+        self._outcome: Outcome[T] = Outcome()
+
+    def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
+        """The task has ended."""
+        if isinstance(error, Cancelled) and task.base is task.kernel.system:
+            # The end of the run cancelled it; that is no cancellation in the thread's world.
+            error = anyio.RunFinishedError()
+        self._outcome.task_done(task, value, error)
+        self._arrived.set()
+        del error, value
+
+    def wait(self) -> T:
+        """Block the calling thread until the task has ended."""
+        self._arrived.wait()
+        return self._outcome.unwrap()
+
+
+def kernel_of(token: object) -> Kernel:
+    """The kernel that a call from a thread means: the token's, or else the caller's."""
+    if token is None:
+        caller = worker_thread.caller
+        if caller is None:
+            raise RuntimeError("This function can only be called from an AnyIO worker thread")
+        return caller.kernel
+    assert isinstance(token, Kernel)
+    return token
+
+
+def entered_context() -> Context:
+    """A copy of this thread's context, in which nothing contradicts that mio runs."""
+    context = copy_context()
+    context.run(sniffio.current_async_library_cvar.set, "mio")
+    return context

@@ -1,0 +1,18 @@
+"""Tasks, cancel scopes and the clock: who runs next, until when, and what ends it.
+
+The kernel knows nothing of AnyIO and nothing of sockets. It drives the reactor, and the reactor
+knows it only as a `Scheduler`.
+
+Rules:
+
+* K1 A task is exactly one of running, runnable, parked and done.
+* K2 A turn runs what was runnable at its start, and what these wake while the turn is short.
+* K3 There is one poll per turn; one task cannot keep I/O, timers or signals from another.
+* K4 No child outlives its task group.
+* K5 A parked task is resumed once: whoever takes it out of its wait queue resumes it.
+* K6 Cancellation is delivered at checkpoints only, is level-triggered, and a wake-up beats a later
+  cancel.
+* K7 Every async primitive checks for cancellation. A cancelled task has no budget, so the check is
+  the same comparison that keeps tasks fair.
+* K8 Only the entry queue may be used from other threads and from signal handlers.
+"""

@@ -1,0 +1,73 @@
+"""Async generators that nobody finished: closed by the run that started them.
+
+The interpreter calls `first_iteration()` for each async generator's first step and `finalizer()`
+when one is dropped half-way, from any thread in which the garbage collector happens to run. A
+dropped generator is closed by a system task; those that are left at the end of the run are closed
+then, inside a cancelled scope, so that their cleanup cannot wait for anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, final
+from weakref import WeakSet
+
+from anyio_mio._kernel.cancel_scope import CancelScope
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.kernel import Kernel
+
+LOGGER: Final = logging.getLogger("anyio_mio.async_generators")
+
+
+@final
+class AsyncGenerators:
+    """The async generators of one run. Enter it around whatever steps tasks."""
+
+    __slots__ = ("_alive", "_kernel", "_previous")
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._alive: WeakSet[AsyncGenerator[Any, Any]] = WeakSet()
+        self._previous = sys.get_asyncgen_hooks()
+
+    def __enter__(self) -> None:
+        self._previous = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(self.first_iteration, self.finalizer)
+
+    def __exit__(self, *exc_info: object) -> None:
+        sys.set_asyncgen_hooks(*self._previous)
+
+    def first_iteration(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Called by the interpreter before a generator's first step."""
+        self._alive.add(generator)
+
+    def finalizer(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Called by the interpreter, in any thread, when a generator is dropped half-way."""
+        self._kernel.entry.put(partial(self._close_soon, generator))
+
+    async def close_all(self) -> None:
+        """Close what is left; generators that start others are followed to the end."""
+        while self._alive:
+            batch = list(self._alive)
+            self._alive.clear()
+            for generator in batch:
+                await close(generator)
+
+    def _close_soon(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._alive.discard(generator)
+        name = getattr(generator, "__qualname__", repr(generator))
+        self._kernel.spawn_system(close(generator), f"close {name}")
+
+
+async def close(generator: AsyncGenerator[Any, Any]) -> None:
+    """Close one generator inside a cancelled scope; its errors are logged."""
+    with CancelScope(shield=True) as scope:
+        scope.cancel("an unfinished async generator is closed")
+        try:
+            await generator.aclose()
+        except Exception:
+            LOGGER.exception("closing the unfinished async generator %r failed", generator)

@@ -1,0 +1,319 @@
+"""Cancel scopes: the tree that says which tasks are cancelled.
+
+Facts. Checking for cancellation happens at every operation, cancelling is rare. A scope's state
+depends on its own ``cancel()``, on its shield and on the scope around it.
+
+Consequences. The effective state is kept in each scope (`CancelScope.effective`) and pushed down
+when something changes: ``cancel()``, a deadline, a shield that is moved, a task that changes its
+group. No checkpoint walks up the tree.
+
+Decision. The tree needs hardly any bookkeeping, because each task's own scopes are a stack:
+``task.scope`` is the top, ``scope.parent`` leads down to ``task.base``, the scope it was started
+in. The only pointers downwards are `CancelScope.host`, the task that entered a scope, and
+`CancelScope.members`, the tasks started in it, which a task group needs anyway. Entering and
+leaving a scope is a handful of stores.
+
+Cost. Pushing down walks each affected task's stack. That is the length of what is cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf, isnan
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.running import running, running_kernel
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.task import Task
+
+USED_TWICE = "Each CancelScope may only be used for a single 'with' block"
+NOT_ENTERED = "This cancel scope is not active: its 'with' block was not entered, or is over"
+OTHER_TASK = "Attempted to exit cancel scope in a different task than it was entered in"
+NOT_INNERMOST = (
+    "Attempted to exit a cancel scope that isn't the current tasks's current cancel scope"
+)
+
+
+class CancelScope:
+    """A unit of work that can be cancelled by itself.
+
+    Attributes:
+        effective: True while work inside is cancelled, by this scope or by one around it.
+        host: the task that is inside its ``with`` block.
+        parent: the scope around it, while it is active.
+        members: tasks that were started in it and are not done; None if none ever was.
+        cancelled_caught: True if the ``with`` block ended by this scope's cancellation.
+    """
+
+    __slots__ = (
+        "_cancel_called",
+        "_deadline",
+        "_message",
+        "_shield",
+        "_used",
+        "alarm",
+        "cancelled_caught",
+        "effective",
+        "host",
+        "members",
+        "parent",
+    )
+
+    # In __new__ and not in __init__: AnyIO's own constructor makes the object through the backend,
+    # and Python then calls __init__ a second time with the same arguments.
+    def __new__(cls, *, deadline: float = inf, shield: bool = False) -> Self:
+        """Make a scope; no kernel is needed for that.
+
+        Args:
+            deadline: when it is cancelled by itself, in seconds on the kernel's clock.
+            shield: True to keep cancellation from outside away.
+
+        Raises:
+            ValueError: the deadline is NaN.
+        """
+        self = object.__new__(cls)
+        if deadline != inf:
+            deadline = float(deadline)
+            if isnan(deadline):
+                raise ValueError("deadline must not be NaN")
+        self._deadline = deadline
+        self._shield = shield
+        self._cancel_called = False
+        self._used = False
+        self.cancelled_caught = False
+        self.effective = False
+        self.alarm = 0
+        self.host: Task | None = None
+        self.parent: CancelScope | None = None
+        self.members: set[Task] | None = None
+        return self
+
+    def __enter__(self) -> Self:
+        kernel = running_kernel()
+        task = kernel.current
+        if task is None:
+            raise RuntimeError("A cancel scope can only be entered inside a task")
+        if self._used:
+            raise RuntimeError(USED_TWICE)
+        self._used = True
+        self.host = task
+        self.parent = parent = task.scope
+        task.scope = self
+        if self._deadline != inf and not self._cancel_called:
+            if self._deadline <= kernel.now():
+                self._mark_cancelled("deadline exceeded")
+            else:
+                kernel.deadlines.add(self, self._deadline)
+        if self._cancel_called or (parent.effective and not self._shield):
+            self.effective = True
+            kernel.budget = 0
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        task, parent = self.host, self.parent
+        if task is None or parent is None:
+            raise RuntimeError(NOT_ENTERED)
+        kernel = task.kernel
+        if kernel.current is not task:
+            raise RuntimeError(OTHER_TASK)
+        if task.scope is not self:
+            raise RuntimeError(NOT_INNERMOST)
+        if self.alarm:
+            kernel.deadlines.remove(self)
+        task.scope = parent
+        self.host = self.parent = None
+        if parent.effective:
+            kernel.budget = 0
+        if exc is None:
+            return False
+        try:
+            absorbs = self._cancel_called and (self._shield or not parent.effective)
+            return absorbs and self._absorb(exc)
+        finally:
+            del exc, task, parent  # the exception's traceback would hold this frame's locals
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancel the scope; what is inside learns of it at its next checkpoint.
+
+        Args:
+            reason: shown in the exception's message.
+        """
+        if not self._cancel_called:
+            kernel = running.kernel
+            by = kernel.current.name if kernel is not None and kernel.current is not None else None
+            message = f"cancelled by task {by!r}" if by is not None else "cancelled by a callback"
+            self._cancel(f"{message}: {reason}" if reason else message)
+
+    def expire(self) -> None:
+        """The deadline has passed while the scope was active."""
+        self._cancel("deadline exceeded")
+
+    @property
+    def cancel_called(self) -> bool:
+        """True after ``cancel()``, or once the deadline has passed."""
+        if not self._cancel_called and self._deadline != inf and not self._is_over:
+            kernel = running.kernel
+            if kernel is not None and kernel.now() >= self._deadline:
+                if self.alarm:
+                    kernel.deadlines.remove(self)
+                self.expire()
+        return self._cancel_called
+
+    @property
+    def deadline(self) -> float:
+        """When the scope is cancelled by itself, in seconds on the kernel's clock."""
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, value: float) -> None:
+        value = float(value)
+        if isnan(value):
+            raise ValueError("deadline must not be NaN")
+        self._deadline = value
+        task = self.host
+        if task is None or self._cancel_called:
+            return
+        kernel = task.kernel
+        kernel.deadlines.remove(self)
+        if value <= kernel.now():
+            self.expire()
+        elif value != inf:
+            kernel.deadlines.add(self, value)
+
+    @property
+    def shield(self) -> bool:
+        """True while cancellation from outside is kept away."""
+        return self._shield
+
+    @shield.setter
+    def shield(self, value: bool) -> None:
+        self._shield = value
+        if self.host is not None:
+            push_down(self)
+
+    def cancel_message(self) -> str:
+        """Why work in this scope is cancelled: the message of the outermost visible cause."""
+        message = "cancelled"
+        scope: CancelScope | None = self
+        while scope is not None and scope.effective:
+            if scope._cancel_called:
+                message = scope._message
+            scope = None if scope._shield else scope.parent
+        return message
+
+    def effective_deadline(self) -> float:
+        """The earliest deadline that can end work in this scope; -inf if it is cancelled."""
+        if self.effective:
+            return -inf
+        deadline = inf
+        scope: CancelScope | None = self
+        while scope is not None:
+            deadline = min(deadline, scope._deadline)
+            scope = None if scope._shield else scope.parent
+        return deadline
+
+    def add_member(self, task: Task) -> None:
+        """A task is started here."""
+        if self.members is None:
+            self.members = {task}
+        else:
+            self.members.add(task)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._used and self.host is None
+
+    def _cancel(self, message: str) -> None:
+        self._mark_cancelled(message)
+        task = self.host
+        if task is not None:
+            task.kernel.deadlines.remove(self)
+            push_down(self)
+        elif self.members is not None:  # a root scope: it has tasks and no host
+            push_down(self)
+
+    def _mark_cancelled(self, message: str) -> None:
+        self._cancel_called = True
+        self._message = message
+
+    def _absorb(self, exc: BaseException) -> bool:
+        """Take this scope's cancellation out of ``exc``; raise what is left of a group."""
+        if isinstance(exc, Cancelled):
+            self.cancelled_caught = True
+            return True
+        if not isinstance(exc, BaseExceptionGroup):
+            return False
+        matched, rest = exc.split(Cancelled)
+        if matched is None:
+            return False
+        self.cancelled_caught = True
+        if rest is None:
+            return True
+        cause, context, suppress = exc.__cause__, exc.__context__, exc.__suppress_context__
+        try:
+            raise rest
+        finally:
+            # Raising here has set the context to the group that was split; the rest stands in
+            # its place, so it gets the group's own.
+            rest.__cause__, rest.__context__ = cause, context
+            rest.__suppress_context__ = suppress
+            del exc, matched, rest, cause, context
+
+
+def push_down(scope: CancelScope) -> None:
+    """Recompute ``scope`` and, as far as that changes anything, all that is inside it."""
+    host = scope.host
+    if host is None:
+        _refresh([scope], None)
+    else:
+        _refresh(stack_above(host, scope.parent), host)
+
+
+def push_down_to(task: Task) -> None:
+    """Recompute the scopes of a task whose base has changed."""
+    _refresh(stack_above(task, task.base), task)
+
+
+def stack_above(task: Task, below: CancelScope | None) -> list[CancelScope]:
+    """A task's own scopes from just above ``below`` to the innermost."""
+    return list(_stack(task, below))[::-1]
+
+
+def _stack(task: Task, below: CancelScope | None) -> Iterator[CancelScope]:
+    scope: CancelScope | None = task.scope
+    while scope is not None and scope is not below:
+        yield scope
+        scope = scope.parent
+
+
+def _refresh(stack: list[CancelScope], host: Task | None) -> None:
+    # An explicit list and no recursion: task groups nest as deeply as the program likes.
+    pending: list[tuple[list[CancelScope], Task | None]] = [(stack, host)]
+    while pending:
+        stack, task = pending.pop()
+        if _refresh_stack(stack, pending) and task is not None and task.scope.effective:
+            task.interrupt()
+
+
+def _refresh_stack(
+    stack: list[CancelScope], pending: list[tuple[list[CancelScope], Task | None]]
+) -> bool:
+    """Recompute one task's scopes, outermost first; False if one of them did not change."""
+    for scope in stack:
+        parent = scope.parent
+        outside = parent is not None and parent.effective and not scope._shield
+        effective = scope._cancel_called or outside
+        if effective == scope.effective:
+            return False
+        scope.effective = effective
+        for member in scope.members or ():
+            pending.append((stack_above(member, scope), member))
+    return True

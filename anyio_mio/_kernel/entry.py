@@ -1,0 +1,77 @@
+"""The entry queue: the only way into the kernel from other threads and from signal handlers (K8).
+
+A deque takes the callbacks, and the waker ends the kernel's sleep: once per burst, because whoever
+finds the flag raised knows that a wake-up is under way. The kernel lowers the flag before it looks
+into the deque, so what is added later raises it again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, final, runtime_checkable
+
+from anyio_mio.poll.waker import Waker
+
+Callback: TypeAlias = Callable[[], object]
+
+
+@runtime_checkable
+class Refusable(Protocol):
+    """A callback whose caller waits in another thread."""
+
+    def refuse(self) -> None:
+        """The run is over, and the callback will not be called."""
+
+
+@final
+class EntryQueue:
+    """Callbacks from outside, run by the kernel in the order of arrival."""
+
+    __slots__ = ("_callbacks", "_closed", "_lock", "_waking", "waker")
+
+    def __init__(self, waker: Waker) -> None:
+        self.waker = waker
+        self._callbacks: deque[Callback] = deque()
+        self._waking = False
+        self._closed = False
+        # Re-entrant: a signal handler may interrupt put() in the same thread.
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._callbacks)
+
+    def put(self, callback: Callback) -> bool:
+        """Have the kernel call ``callback()`` soon; thread-safe, signal-safe, never blocks.
+
+        Returns:
+            False if the run is over: the callback will never be called.
+        """
+        with self._lock:
+            if self._closed:
+                return False
+            self._callbacks.append(callback)
+            if not self._waking:
+                self._waking = True
+                self.waker.wake()
+            return True
+
+    def take(self) -> list[Callback]:
+        """What has arrived so far; called by the kernel alone."""
+        self._waking = False
+        callbacks = self._callbacks
+        return [callbacks.popleft() for _ in range(len(callbacks))]
+
+    def close(self) -> None:
+        """Refuse what comes from now on, and what has arrived and was not run."""
+        with self._lock:
+            self._closed = True
+            late = self.take()
+        for callback in late:
+            if isinstance(callback, Refusable):
+                callback.refuse()
+
+
+def nothing() -> None:
+    """An entry that only ends the kernel's sleep."""

@@ -1,0 +1,406 @@
+"""The kernel: a run queue, a clock, a reactor, and the turn that joins them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext, suppress
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
+from math import inf, isnan
+from typing import Final, Protocol, final
+
+from anyio_mio._kernel.async_generators import AsyncGenerators
+from anyio_mio._kernel.cancel_scope import CancelScope, stack_above
+from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.deadlines import Deadlines
+from anyio_mio._kernel.entry import EntryQueue, nothing
+from anyio_mio._kernel.idle import IdleWaiters
+from anyio_mio._kernel.instruments import Instruments
+from anyio_mio._kernel.running import running
+from anyio_mio._kernel.task import Owner, Task
+from anyio_mio._kernel.traps import PAUSE, PAUSED
+from anyio_mio._reactor.reactor import Reactor
+from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, Waitable
+from anyio_mio.poll.selector import Selector, default_selector
+from anyio_mio.poll.waker import Waker
+
+BUDGET: Final = 64
+"""Operations that a task may finish in one step without yielding.
+
+tokio's is 128 for each poll of a task; ours is lower because an operation costs more here. 32 to
+128 measure the same, 16 costs 4 % of echo throughput.
+"""
+
+STEPS_PER_POLL: Final = 61
+"""Steps after which a turn ends and I/O is polled again, if tasks keep waking each other.
+
+tokio's event interval. A poll that finds nothing costs as much as one step.
+"""
+
+EVENTS_PER_POLL: Final = 512
+
+FOREIGN_AWAIT: Final = (
+    "a task awaited {!r}, which does not belong to mio: it waits for another event loop.\n"
+    "  wrong: await asyncio.sleep(1)\n"
+    "  right: await anyio.sleep(1)"
+)
+
+
+class Clock(Protocol):
+    """Time in seconds, monotonic; a `MockClock` in tests."""
+
+    def now(self) -> float:
+        """The current time."""
+
+    def time_to_wait(self, deadline: float) -> float | None:
+        """Real seconds to sleep until ``deadline``; None to sleep until something happens."""
+
+
+@final
+class SystemClock:
+    """The operating system's monotonic clock."""
+
+    __slots__ = ()
+    now = staticmethod(time.monotonic)
+
+    def time_to_wait(self, deadline: float) -> float | None:
+        """Real seconds until ``deadline``, never negative."""
+        return None if deadline == inf else max(0.0, deadline - time.monotonic())
+
+
+@final
+class Kernel:
+    """One run of mio in one thread. A `Scheduler` for the reactor and the sockets.
+
+    Attributes:
+        current: the task that is being stepped; None in callbacks and between steps.
+        budget: see `Scheduler.budget`; refilled at each step.
+        run_queue: runnable tasks, in the order of their wake-ups.
+        root: the scope that the main task and its descendants are in.
+        system: the scope of system tasks, cancelled when the main task has ended.
+        at_shutdown: called after the main task; each returns a coroutine that is run to its end.
+    """
+
+    def __init__(
+        self,
+        errors: ErrorClasses,
+        *,
+        selector: Selector | None = None,
+        clock: Clock | None = None,
+        strict_checkpoints: bool = False,
+        detection: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.errors = errors
+        self.clock = clock or SystemClock()
+        self.now: Callable[[], float] = self.clock.now
+        self.full_budget = 0 if strict_checkpoints else BUDGET
+        self.current: Task | None = None
+        self.budget = 0
+        self.run_queue: deque[Task] = deque()
+        self.deadlines = Deadlines()
+        self.idle = IdleWaiters()
+        self.instruments = Instruments()
+        self.root = CancelScope()
+        self.system = CancelScope()
+        self.root.members, self.system.members = set(), set()
+        self.interrupted = False
+        self.main: Task | None = None
+        self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
+        self.async_generators = AsyncGenerators(self)
+        self._detection = detection
+        self._crashes: list[BaseException] = []
+        self.reactor = Reactor(selector or default_selector(), self)
+        self._select = self.reactor.selector.select
+        try:
+            self.entry = EntryQueue(self._make_waker())
+        except BaseException:
+            self.reactor.selector.close()
+            raise
+
+    # The scheduler's side: what sockets and primitives call.
+
+    def park(self, waitable: Waitable, /) -> Awaitable[None]:
+        """Suspend the current task on ``waitable``; await the result at once.
+
+        The task is resumed by whoever takes it out of ``waitable``'s queue (K5). If it is
+        cancelled, the wait is undone at once and the cancellation thrown.
+        """
+        task = self.current
+        assert task is not None  # awaiting implies a task
+        task.parked_on = waitable
+        if task.scope.effective:
+            task.interrupt()
+        return PAUSE
+
+    def resume(self, task: Task, /) -> None:  # type: ignore[override, unused-ignore]
+        """Make a parked task runnable."""
+        self.run_queue.append(task)
+
+    def fail(self, task: Task, error: BaseException, /) -> None:  # type: ignore[override, unused-ignore]
+        """Make a parked task runnable; ``error`` is thrown into it."""
+        task.error = error
+        self.run_queue.append(task)
+
+    async def checkpoint(self) -> None:
+        """Raise the pending cancellation or interrupt, or let the other tasks run."""
+        await self.checkpoint_if_cancelled()
+        await self.yield_now()
+        self.raise_if_cancelled()
+
+    async def checkpoint_if_cancelled(self) -> None:
+        """Raise the pending cancellation or interrupt, if there is one.
+
+        It is raised after the others have had their turn: a loop that swallows cancellation must
+        not keep them from running.
+        """
+        task = self.current
+        assert task is not None
+        if task.scope.effective or (self.interrupted and task is self.main):
+            await self.yield_now()
+            self.raise_if_cancelled()
+
+    async def yield_now(self) -> None:
+        """Let the other tasks run, without looking at cancellation."""
+        task = self.current
+        assert task is not None
+        self.run_queue.append(task)
+        await PAUSE
+
+    def raise_if_cancelled(self) -> None:
+        """Raise the cancellation, or the Ctrl-C, that waits for the current task."""
+        task = self.current
+        if task is None:
+            return
+        if self.interrupted and task is self.main:
+            self.interrupted = False
+            raise KeyboardInterrupt
+        if task.scope.effective:
+            raise Cancelled(task.scope.cancel_message())
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Suspend the current task; never returns early. Always a checkpoint.
+
+        Raises:
+            ValueError: ``seconds`` is negative or NaN.
+        """
+        if not seconds > 0:
+            if seconds < 0 or isnan(seconds):
+                raise ValueError("delay must be a non-negative number")
+            await self.checkpoint()
+            return
+        task = self.current
+        assert task is not None
+        if seconds != inf:
+            self.deadlines.add(task, self.now() + seconds)
+            await self.park(self.deadlines)  # type: ignore[arg-type, unused-ignore]
+        else:
+            await self.park(FOREVER)
+
+    # Tasks.
+
+    def spawn(
+        self,
+        coro: Coroutine[object, object, object],
+        name: str,
+        owner: Owner,
+        base: CancelScope,
+        *,
+        host: Task | None = None,
+        context: Context | None = None,
+    ) -> Task:
+        """Start a task in the scope ``base``; its first step comes in a later batch."""
+        task = Task(self, coro, name, context or copy_context(), owner, base, host)
+        base.add_member(task)
+        self.run_queue.append(task)
+        if self.instruments:
+            self.instruments.task_spawned(task)
+        return task
+
+    def spawn_system(self, coro: Coroutine[object, object, object], name: str) -> Task:
+        """Start a task that belongs to the run and not to the program; its error ends the run."""
+        return self.spawn(coro, name, SystemTasks(self), self.system, context=Context())
+
+    def tasks(self) -> list[Task]:
+        """All tasks that are not done, parents before their children."""
+        found: list[Task] = []
+        pending = [self.system, self.root]
+        while pending:
+            for task in pending.pop().members or ():
+                found.append(task)
+                pending += stack_above(task, task.base)
+        return found
+
+    def has_no_tasks(self) -> bool:
+        """True when every task of the run is done."""
+        return not self.root.members and not self.system.members
+
+    # The turn.
+
+    def pump(self, is_over: Callable[[], bool]) -> None:
+        """Take turns until ``is_over()``.
+
+        Everything that says "mio runs in this thread" is set while this runs, and only then.
+        """
+        if running.kernel is not None:
+            raise RuntimeError(
+                "mio is running in this thread already.\n"
+                "  wrong: anyio.run(...) inside an async function\n"
+                "  right: await the function, or run the other loop in a thread of its own"
+            )
+        running.kernel = self
+        try:
+            with self._detection(), self.async_generators:
+                while not is_over():
+                    self.turn()
+        finally:
+            running.kernel = None
+
+    def turn(self) -> None:
+        """Poll, make readiness of the events, expire deadlines, run what is runnable."""
+        events = self._select(self._time_to_wait(), EVENTS_PER_POLL)
+        if events:
+            self.reactor.turn(events, self.run_queue.append)
+        if self.instruments:
+            self.instruments.after_poll(len(events))
+        expired = self.deadlines.expire(self.now()) if self.deadlines else False
+        if self.entry:
+            self._run_entries()
+        if self.interrupted:
+            self._interrupt_main()
+        if self.idle and not self.run_queue and not events and not expired:
+            self.idle.wake(self)
+        self._run_batch()
+
+    def _time_to_wait(self) -> float | None:
+        if self.run_queue or self.entry or self.idle:
+            return 0
+        return self.clock.time_to_wait(self.deadlines.next())
+
+    def _run_batch(self) -> None:
+        """Step what is runnable, and what these wake while the turn is short (K2, K3)."""
+        queue = self.run_queue
+        steps = max(len(queue), STEPS_PER_POLL)
+        full_budget = self.full_budget
+        instruments = self.instruments
+        while queue and steps:
+            steps -= 1
+            task = queue.popleft()
+            self.current = task
+            task.parked_on = None
+            self.budget = 0 if task.scope.effective else full_budget
+            if instruments:
+                instruments.before_step(task)
+            error = task.error
+            try:
+                if error is None:
+                    trapped = task.context.run(task.send, None)
+                else:
+                    task.error = None
+                    trapped = task.context.run(task.coro.throw, error)
+            except StopIteration as stop:
+                self._finish(task, stop.value, None)
+            except BaseException as exc:  # whatever ends a task is its owner's business
+                self._finish(task, None, exc)
+            else:
+                if trapped is not PAUSED:
+                    self.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+            if instruments:
+                instruments.after_step(task)
+        self.current = None
+
+    def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
+        task.done = True
+        if error is not None and error.__traceback__ is not None:
+            # Without the kernel's own frame: it is noise, and it would tie the exception to it.
+            error.__traceback__ = error.__traceback__.tb_next
+        members = task.base.members
+        assert members is not None
+        members.discard(task)
+        try:
+            task.owner.task_done(task, value, error)
+        finally:
+            del error, value
+
+    def _interrupt_main(self) -> None:
+        """Ctrl-C while the main task waits; if it cannot be woken, its next checkpoint raises."""
+        main = self.main
+        if main is None or main.error is not None or main.parked_on is None:
+            return
+        parked_on = main.parked_on
+        if isinstance(parked_on, TakesError):
+            self.interrupted = False
+            parked_on.take_error(KeyboardInterrupt())
+        elif parked_on.abort(main):
+            self.interrupted = False
+            self.fail(main, KeyboardInterrupt())
+
+    # From outside.
+
+    def _make_waker(self) -> Waker:
+        waker = Waker()
+        # Every write to an eventfd is an edge, so edge-triggered it needs no read.
+        callback = waker.drain if self.reactor.emulated else nothing
+        self.reactor.watch_internal(waker.fileno(), callback)
+        return waker
+
+    def _run_entries(self) -> None:
+        for callback in self.entry.take():
+            try:
+                callback()
+            except BaseException as exc:  # nobody else can take it
+                self.crash_with(exc)
+
+    def crash_with(self, error: BaseException) -> None:
+        """An error that no task can be told: it ends the run, which raises it."""
+        self._crashes.append(error)
+        self.root.cancel("a callback or a system task failed")
+
+    def raise_crash(self) -> None:
+        """Raise what `crash_with()` was told, if anything."""
+        crashes, self._crashes = self._crashes, []
+        if crashes:
+            raise BaseExceptionGroup("errors in callbacks or system tasks of mio", crashes)
+
+    def close(self) -> None:
+        """Release the selector and the waker; what threads still want is refused."""
+        self.entry.close()
+        self.reactor.close()
+        self.entry.waker.close()
+
+    def die_in_child(self) -> None:
+        """After a fork: no more use (R7)."""
+        self.full_budget = self.budget = 0
+        self.reactor.die_in_child()
+        self._select = self.reactor.selector.select
+        with suppress(OSError):
+            self.entry.waker.close()
+
+
+@final
+class SystemTasks:
+    """Owner of the system tasks."""
+
+    __slots__ = ("_kernel",)
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
+        """A system task may be cancelled; any other error ends the run."""
+        if error is not None and not isinstance(error, Cancelled):
+            self._kernel.crash_with(error)
+
+
+@final
+class Forever:
+    """What a task that sleeps forever is parked on."""
+
+    __slots__ = ()
+
+    def abort(self, task: object, /) -> bool:
+        """Any task here is still waiting."""
+        return True
+
+
+FOREVER: Final = Forever()

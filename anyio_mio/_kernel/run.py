@@ -1,0 +1,107 @@
+"""A run from its first task to its last descriptor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
+from weakref import WeakSet
+
+from anyio_mio._kernel.interrupts import Interrupts
+from anyio_mio._kernel.worker_threads import WORKERS
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.task import Task
+
+T = TypeVar("T")
+
+
+@final
+class Outcome(Generic[T]):
+    """How a task without a task group ended."""
+
+    __slots__ = ("_error", "_value", "is_done")
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+
+    def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
+        """The task has ended."""
+        self.is_done = True
+        self._value, self._error = value, error
+        del error, value
+
+    def done(self) -> bool:
+        """Whether the task has ended."""
+        return self.is_done
+
+    def unwrap(self) -> T:
+        """Return the value or raise the error; either is given out once."""
+        value, error = self._value, self._error
+        self._value = self._error = None
+        try:
+            if error is not None:
+                raise error
+            return value  # type: ignore[return-value]
+        finally:
+            del value, error, self
+
+
+def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
+    """Run ``main`` to its end, then whatever it left behind, then release everything.
+
+    Returns:
+        What ``main`` returned. Its exception passes through as it is.
+    """
+    outcome: Outcome[T] = Outcome()
+    living_kernels.add(kernel)
+    try:
+        with Interrupts(kernel):
+            kernel.main = kernel.spawn(main, name, outcome, kernel.root)
+            kernel.pump(outcome.done)
+            kernel.main = None
+            shut_down(kernel)
+    finally:
+        living_kernels.discard(kernel)
+        kernel.close()
+    kernel.raise_crash()
+    try:
+        return outcome.unwrap()
+    except BaseExceptionGroup as group:
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
+        # Ctrl-C went through task groups on its way; programs expect it bare, as from asyncio.
+        raise KeyboardInterrupt from group
+
+
+def shut_down(kernel: Kernel) -> None:
+    """After the main task: shutdown hooks, then system tasks, then async generators."""
+    for hook in kernel.at_shutdown:
+        pump_through(kernel, hook(), "shutdown hook")
+    kernel.system.cancel("the run is over")
+    kernel.pump(kernel.has_no_tasks)
+    pump_through(kernel, kernel.async_generators.close_all(), "close async generators")
+    kernel.pump(kernel.has_no_tasks)
+
+
+def pump_through(kernel: Kernel, coro: Coroutine[object, object, object], name: str) -> None:
+    """Run one coroutine in the root scope, to its end."""
+    outcome: Outcome[object] = Outcome()
+    kernel.spawn(coro, name, outcome, kernel.root)
+    kernel.pump(outcome.done)
+    outcome.unwrap()
+
+
+living_kernels: Final[WeakSet[Kernel]] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    WORKERS.forget()
+    for kernel in list(living_kernels):
+        kernel.die_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

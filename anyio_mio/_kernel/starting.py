@@ -1,0 +1,132 @@
+"""``start()``: a child that runs under its caller until it says that it has started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from anyio_mio._kernel.cancel_scope import push_down_to
+from anyio_mio._kernel.running import running_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from contextvars import Context
+
+    from anyio_mio._kernel.task import Task
+    from anyio_mio._kernel.task_group import TaskGroup
+
+STARTED_TWICE = "called 'started' twice on the same task status"
+NEVER_STARTED = "Child exited without calling task_status.started()"
+
+
+@final
+class Starting:
+    """The state of one ``start()``: the child's owner until it is handed to the group.
+
+    The caller cannot be taken out of the wait: if it is cancelled, so is the child, which runs in
+    the caller's scope, and the caller goes on when the child has ended.
+    """
+
+    __slots__ = ("_caller", "_caller_cancelled", "_child", "_done", "_error", "_group", "_started",
+                 "_waiting", "value")
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+        self._caller: Task | None = None
+        self._child: Task | None = None
+        self._started = False
+        self._done = False
+        self._waiting = False
+        self._caller_cancelled = False
+        self._error: BaseException | None = None
+        self.value: object = None
+
+    @property
+    def is_started(self) -> bool:
+        """True once ``started()`` was called, even before the child exists."""
+        return self._started
+
+    def started(self, value: object = None) -> None:
+        """The child is ready: it moves into the group, and ``start()`` returns ``value``.
+
+        Raises:
+            RuntimeError: it was called twice.
+        """
+        if self._caller_cancelled or self._done:
+            return
+        if self._started:
+            raise RuntimeError(STARTED_TWICE)
+        self._started = True
+        self.value = value
+        if self._child is not None:
+            self._hand_over(self._child)
+            self._resume_caller()
+
+    async def run(
+        self, coro: Coroutine[object, object, object], name: str, context: Context | None = None
+    ) -> None:
+        """Start the child under the caller and wait for ``started()``, or for its end."""
+        kernel = running_kernel()
+        caller = self._caller = kernel.current
+        assert caller is not None
+        self._group.starting += 1
+        self._child = kernel.spawn(coro, name, self, caller.scope, host=caller, context=context)
+        try:
+            while not self._started and not self._done:
+                self._waiting = True
+                await kernel.park(self)
+        finally:
+            self._group.starting -= 1
+            self._group.wake_host_if_done()
+            self._child = self._caller = None
+        if not self._started:
+            self._raise_failure()
+
+    def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
+        """The child ended before it had started."""
+        self._done = True
+        self._error = error
+        self._resume_caller()
+        del error
+
+    def abort(self, task: object, /) -> bool:
+        """The caller is cancelled: the child hears of it, and the caller waits on."""
+        self._caller_cancelled = True
+        return False
+
+    def take_error(self, error: BaseException, /) -> None:
+        """Ctrl-C while the caller waits: the child gets it, if its own wait can be left."""
+        child = self._child
+        if child is not None and child.parked_on is not None and child.parked_on.abort(child):
+            child.kernel.fail(child, error)
+
+    def _resume_caller(self) -> None:
+        if self._waiting and self._caller is not None:
+            self._waiting = False
+            self._caller.kernel.resume(self._caller)
+
+    def _hand_over(self, child: Task) -> None:
+        group, old = self._group, child.base
+        scope = child.scope
+        while scope is not old and scope.parent is not old:
+            assert scope.parent is not None
+            scope = scope.parent
+        if scope is old:
+            child.scope = group.cancel_scope
+        else:
+            scope.parent = group.cancel_scope
+        assert old.members is not None
+        old.members.discard(child)
+        child.base = group.cancel_scope
+        child.base.add_member(child)
+        child.owner, child.host, child.info = group, group.host, None
+        push_down_to(child)
+
+    def _raise_failure(self) -> None:
+        error, self._error = self._error, None
+        try:
+            running_kernel_raises = error is None and self._caller_cancelled
+            if running_kernel_raises:
+                running_kernel().raise_if_cancelled()
+            raise error if error is not None else RuntimeError(NEVER_STARTED)
+        finally:
+            del error

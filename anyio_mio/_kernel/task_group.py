@@ -1,0 +1,152 @@
+"""Task groups: children, their errors, and the wait for the last of them (K4)."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from contextvars import Context
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from anyio_mio._kernel.cancel_scope import CancelScope
+from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.running import running_kernel
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.task import Task
+
+ENTERED_TWICE = "TaskGroup cannot be entered more than once"
+NOT_ACTIVE = "This task group is not active; no new tasks can be started."
+
+
+class TaskGroup:
+    """Tasks that end before the ``async with`` block does.
+
+    Attributes:
+        cancel_scope: the scope that the children run in.
+        host: the task whose block it is; None before and after.
+        starting: how many ``start()`` calls have a child that is not ours yet.
+    """
+
+    __slots__ = (
+        "_errors",
+        "_host_was_cancelled",
+        "_is_waiting",
+        "active",
+        "cancel_scope",
+        "entered",
+        "host",
+        "starting",
+    )
+    scope_type: ClassVar[type[CancelScope]] = CancelScope
+
+    def __init__(self) -> None:
+        self.cancel_scope = self.scope_type()
+        self.host: Task | None = None
+        self.active = False
+        self.entered = False
+        self.starting = 0
+        self._errors: list[BaseException] | None = None
+        self._is_waiting = False
+        self._host_was_cancelled = False
+
+    async def __aenter__(self) -> Self:
+        if self.entered:
+            raise RuntimeError(ENTERED_TWICE)
+        self.entered = True
+        self.cancel_scope.__enter__()
+        self.host = running_kernel().current
+        self.active = True
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        scope, outcome = self.cancel_scope, None
+        try:
+            if exc is not None:
+                scope.cancel(f"the body of the task group raised {exc_type.__name__}")  # type: ignore[union-attr]
+                if not isinstance(exc, Cancelled):
+                    self._add_error(exc)
+            await self._wait_for_children()
+            outcome = self._outcome(exc)
+            if scope.__exit__(type(outcome) if outcome else None, outcome, None):
+                return True
+            if outcome is None or outcome is exc:
+                return False
+            raise outcome from None
+        finally:
+            # Each of these would tie the exception to a frame of its own traceback.
+            del exc, traceback, outcome, scope
+            self._errors = None
+
+    def spawn(
+        self,
+        coro: Coroutine[object, object, object],
+        name: str,
+        context: Context | None = None,
+    ) -> Task:
+        """Start a child; the caller has made sure that the group is active."""
+        host = self.host
+        assert host is not None
+        return host.kernel.spawn(
+            coro, name, self, self.cancel_scope, host=host, context=context
+        )
+
+    def take_error(self, error: BaseException, /) -> None:
+        """Ctrl-C while the host waits: it ends the children, and then the block."""
+        self._child_failed(error)
+
+    def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
+        """A child has ended; its error ends the others."""
+        if error is not None:
+            self._child_failed(error)
+            del error
+        self.wake_host_if_done()
+
+    def wake_host_if_done(self) -> None:
+        """Resume the host if it waits for nothing any more."""
+        if self._is_waiting and not self.cancel_scope.members and not self.starting:
+            self._is_waiting = False
+            assert self.host is not None
+            self.host.kernel.resume(self.host)
+
+    def abort(self, task: object, /) -> bool:
+        """The waiting host is cancelled: its children are too, and it goes on waiting."""
+        self._host_was_cancelled = True
+        return False
+
+    async def _wait_for_children(self) -> None:
+        kernel = running_kernel()
+        if self.cancel_scope.members or self.starting:
+            while self.cancel_scope.members or self.starting:
+                self._is_waiting = True
+                await kernel.park(self)
+        else:
+            # A schedule point and no cancellation point: the body's result is there already.
+            await kernel.yield_now()
+        self.active = False
+        self.host = None
+
+    def _child_failed(self, error: BaseException) -> None:
+        if not isinstance(error, Cancelled):
+            self._add_error(error)
+            self.cancel_scope.cancel(f"a child task raised {type(error).__name__}")
+        elif not self.cancel_scope.effective:
+            self.cancel_scope.cancel("a child task ended with a stray cancellation")
+
+    def _add_error(self, error: BaseException) -> None:
+        if self._errors is None:
+            self._errors = [error]
+        else:
+            self._errors.append(error)
+
+    def _outcome(self, exc: BaseException | None) -> BaseException | None:
+        """What the block ends with, before the group's own scope takes its part."""
+        if self._errors:
+            return BaseExceptionGroup("unhandled errors in a TaskGroup", self._errors)
+        if exc is None and self._host_was_cancelled:
+            return Cancelled(self.cancel_scope.cancel_message())
+        return exc

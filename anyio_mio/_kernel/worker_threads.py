@@ -1,0 +1,166 @@
+"""Worker threads: cached in the process, most recently used first, gone after ten idle seconds."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.task import Task
+
+IDLE_SECONDS: Final = 10.0
+"""As Trio's cache: long enough for a program's pauses, short enough not to be seen in one."""
+
+T = TypeVar("T")
+
+
+@final
+class WorkerThread:
+    """A daemon thread that works until it has been idle for `IDLE_SECONDS`."""
+
+    __slots__ = ("_cache", "work")
+
+    def __init__(self, cache: WorkerThreads) -> None:
+        self._cache = cache
+        self.work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        # In an empty context: free-threaded builds would inherit the starter's.
+        start = threading.Thread(target=self._run, name="anyio_mio worker", daemon=True).start
+        Context().run(start)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                work = self.work.get(timeout=IDLE_SECONDS)
+            except Empty:
+                if self._cache.retire(self):
+                    return
+                continue
+            work()
+            del work  # it holds the caller's function and result
+
+    def give(self, work: Callable[[], None]) -> None:
+        """Have it call ``work()``, which must not raise."""
+        self.work.put(work)
+
+
+@final
+class WorkerThreads:
+    """The idle worker threads of the process."""
+
+    __slots__ = ("_idle", "_lock")
+
+    def __init__(self) -> None:
+        self._idle: deque[WorkerThread] = deque()
+        self._lock = threading.Lock()
+
+    def call(self, work: Callable[[], None]) -> WorkerThread:
+        """Call ``work()`` in a thread; give the thread back with `release()` at its end."""
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        if worker is None:
+            worker = WorkerThread(self)
+        worker.give(work)
+        return worker
+
+    def release(self, worker: WorkerThread) -> None:
+        """The thread's work is done; called in that thread."""
+        with self._lock:
+            self._idle.append(worker)
+
+    def retire(self, worker: WorkerThread) -> bool:
+        """An idle thread wants to end; False if work is on its way to it."""
+        with self._lock:
+            if worker in self._idle:
+                self._idle.remove(worker)
+                return True
+            return False
+
+    def forget(self) -> None:
+        """In a forked child there are no other threads."""
+        self._idle.clear()
+        self._lock = threading.Lock()
+
+
+WORKERS: Final = WorkerThreads()
+
+
+@final
+class Job(Generic[T]):
+    """One function call in a worker thread, awaited by a task.
+
+    Args:
+        kernel: whose task waits.
+        function: called without arguments in the thread.
+        abandon_on_cancel: True to let a cancelled task go at once; the result is dropped then.
+        at_end: called in the kernel's thread when the thread is through, even if nobody waits.
+    """
+
+    __slots__ = ("_abandon_on_cancel", "_at_end", "_error", "_function", "_kernel", "_task",
+                 "_value", "_worker")
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        function: Callable[[], T],
+        *,
+        abandon_on_cancel: bool = False,
+        at_end: Callable[[], None] | None = None,
+    ) -> None:
+        self._kernel = kernel
+        self._function: Callable[[], T] | None = function
+        self._abandon_on_cancel = abandon_on_cancel
+        self._at_end = at_end
+        self._task: Task | None = None
+        self._worker: WorkerThread | None = None
+        self._value: T | None = None
+        self._error: BaseException | None = None
+
+    async def run(self) -> T:
+        """Wait for the function's result. Always a checkpoint."""
+        self._task = self._kernel.current
+        self._worker = WORKERS.call(self._work)
+        await self._kernel.park(self)
+        error, value = self._error, self._value
+        self._error = self._value = None
+        try:
+            if error is not None:
+                raise error
+            return value  # type: ignore[return-value]
+        finally:
+            del error, value, self
+
+    def abort(self, task: object, /) -> bool:
+        """Let a cancelled task go, if it may leave the thread alone."""
+        if self._abandon_on_cancel and self._task is task:
+            self._task = None
+            return True
+        return False
+
+    def _work(self) -> None:
+        function, self._function = self._function, None
+        assert function is not None
+        try:
+            self._value = function()
+        except BaseException as exc:
+            self._error = exc
+        del function
+        # First the result, then the thread: whoever awaits finds an idle thread at once, and a
+        # run that is over already drops both.
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            WORKERS.release(worker)
+        self._kernel.entry.put(self._finish)
+
+    def _finish(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            self._kernel.resume(task)
+        else:
+            self._value = self._error = None
+        if self._at_end is not None:
+            self._at_end()

@@ -1,0 +1,87 @@
+"""Outgoing connections."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import socket
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from anyio_mio._reactor.registration import WAKES_WRITER, WRITE_WOULD_BLOCK
+
+if TYPE_CHECKING:
+    from anyio_mio._reactor.reactor import Reactor
+    from anyio_mio._reactor.registration import Registration
+
+Address: TypeAlias = "tuple[str, int] | str | bytes"
+
+IN_PROGRESS: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK)
+
+BACKLOG_RETRY_SECONDS: Final = 0.005
+"""A UNIX listener's full backlog refuses at once and makes no event when there is room again
+(measured on Linux), so the only way is to ask again, with some jitter."""
+
+
+async def connect_tcp(
+    reactor: Reactor, host: str, port: int, local_address: tuple[str, int] | None = None
+) -> tuple[socket.socket, Registration]:
+    """Connect to a numeric address.
+
+    Returns:
+        The non-blocking socket and its registration; both belong to the stream made of them.
+
+    Raises:
+        OSError: what the system said; the socket is closed then, and also if cancelled.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    registration = reactor.register(sock.fileno())
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if local_address is not None:
+            sock.bind(local_address)
+        await connect(sock, (host, port), registration)
+    except BaseException:
+        registration.close()
+        sock.close()
+        raise
+    return sock, registration
+
+
+async def connect_unix(
+    reactor: Reactor, path: str | bytes, kind: int = socket.SOCK_STREAM
+) -> tuple[socket.socket, Registration]:
+    """Connect to a UNIX listener; returns and raises as `connect_tcp()`."""
+    sock = socket.socket(socket.AF_UNIX, kind)
+    registration = reactor.register(sock.fileno())
+    try:
+        sock.setblocking(False)
+        while not await connect(sock, path, registration):
+            await reactor.scheduler.sleep(BACKLOG_RETRY_SECONDS * random.uniform(0.5, 1.5))
+    except BaseException:
+        registration.close()
+        sock.close()
+        raise
+    return sock, registration
+
+
+async def connect(sock: socket.socket, address: Address, registration: Registration) -> bool:
+    """Connect a non-blocking socket: try, wait for writable, ask SO_ERROR. Always a checkpoint.
+
+    Returns:
+        False if a UNIX listener's backlog is full.
+    """
+    await registration.reactor.scheduler.checkpoint()
+    code = sock.connect_ex(address)
+    if code == errno.EWOULDBLOCK and sock.family == socket.AF_UNIX:
+        return False
+    if code in IN_PROGRESS:
+        registration.ready &= WRITE_WOULD_BLOCK
+        while not registration.ready & WAKES_WRITER:
+            await registration.wait_writable()
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
+    return True

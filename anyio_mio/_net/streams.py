@@ -1,0 +1,152 @@
+"""TCP streams: bytes in both directions over a connected socket.
+
+`receive()` and `send()` are the hottest code of the project. They look the same: ask for budget,
+wait if the last operation saw WouldBlock, make the system call, believe a short result (R2).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from anyio.abc import SocketStream as AbstractSocketStream
+
+from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT, SocketBase
+from anyio_mio._reactor.registration import (
+    READ_IS_FINAL,
+    READ_WOULD_BLOCK,
+    WAKES_READER,
+    WAKES_WRITER,
+    WRITE_WOULD_BLOCK,
+)
+from anyio_mio.poll.bits import READABLE
+
+if TYPE_CHECKING:
+    from anyio_mio._reactor.reactor import Reactor
+    from anyio_mio._reactor.registration import Registration
+
+MAX_BYTES_ERROR = "max_bytes must be a positive integer"
+
+
+class SocketStream(SocketBase, AbstractSocketStream):
+    """A connected TCP socket, or a UNIX one of a kind that carries no descriptors."""
+
+    __slots__ = ("_has_sent_eof", "_is_sending", "_receive_some", "_send_some")
+
+    def __init__(
+        self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
+    ) -> None:
+        SocketBase.__init__(self, sock, reactor, registration)
+        self._receive_some = sock.recv
+        self._send_some = sock.send
+        self._is_sending = False
+        self._has_sent_eof = False
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Receive what has arrived, waiting for the first byte.
+
+        Args:
+            max_bytes: the most to return; at least 1.
+
+        Raises:
+            ValueError: ``max_bytes`` is below 1.
+            EndOfStream: the peer has shut its sending side down.
+            ClosedResourceError: the stream was closed, before or meanwhile.
+            BrokenResourceError: the connection is broken; the cause is the OSError.
+            BusyResourceError: another task waits for data.
+
+        Checkpoint: always. Cancellation: no byte is lost.
+        """
+        if max_bytes < 1:
+            raise ValueError(MAX_BYTES_ERROR)
+        scheduler = self._scheduler
+        if scheduler.budget <= 0:
+            await scheduler.checkpoint()
+        scheduler.budget -= 1
+        if max_bytes > MAX_RECEIVE:
+            max_bytes = MAX_RECEIVE
+        registration = self._registration
+        while True:
+            if not registration.ready & WAKES_READER:
+                await registration.wait_readable()
+            try:
+                data = self._receive_some(max_bytes, NO_WAIT)
+            except BlockingIOError:
+                registration.ready &= READ_WOULD_BLOCK
+                continue
+            except OSError as exc:
+                raise self._translate(exc) from exc
+            if len(data) < max_bytes:
+                if not data:
+                    raise scheduler.errors.end_of_stream
+                if not registration.ready & READ_IS_FINAL and registration.trusts_short:
+                    registration.ready &= ~READABLE
+            return data
+
+    async def send(self, item: bytes) -> None:
+        """Send all of ``item``.
+
+        Args:
+            item: bytes, or any object with a contiguous buffer.
+
+        Raises:
+            ClosedResourceError: the stream was closed, before or meanwhile.
+            BrokenResourceError: the connection is broken; the cause is the OSError.
+            BusyResourceError: another task is in the middle of sending.
+
+        Checkpoint: always. Cancellation: a part may have been sent, as much as the system took.
+        """
+        scheduler = self._scheduler
+        if scheduler.budget <= 0:
+            await scheduler.checkpoint()
+        scheduler.budget -= 1
+        if self._is_sending:
+            raise scheduler.errors.busy("writing to")
+        registration = self._registration
+        if registration.ready & WAKES_WRITER:
+            try:
+                sent = self._send_some(item, NO_WAIT)
+            except BlockingIOError:
+                registration.ready &= WRITE_WOULD_BLOCK
+                sent = 0
+            except OSError as exc:
+                raise self._translate(exc) from exc
+            # For other buffers len() may count items; the rest below knows their bytes.
+            if sent == len(item) and item.__class__ is bytes:
+                return
+        else:
+            sent = 0
+        await self._send_rest(memoryview(item).cast("B")[sent:])
+
+    async def send_eof(self) -> None:
+        """Shut the sending side down; the peer sees the end of the stream. Not a checkpoint.
+
+        A peer that is gone already is no error, and neither is a second call.
+        """
+        self._has_sent_eof = True
+        if not self._is_closed:
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError as exc:
+                if exc.errno not in (errno.ENOTCONN, errno.EPIPE, errno.ECONNRESET):
+                    raise
+
+    async def _send_rest(self, view: memoryview) -> None:
+        """The part of a payload that the first system call did not take."""
+        registration = self._registration
+        self._is_sending = True
+        try:
+            while view:
+                if not registration.ready & WAKES_WRITER:
+                    await registration.wait_writable()
+                try:
+                    sent = self._send_some(view, NO_WAIT)
+                except BlockingIOError:
+                    registration.ready &= WRITE_WOULD_BLOCK
+                except OSError as exc:
+                    raise self._translate(exc) from exc
+                else:
+                    view = view[sent:]
+        finally:
+            self._is_sending = False

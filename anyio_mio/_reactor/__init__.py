@@ -1,0 +1,19 @@
+"""Cached readiness: which descriptors would not block, and who waits for the others.
+
+The reactor turns the raw ``(fd, bits)`` pairs of a selector into readiness and wake-ups. It knows
+no task and no clock: whoever must wait parks through the small `Scheduler` protocol, so the same
+sockets run on mio's own kernel and inside ``trio.run``.
+
+Rules:
+
+* R1 A registration reaches the selector lazily, at the first WouldBlock, once per descriptor, for
+  both directions, edge-triggered with RDHUP. Bytes that are already there cost no ``epoll_ctl``.
+* R2 An event sets bits and wakes. Only an operation that saw WouldBlock, or a short read or write
+  where that proves the same, clears its direction's bit, in the same breath as the system call.
+* R3 Closed bits are final, and imply ready.
+* R4 There is one waiter per direction; the second gets the scheduler's busy error.
+* R5 Closing wakes the waiters with the scheduler's closed error before the descriptor is released.
+  A stale event for a reused descriptor is at worst a spurious wake-up, and it is counted.
+* R6 Foreign descriptors (``wait_readable(fd)``) keep level semantics: each wait re-arms.
+* R7 After a fork the child's reactor is dead: any use raises and the shared epoll is not touched.
+"""

@@ -1,0 +1,212 @@
+"""The reactor: selector events in, readiness and wake-ups out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, final
+
+from anyio_mio._reactor.foreign import ForeignWaits
+from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER, Registration
+from anyio_mio._reactor.scheduler import Scheduler, TaskRef
+from anyio_mio.poll.bits import PRIORITY, READ_HANGUP, READABLE, WRITABLE
+from anyio_mio.poll.selector import Selector
+
+INTEREST: Final = READABLE | WRITABLE | PRIORITY | READ_HANGUP
+"""One registration for the life of a socket (R1). RDHUP and PRI are there for R2's proof."""
+
+FORKED: Final = (
+    "this process was forked from one that runs mio, and a child cannot go on with its parent's "
+    "event loop.\n"
+    "  wrong: os.fork() inside a task, then awaiting in the child\n"
+    "  right: anyio.run_process(...), multiprocessing with the 'spawn' method, or "
+    "os.fork() before anyio.run(...)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReactorStatistics:
+    """What a reactor has seen so far.
+
+    Attributes:
+        registrations: descriptors that the selector watches now.
+        events: pairs that the selector returned.
+        stale_events: events for descriptors that nobody here owns any more (R5).
+        tasks_waiting: tasks parked on a descriptor now.
+    """
+
+    registrations: int
+    events: int
+    stale_events: int
+    tasks_waiting: int
+
+
+@final
+class Reactor:
+    """Owns the selector's registrations; `turn()` is called with what a poll returned."""
+
+    __slots__ = (
+        "_events",
+        "_internal",
+        "_stale",
+        "emulated",
+        "foreign",
+        "registrations",
+        "scheduler",
+        "selector",
+    )
+
+    def __init__(self, selector: Selector, scheduler: Scheduler) -> None:
+        self.selector = selector
+        self.scheduler = scheduler
+        self.emulated = not selector.edge_triggered
+        self.registrations: dict[int, Registration] = {}
+        self.foreign = ForeignWaits(self)
+        self._internal: dict[int, Callable[[], None]] = {}
+        self._events = 0
+        self._stale = 0
+
+    def watch_internal(self, fd: int, callback: Callable[[], None]) -> None:
+        """Watch a descriptor of the scheduler's own (waker, signals); readable calls back."""
+        self.selector.register(fd, READABLE)
+        self._internal[fd] = callback
+
+    def unwatch_internal(self, fd: int) -> None:
+        """Stop watching it."""
+        if self._internal.pop(fd, None) is not None:
+            self._deregister(fd)
+
+    def register(self, fd: int) -> Registration:
+        """A registration for a descriptor of our own; the selector hears of it later (R1)."""
+        return Registration(self, fd)
+
+    def turn(self, pairs: list[tuple[int, int]], wake: Callable[[TaskRef], None]) -> None:
+        """Set the bits of each event and wake who waits for them.
+
+        Args:
+            pairs: what ``selector.select()`` returned.
+            wake: called once for each task that an event concerns.
+        """
+        self._events += len(pairs)
+        get = self.registrations.get
+        for fd, bits in pairs:
+            registration = get(fd)
+            if registration is None:
+                self._deliver_elsewhere(fd, bits, wake)
+                continue
+            registration.ready |= bits
+            if bits & WAKES_READER and (task := registration.reader) is not None:
+                registration.reader = None
+                wake(task)
+            if bits & WAKES_WRITER and (task := registration.writer) is not None:
+                registration.writer = None
+                wake(task)
+
+    def arm(self, registration: Registration) -> None:
+        """First WouldBlock of a socket: one edge-triggered registration for both directions."""
+        fd = registration.fd
+        registration.ready &= ~(READABLE | WRITABLE) if self.emulated else -1
+        try:
+            self.selector.register(fd, INTEREST)
+        except FileExistsError:
+            # The number was watched before, by wait_readable(fd) or through a duplicate that
+            # outlived its close: the entry is ours now (R5, R6).
+            self.foreign.discard(fd)
+            self.selector.reregister(fd, INTEREST)
+        self.registrations[fd] = registration
+
+    def rearm(self, fd: int, direction: int) -> None:
+        """Emulated edges only: the owner saw WouldBlock in this direction."""
+        self.selector.rearm(fd, direction)
+
+    def forget(self, registration: Registration) -> None:
+        """The descriptor is about to be closed.
+
+        Closing a socket's last descriptor takes its epoll registration along, so this costs no
+        system call (R5); `release()` is for descriptors that live on.
+        """
+        fd = registration.fd
+        if self.registrations.get(fd) is registration:
+            del self.registrations[fd]
+            if self.emulated:
+                self._deregister(fd)
+
+    def release(self, registration: Registration) -> None:
+        """Stop watching a descriptor of which a duplicate may stay open elsewhere."""
+        if registration.armed:
+            registration.armed = False
+            self.registrations.pop(registration.fd, None)
+            self._deregister(registration.fd)
+
+    def statistics(self) -> ReactorStatistics:
+        """A snapshot of the counters."""
+        waiting = sum(
+            (r.reader is not None) + (r.writer is not None) for r in self.registrations.values()
+        )
+        return ReactorStatistics(
+            registrations=len(self.registrations) + len(self.foreign),
+            events=self._events,
+            stale_events=self._stale,
+            tasks_waiting=waiting + self.foreign.tasks_waiting(),
+        )
+
+    def close(self) -> None:
+        """Close the selector; whoever still waits gets the closed error."""
+        for registration in list(self.registrations.values()):
+            registration.close()
+        self.foreign.close()
+        self.selector.close()
+
+    def die_in_child(self) -> None:
+        """After a fork: close this process's copy of the selector, refuse every use (R7)."""
+        with contextlib.suppress(OSError):
+            self.selector.close()
+        self.selector = DeadSelector()
+
+    def _deliver_elsewhere(self, fd: int, bits: int, wake: Callable[[TaskRef], None]) -> None:
+        callback = self._internal.get(fd)
+        if callback is None:
+            self._stale += not self.foreign.deliver(fd, bits, wake)
+            return
+        callback()
+        if self.emulated:
+            self.selector.rearm(fd, READABLE)
+
+    def _deregister(self, fd: int) -> None:
+        # The descriptor may be gone already, closed behind our back: then so is its entry.
+        with contextlib.suppress(OSError):
+            self.selector.deregister(fd)
+
+
+@final
+class DeadSelector:
+    """Stands in for the selector in a forked child (R7)."""
+
+    name = "dead"
+    edge_triggered = True
+
+    def register(self, fd: int, bits: int, *, edge: bool = True) -> None:
+        """Refuse."""
+        raise RuntimeError(FORKED)
+
+    reregister = register
+
+    def deregister(self, fd: int) -> None:
+        """Refuse."""
+        raise RuntimeError(FORKED)
+
+    def rearm(self, fd: int, bits: int) -> None:
+        """Refuse."""
+        raise RuntimeError(FORKED)
+
+    def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
+        """Refuse."""
+        raise RuntimeError(FORKED)
+
+    def fileno(self) -> int:
+        """Refuse."""
+        raise RuntimeError(FORKED)
+
+    def close(self) -> None:
+        """Nothing is left to close."""

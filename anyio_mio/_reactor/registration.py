@@ -1,0 +1,125 @@
+"""One descriptor's cached readiness and its waiters."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Final, final
+
+from anyio_mio.poll.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
+
+if TYPE_CHECKING:
+    from anyio_mio._reactor.reactor import Reactor
+    from anyio_mio._reactor.scheduler import TaskRef
+
+WAKES_READER: Final = READABLE | PRIORITY | READ_HANGUP | HANGUP | ERROR
+WAKES_WRITER: Final = WRITABLE | HANGUP | ERROR
+
+READ_IS_FINAL: Final = READ_HANGUP | HANGUP | ERROR | PRIORITY
+"""With one of these a short read proves nothing: there may be no further edge (R2, R3).
+
+A FIN, a reset or an urgent mark can lie right behind the bytes that were read, and its edge came
+with theirs.
+"""
+
+READ_WOULD_BLOCK: Final = ~(READABLE | PRIORITY | ERROR)
+WRITE_WOULD_BLOCK: Final = ~(WRITABLE | ERROR)
+"""Masks for ``ready`` after WouldBlock: the closed bits stay (R3)."""
+
+READY: Final = READABLE | WRITABLE
+"""What a new registration assumes: nobody has seen WouldBlock yet, so trying is worth it."""
+
+
+@final
+class Registration:
+    """Readiness of one descriptor that a socket of ours owns.
+
+    Attributes:
+        ready: readiness bits, epoll's values. The owner reads ``ready & WAKES_READER`` (or
+            ``WAKES_WRITER``) before it tries an operation, and clears ``READABLE`` or
+            ``WRITABLE`` itself when the operation saw WouldBlock (R2).
+        trusts_short: whether a short read of a byte stream proves that no byte is left. Only
+            native edges make it so (R2; tokio#5866).
+        reader: the task that waits for readable, if any; ``writer`` likewise.
+    """
+
+    __slots__ = ("armed", "fd", "reactor", "reader", "ready", "trusts_short", "writer")
+
+    def __init__(self, reactor: Reactor, fd: int) -> None:
+        self.reactor = reactor
+        self.trusts_short = not reactor.emulated
+        self.fd = fd
+        self.ready = READY
+        self.armed = False
+        self.reader: TaskRef | None = None
+        self.writer: TaskRef | None = None
+
+    def __repr__(self) -> str:
+        state = "armed" if self.armed else "lazy"
+        return f"<Registration fd={self.fd} {state} ready={self.ready:#x}>"
+
+    def wait_readable(self) -> Awaitable[None]:
+        """Park the current task until an event says that reading may not block.
+
+        Call it when `ready` has no bit of ``WAKES_READER``, and await the result at once.
+
+        Raises:
+            The scheduler's busy error: another task waits already (R4).
+            OSError: the selector refused the descriptor.
+        """
+        scheduler = self.reactor.scheduler
+        if self.reader is not None:
+            raise scheduler.errors.busy("reading from")
+        self.reader = scheduler.current
+        if not self.armed or self.reactor.emulated:
+            self._arm(READABLE)
+        return scheduler.park(self)
+
+    def wait_writable(self) -> Awaitable[None]:
+        """Park the current task until an event says that writing may not block.
+
+        See `wait_readable()`; the bits are those of ``WAKES_WRITER``.
+        """
+        scheduler = self.reactor.scheduler
+        if self.writer is not None:
+            raise scheduler.errors.busy("writing to")
+        self.writer = scheduler.current
+        if not self.armed or self.reactor.emulated:
+            self._arm(WRITABLE)
+        return scheduler.park(self)
+
+    def abort(self, task: TaskRef, /) -> bool:
+        """Take a waiting task out; False if an event or a close has woken it already."""
+        if self.reader is task:
+            self.reader = None
+        elif self.writer is task:
+            self.writer = None
+        else:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Wake the waiters with the closed error; call it before the descriptor is closed (R5)."""
+        scheduler = self.reactor.scheduler
+        self.ready |= HANGUP
+        for task in (self.reader, self.writer):
+            if task is not None:
+                scheduler.fail(task, scheduler.errors.closed())
+        self.reader = self.writer = None
+        if self.armed:
+            self.armed = False
+            self.reactor.forget(self)
+
+    def _arm(self, direction: int) -> None:
+        """Tell the selector; if it refuses, nobody is left waiting."""
+        try:
+            if self.armed:
+                self.reactor.rearm(self.fd, direction)
+            else:
+                self.reactor.arm(self)
+                self.armed = True
+        except BaseException:
+            if direction == READABLE:
+                self.reader = None
+            else:
+                self.writer = None
+            raise

@@ -1,0 +1,85 @@
+"""The protocol through which sockets wait: what the reactor and `_net` ask of a scheduler.
+
+mio's kernel is one scheduler, Trio (hosted mode) the other. Whatever does not have to wait makes
+one comparison (`Scheduler.budget`) and no call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+TaskRef: TypeAlias = Any
+"""A scheduler's own task, opaque here: it is only stored and handed back.
+
+`Any` and not a type variable: each scheduler has one class of tasks, and making registrations,
+reactor and sockets generic in it would say nothing more.
+"""
+
+
+class Waitable(Protocol):
+    """What a task can be parked on: it can undo the wait."""
+
+    def abort(self, task: TaskRef, /) -> bool:
+        """Take ``task`` out of the queue it waits in.
+
+        Returns:
+            True if it still waited, so that the caller may resume it with an error; False if it
+            has been woken already (the wake-up wins), or if this wait cannot be interrupted.
+        """
+
+
+@runtime_checkable
+class TakesError(Protocol):
+    """A waitable that cannot be left but knows what to do with an error: a task group."""
+
+    def take_error(self, error: BaseException, /) -> None:
+        """Treat ``error`` as if it had happened inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorClasses:
+    """The exception classes of the library whose tasks use the sockets."""
+
+    closed: type[Exception]
+    broken: type[Exception]
+    busy: type[Exception]
+    end_of_stream: type[Exception]
+
+
+class Scheduler(Protocol):
+    """Parks and resumes tasks; says when to yield."""
+
+    @property
+    def errors(self) -> ErrorClasses:
+        """The exceptions that its users expect."""
+
+    @property
+    def current(self) -> TaskRef | None:
+        """The task that runs now."""
+
+    budget: int
+    """How many more operations the running task may finish without yielding.
+
+    Zero or less sends the operation to `checkpoint()` first. A cancelled task has no budget, so
+    one comparison is both the cancellation check and the fairness check.
+    """
+
+    def park(self, waitable: Waitable, /) -> Awaitable[None]:
+        """Suspend the current task on ``waitable`` once the result is awaited."""
+
+    def resume(self, task: TaskRef, /) -> None:
+        """Make a parked task runnable."""
+
+    def fail(self, task: TaskRef, error: BaseException, /) -> None:
+        """Make a parked task runnable; ``error`` is raised where it waits."""
+
+    async def checkpoint(self) -> None:
+        """Raise the pending cancellation, or let the other tasks run."""
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Suspend the current task for ``seconds``. Always a checkpoint."""
+
+    def now(self) -> float:
+        """The scheduler's clock, in seconds."""

@@ -1,0 +1,59 @@
+"""mio's own services for library authors; AnyIO's are in `anyio.lowlevel`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anyio_mio._kernel.instruments import Instrument
+from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.task import Task
+from anyio_mio._reactor.reactor import ReactorStatistics
+
+__all__ = ["Instrument", "ReactorStatistics", "RunStatistics", "Task", "current_task", "statistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatistics:
+    """A snapshot of the run in this thread.
+
+    Attributes:
+        tasks: tasks that are not done.
+        runnable: tasks in the run queue.
+        deadlines: cancel scopes and sleeps that wait for the clock.
+        next_deadline: seconds until the first of them; inf if there is none.
+        reactor: descriptors and events.
+    """
+
+    tasks: int
+    runnable: int
+    deadlines: int
+    next_deadline: float
+    reactor: ReactorStatistics
+
+
+def statistics() -> RunStatistics:
+    """What the run in this thread is doing.
+
+    Raises:
+        RuntimeError: mio does not run in this thread.
+    """
+    kernel = running_kernel()
+    return RunStatistics(
+        tasks=len(kernel.tasks()),
+        runnable=len(kernel.run_queue),
+        deadlines=len(kernel.deadlines),
+        next_deadline=kernel.deadlines.next() - kernel.now(),
+        reactor=kernel.reactor.statistics(),
+    )
+
+
+def current_task() -> Task:
+    """The task that runs now.
+
+    Raises:
+        RuntimeError: no task runs in this thread.
+    """
+    task = running_kernel().current
+    if task is None:
+        raise RuntimeError("There is no task currently running")
+    return task
