@@ -26,8 +26,9 @@ def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -
     """Run an async function on mio: ``anyio.run(func, *args, backend="mio")``.
 
     Args:
-        func: an async function; it is called with ``args``.
-        backend_options: see `docs/reference/options.md`.
+        func: an async function.
+        *args: what it is called with.
+        **backend_options: ``checkpoints``, ``clock``, ``instruments``, ``selector``.
 
     Returns:
         What the function returned; its exception passes through as it is.

@@ -202,7 +202,7 @@ class MioBackend(anyio.abc.AsyncBackend):
     # Names, sockets, descriptors.
 
     @classmethod
-    async def getaddrinfo(cls, host: Any, port: Any, **options: Any) -> Sequence[Any]:  # type: ignore[override]
+    async def getaddrinfo(cls, host: Any, port: Any, **options: Any) -> Sequence[Any]:
         return await names.getaddrinfo(host, port, **options)
 
     @classmethod

@@ -21,11 +21,13 @@ class Event(anyio.Event):
     """A flag that tasks wait for."""
 
     __slots__ = ("_flag", "_waiters")
+    _flag: bool
+    _waiters: dict[Task, None] | None
 
     def __new__(cls) -> Event:
         self = object.__new__(cls)
         self._flag = False
-        self._waiters: dict[Task, None] | None = None  # most events never have one
+        self._waiters = None  # most events never have one
         return self
 
     def set(self) -> None:
@@ -72,12 +74,15 @@ class Lock(anyio.Lock):
     """A mutex; ``release()`` hands it over to the first waiter at once."""
 
     __slots__ = ("_fast_acquire", "_owner", "_waiters")
+    _fast_acquire: bool
+    _owner: Task | None
+    _waiters: deque[Task]
 
     def __new__(cls, *, fast_acquire: bool = False) -> Lock:
         self = object.__new__(cls)
         self._fast_acquire = fast_acquire
-        self._owner: Task | None = None
-        self._waiters: deque[Task] = deque()
+        self._owner = None
+        self._waiters = deque()
         return self
 
     async def acquire(self) -> None:

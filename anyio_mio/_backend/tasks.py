@@ -21,7 +21,8 @@ from anyio_mio._kernel.task import Task
 T = TypeVar("T")
 
 
-class CancelScope(cancel_scope.CancelScope, anyio.CancelScope):
+# AnyIO's class has no slot but __weakref__, so the layouts do fit together.
+class CancelScope(cancel_scope.CancelScope, anyio.CancelScope):  # type: ignore[misc]
     """The kernel's cancel scope, known to AnyIO."""
 
     __slots__ = ()
@@ -31,7 +32,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
     """The kernel's task group; each of its tasks has an AnyIO task handle."""
 
     scope_type = CancelScope
-    cancel_scope: CancelScope  # type: ignore[assignment]
+    cancel_scope: CancelScope
 
     def create_task(
         self,
@@ -82,7 +83,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
             await starting.run(handle._run_coro(), handle.name)
         if not return_handle:
             return starting.value
-        handle._start_value = starting.value
+        handle._start_value = starting.value  # type: ignore[assignment]
         return handle
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 from anyio.abc import TestRunner as AbstractTestRunner
 
@@ -12,6 +12,7 @@ from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel.interrupts import Interrupts
 from anyio_mio._kernel.run import Outcome, living_kernels, shut_down
 from anyio_mio._kernel.running import running
+from anyio_mio._kernel.task import Task
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class Mailbox:
     __slots__ = ("item",)
 
     def __init__(self) -> None:
-        self.item: Item | None = None
+        self.item: Item[Any] | None = None
 
     def abort(self, task: object, /) -> bool:
         """Never: see above."""
@@ -36,14 +37,14 @@ class Mailbox:
 
 
 @final
-class Item:
+class Item(Generic[T]):
     """One awaitable and how it ended."""
 
     __slots__ = ("coro", "outcome")
 
-    def __init__(self, coro: Awaitable[Any]) -> None:
-        self.coro: Awaitable[Any] | None = coro
-        self.outcome: Outcome[Any] = Outcome()
+    def __init__(self, coro: Awaitable[T]) -> None:
+        self.coro: Awaitable[T] | None = coro
+        self.outcome: Outcome[T] = Outcome()
 
 
 @final
@@ -62,7 +63,7 @@ class TestRunner(AbstractTestRunner):
     def __enter__(self) -> TestRunner:
         kernel = self._kernel
         self._interrupts.__enter__()
-        kernel.main = kernel.spawn(self._run_items(), "anyio_mio test runner", self._end, kernel.root)
+        kernel.main = kernel.spawn(self._run_items(), "test runner", self._end, kernel.root)
         return self
 
     def __exit__(
@@ -113,13 +114,13 @@ class TestRunner(AbstractTestRunner):
         self._call(test_func(**kwargs))
 
     def _call(self, coro: Awaitable[T]) -> T:
-        item = Item(coro)
+        item: Item[T] = Item(coro)
         self._give(item)
         self._kernel.pump(item.outcome.done)
         self._kernel.raise_crash()
         return item.outcome.unwrap()
 
-    def _give(self, item: Item | None) -> None:
+    def _give(self, item: Item[Any] | None) -> None:
         self._mailbox.item = item
         main = self._kernel.main
         assert main is not None
@@ -136,7 +137,7 @@ class TestRunner(AbstractTestRunner):
             await kernel.park(mailbox)
 
 
-async def run_item(item: Item, main: Any) -> None:
+async def run_item(item: Item[Any], main: Task) -> None:
     """Await one item; whatever comes out of it is the caller's."""
     coro, item.coro = item.coro, None
     assert coro is not None

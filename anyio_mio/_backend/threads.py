@@ -16,8 +16,8 @@ from anyio.abc._tasks import get_callable_name
 
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running, running_kernel
 from anyio_mio._kernel.run import Outcome
+from anyio_mio._kernel.running import running, running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.worker_threads import Job
 
@@ -147,7 +147,7 @@ class Call(Generic[T]):
         if running.kernel is kernel:
             raise RuntimeError(WRONG_THREAD)
         if not kernel.entry.put(self):
-            raise anyio.RunFinishedError()
+            raise anyio.RunFinishedError
         self._arrived.acquire()
         try:
             if self._error is not None:
@@ -172,7 +172,7 @@ def run_sync_soon(func: Callable[..., object], args: tuple[Any, ...], token: obj
     """
     context = entered_context()
     if not kernel_of(token).entry.put(lambda: context.run(func, *args)):
-        raise anyio.RunFinishedError()
+        raise anyio.RunFinishedError
 
 
 def run_async_from_thread(

@@ -61,6 +61,17 @@ class CancelScope:
         "members",
         "parent",
     )
+    _cancel_called: bool
+    _deadline: float
+    _message: str
+    _shield: bool
+    _used: bool
+    alarm: int
+    cancelled_caught: bool
+    effective: bool
+    host: Task | None
+    members: set[Task] | None
+    parent: CancelScope | None
 
     # In __new__ and not in __init__: AnyIO's own constructor makes the object through the backend,
     # and Python then calls __init__ a second time with the same arguments.
@@ -86,9 +97,9 @@ class CancelScope:
         self.cancelled_caught = False
         self.effective = False
         self.alarm = 0
-        self.host: Task | None = None
-        self.parent: CancelScope | None = None
-        self.members: set[Task] | None = None
+        self.host = None
+        self.parent = None
+        self.members = None
         return self
 
     def __enter__(self) -> Self:
@@ -314,6 +325,6 @@ def _refresh_stack(
         if effective == scope.effective:
             return False
         scope.effective = effective
-        for member in scope.members or ():
-            pending.append((stack_above(member, scope), member))
+        if scope.members:
+            pending += [(stack_above(member, scope), member) for member in scope.members]
     return True

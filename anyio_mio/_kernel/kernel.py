@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
 from typing import Final, Protocol, final
@@ -277,7 +277,7 @@ class Kernel:
             return 0
         return self.clock.time_to_wait(self.deadlines.next())
 
-    def _run_batch(self) -> None:
+    def _run_batch(self) -> None:  # noqa: C901 - the hottest loop: one frame, no calls but the step
         """Step what is runnable, and what these wake while the turn is short (K2, K3)."""
         queue = self.run_queue
         steps = max(len(queue), STEPS_PER_POLL)

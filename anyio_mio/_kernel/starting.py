@@ -26,8 +26,17 @@ class Starting:
     the caller's scope, and the caller goes on when the child has ended.
     """
 
-    __slots__ = ("_caller", "_caller_cancelled", "_child", "_done", "_error", "_group", "_started",
-                 "_waiting", "value")
+    __slots__ = (
+        "_caller",
+        "_caller_cancelled",
+        "_child",
+        "_done",
+        "_error",
+        "_group",
+        "_started",
+        "_waiting",
+        "value",
+    )
 
     def __init__(self, group: TaskGroup) -> None:
         self._group = group

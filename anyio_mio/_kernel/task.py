@@ -53,7 +53,7 @@ class Task:
         "send",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all of it differs from task to task
         self,
         kernel: Kernel,
         coro: Coroutine[object, object, object],

@@ -91,9 +91,7 @@ class TaskGroup:
         """Start a child; the caller has made sure that the group is active."""
         host = self.host
         assert host is not None
-        return host.kernel.spawn(
-            coro, name, self, self.cancel_scope, host=host, context=context
-        )
+        return host.kernel.spawn(coro, name, self, self.cancel_scope, host=host, context=context)
 
     def take_error(self, error: BaseException, /) -> None:
         """Ctrl-C while the host waits: it ends the children, and then the block."""

@@ -12,8 +12,8 @@ a ``types.coroutine`` generator, CPython 3.11).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, final
+from collections.abc import Awaitable
+from typing import Final, cast, final
 
 
 @final
@@ -34,7 +34,7 @@ class Pause(tuple[Paused]):
     """Awaiting it yields `PAUSED` once."""
 
     __slots__ = ()
-    __await__: Iterator[Paused] = tuple.__iter__  # type: ignore[assignment]
+    __await__ = tuple.__iter__
 
 
-PAUSE: Final = Pause((PAUSED,))
+PAUSE: Final = cast("Awaitable[None]", Pause((PAUSED,)))

@@ -100,8 +100,16 @@ class Job(Generic[T]):
         at_end: called in the kernel's thread when the thread is through, even if nobody waits.
     """
 
-    __slots__ = ("_abandon_on_cancel", "_at_end", "_error", "_function", "_kernel", "_task",
-                 "_value", "_worker")
+    __slots__ = (
+        "_abandon_on_cancel",
+        "_at_end",
+        "_error",
+        "_function",
+        "_kernel",
+        "_task",
+        "_value",
+        "_worker",
+    )
 
     def __init__(
         self,

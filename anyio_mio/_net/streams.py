@@ -43,7 +43,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         self._is_sending = False
         self._has_sent_eof = False
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
+    async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: C901 - hot: one frame
         """Receive what has arrived, waiting for the first byte.
 
         Args:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
+from anyio_mio._reactor.dead_selector import DeadSelector
 from anyio_mio._reactor.foreign import ForeignWaits
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER, Registration
 from anyio_mio._reactor.scheduler import Scheduler, TaskRef
@@ -15,14 +16,6 @@ from anyio_mio.poll.selector import Selector
 
 INTEREST: Final = READABLE | WRITABLE | PRIORITY | READ_HANGUP
 """One registration for the life of a socket (R1). RDHUP and PRI are there for R2's proof."""
-
-FORKED: Final = (
-    "this process was forked from one that runs mio, and a child cannot go on with its parent's "
-    "event loop.\n"
-    "  wrong: os.fork() inside a task, then awaiting in the child\n"
-    "  right: anyio.run_process(...), multiprocessing with the 'spawn' method, or "
-    "os.fork() before anyio.run(...)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,36 +170,3 @@ class Reactor:
         # The descriptor may be gone already, closed behind our back: then so is its entry.
         with contextlib.suppress(OSError):
             self.selector.deregister(fd)
-
-
-@final
-class DeadSelector:
-    """Stands in for the selector in a forked child (R7)."""
-
-    name = "dead"
-    edge_triggered = True
-
-    def register(self, fd: int, bits: int, *, edge: bool = True) -> None:
-        """Refuse."""
-        raise RuntimeError(FORKED)
-
-    reregister = register
-
-    def deregister(self, fd: int) -> None:
-        """Refuse."""
-        raise RuntimeError(FORKED)
-
-    def rearm(self, fd: int, bits: int) -> None:
-        """Refuse."""
-        raise RuntimeError(FORKED)
-
-    def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
-        """Refuse."""
-        raise RuntimeError(FORKED)
-
-    def fileno(self) -> int:
-        """Refuse."""
-        raise RuntimeError(FORKED)
-
-    def close(self) -> None:
-        """Nothing is left to close."""
