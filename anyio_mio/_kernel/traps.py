@@ -6,8 +6,8 @@ Results do not travel through the door: a task that resumes looks at the object 
 errors are thrown in by the kernel.
 
 `PAUSE` is a one-element tuple whose ``__await__`` is the tuple's own iterator. It looks odd and
-saves a Python frame at each suspension: awaiting it runs no Python code (40 ns against 150 ns for
-a ``types.coroutine`` generator, CPython 3.11).
+saves a Python frame at each suspension: a loop that only suspends takes 111 ns a round with it, and
+142 ns with a ``types.coroutine`` generator (measured, CPython 3.11).
 """
 
 from __future__ import annotations
