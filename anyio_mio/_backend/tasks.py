@@ -13,8 +13,10 @@ import anyio.abc
 from anyio import TaskHandle
 from anyio.abc._tasks import call_for_coroutine, get_callable_name
 
+from anyio_mio._backend.handles import new_task
 from anyio_mio._kernel import cancel_scope, task_group
 from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.starting import Starting
 from anyio_mio._kernel.task import Task
 
@@ -54,7 +56,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
             coro.close()
             raise RuntimeError(task_group.NOT_ACTIVE)
         handle = TaskHandle(coro, coroutine_name(coro) if name is None else str(name))
-        self.spawn(handle._run_coro(), handle.name, context)
+        self._start(handle, context)
         return handle
 
     async def start(
@@ -78,13 +80,21 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
         coro = call_for_coroutine(func, args, task_status=starting)
         handle = TaskHandle(coro, get_callable_name(func, name))
         if starting.is_started:
-            self.spawn(handle._run_coro(), handle.name)
+            self._start(handle, None)
         else:
-            await starting.run(handle._run_coro(), handle.name)
+            caller = running_kernel().current
+            assert caller is not None
+            await starting.run(new_task(handle, None, starting, caller.scope, caller))
+            del caller
         if not return_handle:
             return starting.value
         handle._start_value = starting.value  # type: ignore[assignment]
         return handle
+
+    def _start(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        host = self.host
+        assert host is not None
+        host.kernel.start(new_task(handle, context, self, self.cancel_scope, host))
 
 
 class MioTaskInfo(anyio.TaskInfo):

@@ -27,6 +27,7 @@ from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.running import running, running_kernel
 
 if TYPE_CHECKING:
+    from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
 
 USED_TWICE = "Each CancelScope may only be used for a single 'with' block"
@@ -107,6 +108,15 @@ class CancelScope:
         task = kernel.current
         if task is None:
             raise RuntimeError("A cancel scope can only be entered inside a task")
+        self.enter(kernel, task)
+        return self
+
+    def enter(self, kernel: Kernel, task: Task) -> None:
+        """Become ``task``'s innermost scope; a new task can be put into one before it runs.
+
+        Raises:
+            RuntimeError: the scope was entered before.
+        """
         if self._used:
             raise RuntimeError(USED_TWICE)
         self._used = True
@@ -121,7 +131,6 @@ class CancelScope:
         if self._cancel_called or (parent.effective and not self._shield):
             self.effective = True
             kernel.budget = 0
-        return self
 
     def __exit__(
         self,

@@ -213,11 +213,15 @@ class Kernel:
     ) -> Task:
         """Start a task in the scope ``base``; its first step comes in a later batch."""
         task = Task(self, coro, name, context or copy_context(), owner, base, host)
-        base.add_member(task)
+        self.start(task)
+        return task
+
+    def start(self, task: Task) -> None:
+        """Make a new task a member of its base scope, and runnable."""
+        task.base.add_member(task)
         self.run_queue.append(task)
         if self.instruments:
             self.instruments.task_spawned(task)
-        return task
 
     def spawn_system(self, coro: Coroutine[object, object, object], name: str) -> Task:
         """Start a task that belongs to the run and not to the program; its error ends the run."""
@@ -320,7 +324,7 @@ class Kernel:
         assert members is not None
         members.discard(task)
         try:
-            task.owner.task_done(task, value, error)
+            task.finish(value, error)
         finally:
             del error, value
 

@@ -8,9 +8,6 @@ from anyio_mio._kernel.cancel_scope import push_down_to
 from anyio_mio._kernel.running import running_kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from contextvars import Context
-
     from anyio_mio._kernel.task import Task
     from anyio_mio._kernel.task_group import TaskGroup
 
@@ -70,15 +67,17 @@ class Starting:
             self._hand_over(self._child)
             self._resume_caller()
 
-    async def run(
-        self, coro: Coroutine[object, object, object], name: str, context: Context | None = None
-    ) -> None:
-        """Start the child under the caller and wait for ``started()``, or for its end."""
-        kernel = running_kernel()
-        caller = self._caller = kernel.current
-        assert caller is not None
+    async def run(self, child: Task) -> None:
+        """Start the child under the current task and wait for ``started()``, or for its end.
+
+        Args:
+            child: a new task, owned by this object, in the current task's scope.
+        """
+        kernel = child.kernel
+        self._caller = kernel.current
+        self._child = child
         self._group.starting += 1
-        self._child = kernel.spawn(coro, name, self, caller.scope, host=caller, context=context)
+        kernel.start(child)
         try:
             while not self._started and not self._done:
                 self._waiting = True
@@ -87,6 +86,7 @@ class Starting:
             self._group.starting -= 1
             self._group.wake_host_if_done()
             self._child = self._caller = None
+            del child
         if not self._started:
             self._raise_failure()
 

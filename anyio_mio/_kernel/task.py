@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Protocol
 
 from anyio_mio._kernel.cancelled import Cancelled
 
@@ -21,9 +21,8 @@ class Owner(Protocol):
         """The task ended with ``value`` or with ``error``."""
 
 
-@final
 class Task:
-    """One task of the kernel.
+    """One task of the kernel; a face may add to how it ends.
 
     Attributes:
         scope: the innermost cancel scope it is in; never None.
@@ -90,6 +89,13 @@ class Task:
         if self.kernel.current is self:
             return "running"
         return "runnable" if self.parked_on is None or self.error is not None else "parked"
+
+    def finish(self, value: object, error: BaseException | None) -> None:
+        """The coroutine has ended with ``value`` or with ``error``: tell the owner."""
+        try:
+            self.owner.task_done(self, value, error)
+        finally:
+            del error, value  # the error's traceback holds this frame
 
     def expire(self) -> None:
         """Its sleep is over."""
