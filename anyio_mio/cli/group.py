@@ -3,6 +3,8 @@
 import click
 
 from anyio_mio.cli.demo import demo
+from anyio_mio.cli.run import run
+from anyio_mio.cli.serve import serve
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,3 +14,5 @@ def group() -> None:
 
 
 group.add_command(demo)
+group.add_command(run)
+group.add_command(serve)

@@ -1,0 +1,77 @@
+"""Built-in connection handlers: ``echo``, ``discard`` and ``http-hello``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import anyio
+from anyio.abc import ByteStream
+
+HANGS_UP: Final = (anyio.EndOfStream, anyio.BrokenResourceError)
+"""How a conversation ends when the peer ends it."""
+
+BODY: Final = b"hello from mio\n"
+
+
+async def echo(stream: ByteStream) -> None:
+    """Send back whatever comes."""
+    async with stream:
+        try:
+            while True:
+                await stream.send(await stream.receive())
+        except HANGS_UP:
+            pass
+
+
+async def discard(stream: ByteStream) -> None:
+    """Read whatever comes and say nothing."""
+    async with stream:
+        try:
+            while True:
+                await stream.receive()
+        except HANGS_UP:
+            pass
+
+
+async def http_hello(stream: ByteStream) -> None:
+    """Answer each HTTP/1 request with a greeting; keeps the connection alive."""
+    import h11  # only who serves HTTP needs it
+
+    connection = h11.Connection(h11.SERVER)
+    async with stream:
+        try:
+            while connection.our_state is not h11.MUST_CLOSE:
+                if connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+                    connection.start_next_cycle()
+                event = connection.next_event()
+                if event is h11.NEED_DATA:
+                    connection.receive_data(await stream.receive())
+                elif isinstance(event, h11.ConnectionClosed):
+                    return
+                elif isinstance(event, h11.EndOfMessage):
+                    await stream.send(greeting(connection))
+        except HANGS_UP:
+            pass
+        except h11.RemoteProtocolError:
+            pass  # not HTTP: the connection is closed, which is what the peer understands
+
+
+def greeting(connection: Any) -> bytes:
+    """The bytes of one response."""
+    import h11
+
+    headers = [("content-type", "text/plain"), ("content-length", str(len(BODY)))]
+    parts = (
+        h11.Response(status_code=200, headers=headers),
+        h11.Data(data=BODY),
+        h11.EndOfMessage(),
+    )
+    return b"".join(connection.send(part) for part in parts)
+
+
+BUILT_IN: Final[dict[str, Callable[[ByteStream], Awaitable[None]]]] = {
+    "echo": echo,
+    "discard": discard,
+    "http-hello": http_hello,
+}

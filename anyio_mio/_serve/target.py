@@ -1,0 +1,95 @@
+"""What is to be run or served: ``module:attribute``, or the name of a built-in handler."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+from anyio_mio._serve.handlers import BUILT_IN
+
+
+class TargetError(Exception):
+    """A target that cannot be used; the message says what to write instead."""
+
+
+def load_handler(text: str) -> Callable[..., Any]:
+    """The connection handler that ``text`` names.
+
+    Raises:
+        TargetError: there is none, or it is no async function.
+    """
+    if text in BUILT_IN:
+        return BUILT_IN[text]
+    if ":" not in text:
+        names = ", ".join(BUILT_IN)
+        raise TargetError(
+            f"{text!r} is neither a built-in handler ({names}) nor module:function\n"
+            f"  wrong: anyio-mio serve {text}\n"
+            "  right: anyio-mio serve echo, or anyio-mio serve my_module:handler"
+        )
+    return load_function(text)
+
+
+def load_function(text: str) -> Callable[..., Any]:
+    """The async function ``module:function``; the current folder is searched first.
+
+    Raises:
+        TargetError: it cannot be imported, or it is no async function.
+    """
+    module_name, _, path = text.partition(":")
+    if not module_name or not path:
+        raise TargetError(f"{text!r} is not of the form module:function\n  right: my_module:main")
+    function: Callable[..., Any] = lookup(import_module(module_name), path, text)
+    if not callable(function):
+        raise TargetError(f"{text!r} is {function!r}, which cannot be called")
+    if not is_async(function):
+        raise TargetError(
+            f"{text!r} is not an async function\n"
+            f"  wrong: def {path}(...)\n"
+            f"  right: async def {path}(...)"
+        )
+    return function
+
+
+def import_module(name: str) -> Any:
+    """Import a module of the user's, as ``python -m`` would find it."""
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name != missing and not name.startswith(f"{missing}."):
+            raise  # the module exists; something that it imports does not
+        raise TargetError(
+            f"there is no module {name!r} in {folder} or among the installed packages\n"
+            "  right: run the command in the folder that holds it, or set PYTHONPATH"
+        ) from None
+
+
+def lookup(module: Any, path: str, text: str) -> Any:
+    """The attribute of a module, dots allowed."""
+    found = module
+    for name in path.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            similar = get_close_matches(name, dir(found), 1)
+            hint = f"; did you mean {similar[0]!r}?" if similar else ""
+            raise TargetError(f"{text!r}: {module.__name__!r} has no {path!r}{hint}") from None
+    return found
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it makes a coroutine; objects with an async ``__call__`` count too."""
+    unwrapped = inspect.unwrap(function)
+    while hasattr(unwrapped, "func"):  # functools.partial
+        unwrapped = unwrapped.func
+    call = getattr(unwrapped, "__call__", None)  # noqa: B004 - its kind is asked for, not its being
+    return inspect.iscoroutinefunction(unwrapped) or inspect.iscoroutinefunction(call)

@@ -1,0 +1,100 @@
+"""A worker: ``python -m anyio_mio._serve.worker CONFIGURATION``, started by the supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import anyio
+from anyio.abc import SocketListener
+
+import anyio_mio
+from anyio_mio._serve.configuration import Configuration
+from anyio_mio._serve.reports import ReportWriter
+from anyio_mio._serve.supervisor import CANNOT_SERVE
+from anyio_mio._serve.target import TargetError, load_handler
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT."""
+    configuration = Configuration.load(sys.argv[1])
+    report = ReportWriter(configuration.reports)
+    os.set_inheritable(configuration.reports, False)
+    # Ctrl-C goes to the whole process group; the supervisor alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        handler = load_handler(configuration.target)
+        context = tls_context(configuration)
+    except (TargetError, OSError, ssl.SSLError) as error:
+        sys.stderr.write(f"anyio-mio serve: {error}\n")
+        return CANNOT_SERVE
+    except Exception:  # noqa: BLE001 - the user's module may raise anything while it is imported
+        traceback.print_exc()
+        return CANNOT_SERVE
+    anyio_mio.run(serve, configuration, handler, context, report)
+    return 0
+
+
+def tls_context(configuration: Configuration) -> ssl.SSLContext | None:
+    """The TLS context for the certificate, if there is one."""
+    if configuration.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(configuration.tls_cert, configuration.tls_key)
+    return context
+
+
+async def serve(
+    configuration: Configuration,
+    handler: Callable[..., Any],
+    context: ssl.SSLContext | None,
+    report: ReportWriter,
+) -> None:
+    """Serve the supervisor's sockets until SIGTERM, then stop in good order."""
+    listeners = [await listener_on(fd) for fd in configuration.sockets]
+    async with anyio.create_task_group() as group:
+        if configuration.statistics_every:
+            group.start_soon(report_figures, configuration, listeners, report)
+        report("ready")
+        summary = await anyio_mio.serve_listeners(
+            handler,
+            listeners,
+            accept_batch=configuration.accept_batch,
+            max_connections=configuration.max_connections,
+            ssl_context=context,
+            grace=configuration.grace,
+            signals=(signal.SIGTERM,),
+        )
+        report("stopped", **asdict(summary))
+        group.cancel_scope.cancel()
+
+
+async def listener_on(fd: int) -> SocketListener:
+    """A listener on an inherited descriptor."""
+    os.set_inheritable(fd, False)
+    return await SocketListener.from_socket(socket.socket(fileno=fd))
+
+
+async def report_figures(
+    configuration: Configuration, listeners: list[Any], report: ReportWriter
+) -> None:
+    """Tell the supervisor the listeners' figures from time to time."""
+    while True:
+        await anyio.sleep(configuration.statistics_every)
+        every = [listener.statistics() for listener in listeners]
+        report(
+            "figures",
+            accepted=sum(each.accepted for each in every),
+            open=sum(each.open for each in every),
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
