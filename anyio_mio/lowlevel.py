@@ -41,7 +41,7 @@ def statistics() -> RunStatistics:
     return RunStatistics(
         tasks=len(kernel.tasks()),
         runnable=len(kernel.run_queue),
-        deadlines=len(kernel.deadlines),
+        deadlines=kernel.deadlines.alive(),
         next_deadline=kernel.deadlines.next() - kernel.now(),
         reactor=kernel.reactor.statistics(),
     )

@@ -149,7 +149,7 @@ class CancelScope:
         if task.scope is not self:
             raise RuntimeError(NOT_INNERMOST)
         if self.alarm:
-            kernel.deadlines.remove(self)
+            kernel.deadlines.drop(self)
         task.scope = parent
         self.host = self.parent = None
         if parent.effective:
@@ -185,7 +185,7 @@ class CancelScope:
             kernel = running.kernel
             if kernel is not None and kernel.now() >= self._deadline:
                 if self.alarm:
-                    kernel.deadlines.remove(self)
+                    kernel.deadlines.drop(self)
                 self.expire()
         return self._cancel_called
 
@@ -204,7 +204,7 @@ class CancelScope:
         if task is None or self._cancel_called:
             return
         kernel = task.kernel
-        kernel.deadlines.remove(self)
+        kernel.deadlines.drop(self)
         if value <= kernel.now():
             self.expire()
         elif value != inf:
@@ -257,7 +257,7 @@ class CancelScope:
         self._mark_cancelled(message)
         task = self.host
         if task is not None:
-            task.kernel.deadlines.remove(self)
+            task.kernel.deadlines.drop(self)
             push_down(self)
         elif self.members is not None:  # a root scope: it has tasks and no host
             push_down(self)

@@ -26,56 +26,58 @@ class Owner(Protocol):
 
 
 @final
-class Deadlines:
-    """All deadlines of a run. Also what a sleeping task is parked on."""
+class Deadlines(list[tuple[float, int, Owner]]):
+    """All deadlines of a run, as a heap. Also what a sleeping task is parked on.
 
-    __slots__ = ("_dead", "_heap", "_number")
+    A list itself, so that a turn without deadlines tests for them without a call.
+    """
+
+    __slots__ = ("_dead", "_number")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Owner]] = []
         self._number = 0
         self._dead = 0
 
-    def __len__(self) -> int:
-        return len(self._heap) - self._dead
+    def alive(self) -> int:
+        """How many owners have a deadline."""
+        return len(self) - self._dead
 
     def add(self, owner: Owner, when: float) -> None:
         """Give an owner without a deadline one, in seconds on the kernel's clock."""
         self._number = number = self._number + 1
         owner.alarm = number
-        heappush(self._heap, (when, number, owner))
+        heappush(self, (when, number, owner))
 
-    def remove(self, owner: Owner) -> None:
+    def drop(self, owner: Owner) -> None:
         """Take an owner's deadline back; without one, nothing happens."""
         if owner.alarm:
             owner.alarm = 0
             self._dead = dead = self._dead + 1
-            if dead > COMPACT_ABOVE and dead * 2 > len(self._heap):
+            if dead > COMPACT_ABOVE and dead * 2 > len(self):
                 self._compact()
 
-    def abort(self, task: Owner) -> bool:  # type: ignore[override, unused-ignore]
+    def abort(self, task: Owner) -> bool:
         """A sleeping task is cancelled; False if its time has come already."""
         if not task.alarm:
             return False
-        self.remove(task)
+        self.drop(task)
         return True
 
     def next(self) -> float:
         """When the next deadline is due, in seconds on the kernel's clock; inf if there is none."""
-        heap = self._heap
-        while heap:
-            when, number, owner = heap[0]
+        while self:
+            when, number, owner = self[0]
             if owner.alarm == number:
                 return when
-            heappop(heap)
+            heappop(self)
             self._dead -= 1
         return inf
 
     def expire(self, now: float) -> bool:
         """Expire, in order, whatever is due at ``now``; True if anything was."""
-        heap, any_expired = self._heap, False
-        while heap and heap[0][0] <= now:
-            _, number, owner = heappop(heap)
+        any_expired = False
+        while self and self[0][0] <= now:
+            _, number, owner = heappop(self)
             if owner.alarm == number:
                 owner.alarm = 0
                 owner.expire()
@@ -85,6 +87,6 @@ class Deadlines:
         return any_expired
 
     def _compact(self) -> None:
-        self._heap = [entry for entry in self._heap if entry[2].alarm == entry[1]]
-        heapify(self._heap)
+        self[:] = [entry for entry in self if entry[2].alarm == entry[1]]
+        heapify(self)
         self._dead = 0

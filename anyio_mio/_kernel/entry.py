@@ -26,21 +26,20 @@ class Refusable(Protocol):
 
 
 @final
-class EntryQueue:
-    """Callbacks from outside, run by the kernel in the order of arrival."""
+class EntryQueue(deque[Callback]):
+    """Callbacks from outside, run by the kernel in the order of arrival.
 
-    __slots__ = ("_callbacks", "_closed", "_lock", "_waking", "waker")
+    A deque itself, so that a turn without any tests for them without a call.
+    """
+
+    __slots__ = ("_closed", "_lock", "_waking", "waker")
 
     def __init__(self, waker: Waker) -> None:
         self.waker = waker
-        self._callbacks: deque[Callback] = deque()
         self._waking = False
         self._closed = False
         # Re-entrant: a signal handler may interrupt put() in the same thread.
         self._lock = threading.RLock()
-
-    def __len__(self) -> int:
-        return len(self._callbacks)
 
     def put(self, callback: Callback) -> bool:
         """Have the kernel call ``callback()`` soon; thread-safe, signal-safe, never blocks.
@@ -51,7 +50,7 @@ class EntryQueue:
         with self._lock:
             if self._closed:
                 return False
-            self._callbacks.append(callback)
+            self.append(callback)
             if not self._waking:
                 self._waking = True
                 self.waker.wake()
@@ -60,8 +59,7 @@ class EntryQueue:
     def take(self) -> list[Callback]:
         """What has arrived so far; called by the kernel alone."""
         self._waking = False
-        callbacks = self._callbacks
-        return [callbacks.popleft() for _ in range(len(callbacks))]
+        return [self.popleft() for _ in range(len(self))]
 
     def close(self) -> None:
         """Refuse what comes from now on, and what has arrived and was not run."""

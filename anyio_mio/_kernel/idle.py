@@ -10,38 +10,33 @@ if TYPE_CHECKING:
 
 
 @final
-class IdleWaiters:
+class IdleWaiters(list["Task"]):
     """The tasks inside ``wait_all_tasks_blocked()``.
 
     While there are any, the kernel polls without blocking; a turn in which nothing was ready,
     nothing expired and nothing is runnable wakes them all.
     """
 
-    __slots__ = ("_tasks",)
-
-    def __init__(self) -> None:
-        self._tasks: list[Task] = []
-
-    def __len__(self) -> int:
-        return len(self._tasks)
+    __slots__ = ()
 
     async def wait(self, kernel: Kernel) -> None:
         """Suspend the current task until every other task is blocked. Always a checkpoint."""
         await kernel.checkpoint()
         task = kernel.current
         assert task is not None
-        self._tasks.append(task)
-        await kernel.park(self)  # type: ignore[arg-type, unused-ignore]
+        self.append(task)
+        await kernel.park(self)
 
     def wake(self, kernel: Kernel) -> None:
         """Everything is blocked: resume them all."""
-        tasks, self._tasks = self._tasks, []
+        tasks = list(self)
+        self.clear()
         for task in tasks:
             kernel.resume(task)
 
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled task out."""
-        if task in self._tasks:
-            self._tasks.remove(task)
+        if task in self:
+            self.remove(task)
             return True
         return False

@@ -135,11 +135,11 @@ class Kernel:
             task.interrupt()
         return PAUSE
 
-    def resume(self, task: Task, /) -> None:  # type: ignore[override, unused-ignore]
+    def resume(self, task: Task, /) -> None:
         """Make a parked task runnable."""
         self.run_queue.append(task)
 
-    def fail(self, task: Task, error: BaseException, /) -> None:  # type: ignore[override, unused-ignore]
+    def fail(self, task: Task, error: BaseException, /) -> None:
         """Make a parked task runnable; ``error`` is thrown into it."""
         task.error = error
         self.run_queue.append(task)
@@ -195,7 +195,7 @@ class Kernel:
         assert task is not None
         if seconds != inf:
             self.deadlines.add(task, self.now() + seconds)
-            await self.park(self.deadlines)  # type: ignore[arg-type, unused-ignore]
+            await self.park(self.deadlines)
         else:
             await self.park(FOREVER)
 
@@ -281,7 +281,7 @@ class Kernel:
     def _time_to_wait(self) -> float | None:
         if self.run_queue or self.entry or self.idle:
             return 0
-        return self.clock.time_to_wait(self.deadlines.next())
+        return self.clock.time_to_wait(self.deadlines.next()) if self.deadlines else None
 
     def _run_batch(self) -> None:  # noqa: C901 - the hottest loop: one frame, no calls but the step
         """Step what is runnable, and what these wake while the turn is short (K2, K3)."""
