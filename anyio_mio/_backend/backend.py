@@ -6,15 +6,16 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from signal import Signals
-from socket import socket
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from socket import AddressFamily, SocketKind, socket
+from typing import IO, TYPE_CHECKING, Any, TypeVar, final
 
 import anyio
 import anyio.abc
 from anyio.lowlevel import RunVar
 
-from anyio_mio._backend import names, running, threads
+from anyio_mio._backend import names, processes, running, threads
 from anyio_mio._backend.capacity_limiter import CapacityLimiter
+from anyio_mio._backend.processes import Process, StrOrBytesPath
 from anyio_mio._backend.signals import SignalReceiver
 from anyio_mio._backend.synchronization import Event, Lock, Semaphore
 from anyio_mio._backend.tasks import (
@@ -28,9 +29,20 @@ from anyio_mio._backend.test_runner import TestRunner
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.running import running as thread
 from anyio_mio._kernel.running import running_kernel
-from anyio_mio._net.connect import connect_tcp
+from anyio_mio._net.connect import connect_tcp, connect_unix
+from anyio_mio._net.datagrams import (
+    Address,
+    ConnectedUDPSocket,
+    ConnectedUNIXDatagramSocket,
+    UDPSocket,
+    UNIXDatagramSocket,
+    make_udp_socket,
+    make_unix_datagram_socket,
+)
 from anyio_mio._net.listeners import SocketListener
+from anyio_mio._net.socket_base import adopted
 from anyio_mio._net.streams import SocketStream
+from anyio_mio._net.unix_streams import UNIXPacketStream, UNIXSocketStream, stream_type
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -218,18 +230,6 @@ class MioBackend(anyio.abc.AsyncBackend):
         return SocketStream(sock, reactor, registration)
 
     @classmethod
-    def create_tcp_listener(cls, sock: socket) -> SocketListener:
-        return SocketListener(sock, running_kernel().reactor)
-
-    @classmethod
-    async def wrap_listener_socket(cls, sock: socket) -> SocketListener:
-        return SocketListener(sock, running_kernel().reactor)
-
-    @classmethod
-    async def wrap_stream_socket(cls, sock: socket) -> SocketStream:
-        return SocketStream(sock, running_kernel().reactor)
-
-    @classmethod
     async def wait_readable(cls, obj: FileDescriptorLike) -> None:
         kernel = running_kernel()
         await kernel.reactor.foreign.wait_readable(fileno(obj))
@@ -243,51 +243,89 @@ class MioBackend(anyio.abc.AsyncBackend):
     def notify_closing(cls, obj: FileDescriptorLike) -> None:
         running_kernel().reactor.foreign.notify_closing(fileno(obj))
 
-    # Not there yet.
+    @classmethod
+    async def connect_unix(
+        cls, path: str | bytes, kind: SocketKind = SocketKind.SOCK_STREAM
+    ) -> UNIXSocketStream:
+        reactor = running_kernel().reactor
+        sock, registration = await connect_unix(reactor, path, kind)
+        stream = UNIXSocketStream if kind == SocketKind.SOCK_STREAM else UNIXPacketStream
+        return stream(sock, reactor, registration)
 
     @classmethod
-    async def connect_unix(cls, path: Any, kind: Any = None) -> Any:
-        raise NotImplementedError("UNIX sockets")
+    def create_tcp_listener(cls, sock: socket) -> SocketListener:
+        return SocketListener(sock, running_kernel().reactor, stream_type(sock))
 
     @classmethod
-    def create_unix_listener(cls, sock: socket) -> Any:
-        raise NotImplementedError("UNIX sockets")
+    def create_unix_listener(cls, sock: socket) -> SocketListener:
+        return SocketListener(sock, running_kernel().reactor, stream_type(sock))
 
     @classmethod
-    async def wrap_unix_stream_socket(cls, sock: socket) -> Any:
-        raise NotImplementedError("UNIX sockets")
+    async def create_udp_socket(
+        cls,
+        family: AddressFamily,
+        local_address: Address | None,
+        remote_address: Address | None,
+        reuse_port: bool,
+    ) -> UDPSocket | ConnectedUDPSocket:
+        reactor = running_kernel().reactor
+        return make_udp_socket(reactor, family, local_address, remote_address, reuse_port)
 
     @classmethod
-    async def create_udp_socket(cls, *args: Any) -> Any:
-        raise NotImplementedError("datagrams")
+    async def create_unix_datagram_socket(  # type: ignore[override] # overloads say no more here
+        cls, raw_socket: socket, remote_path: str | bytes | None
+    ) -> UNIXDatagramSocket | ConnectedUNIXDatagramSocket:
+        return make_unix_datagram_socket(running_kernel().reactor, raw_socket, remote_path)
+
+    # Sockets made elsewhere: somebody may hold a duplicate.
 
     @classmethod
-    async def create_unix_datagram_socket(cls, *args: Any) -> Any:
-        raise NotImplementedError("datagrams")
+    async def wrap_listener_socket(cls, sock: socket) -> SocketListener:
+        return adopted(SocketListener(sock, running_kernel().reactor, stream_type(sock)))
 
     @classmethod
-    async def wrap_udp_socket(cls, sock: socket) -> Any:
-        raise NotImplementedError("datagrams")
+    async def wrap_stream_socket(cls, sock: socket) -> SocketStream:
+        return adopted(stream_type(sock)(sock, running_kernel().reactor))
 
     @classmethod
-    async def wrap_connected_udp_socket(cls, sock: socket) -> Any:
-        raise NotImplementedError("datagrams")
+    async def wrap_unix_stream_socket(cls, sock: socket) -> UNIXSocketStream:
+        return adopted(UNIXSocketStream(sock, running_kernel().reactor))
 
     @classmethod
-    async def wrap_unix_datagram_socket(cls, sock: socket) -> Any:
-        raise NotImplementedError("datagrams")
+    async def wrap_udp_socket(cls, sock: socket) -> UDPSocket:
+        return adopted(UDPSocket(sock, running_kernel().reactor))
 
     @classmethod
-    async def wrap_connected_unix_datagram_socket(cls, sock: socket) -> Any:
-        raise NotImplementedError("datagrams")
+    async def wrap_connected_udp_socket(cls, sock: socket) -> ConnectedUDPSocket:
+        return adopted(ConnectedUDPSocket(sock, running_kernel().reactor))
 
     @classmethod
-    async def open_process(cls, command: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("processes")
+    async def wrap_unix_datagram_socket(cls, sock: socket) -> UNIXDatagramSocket:
+        return adopted(UNIXDatagramSocket(sock, running_kernel().reactor))
 
     @classmethod
-    def setup_process_pool_exit_at_shutdown(cls, workers: Any) -> None:
-        raise NotImplementedError("processes")
+    async def wrap_connected_unix_datagram_socket(cls, sock: socket) -> ConnectedUNIXDatagramSocket:
+        return adopted(ConnectedUNIXDatagramSocket(sock, running_kernel().reactor))
+
+    # Processes.
+
+    @classmethod
+    async def open_process(
+        cls,
+        command: StrOrBytesPath | Sequence[StrOrBytesPath],
+        *,
+        stdin: int | IO[Any] | None,
+        stdout: int | IO[Any] | None,
+        stderr: int | IO[Any] | None,
+        **kwargs: Any,
+    ) -> Process:
+        return await processes.open_process(
+            command, stdin=stdin, stdout=stdout, stderr=stderr, **kwargs
+        )
+
+    @classmethod
+    def setup_process_pool_exit_at_shutdown(cls, workers: set[anyio.abc.Process]) -> None:
+        processes.kill_at_shutdown(workers)
 
 
 def fileno(obj: FileDescriptorLike) -> int:

@@ -98,10 +98,15 @@ def pump_through(kernel: Kernel, coro: Coroutine[object, object, object], name: 
 living_kernels: Final[WeakSet[Kernel]] = WeakSet()
 
 
+def _before_fork() -> None:
+    for kernel in list(living_kernels):
+        kernel.reactor.has_forked = True  # the child will hold a duplicate of every descriptor (R5)
+
+
 def _after_fork_in_child() -> None:
     WORKERS.forget()
     for kernel in list(living_kernels):
         kernel.die_in_child()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -1,14 +1,19 @@
-"""What all sockets share: the descriptor, its registration, and closing."""
+"""What all sockets share: the socket object, and handing it out."""
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from anyio import TypedAttributeProvider
+from anyio.abc import SocketAttribute
+
+from anyio_mio._net.descriptor import Descriptor
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.registration import Registration
-    from anyio_mio._reactor.scheduler import Scheduler
 
 NO_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 """Makes one call non-blocking, so an accepted socket needs no ``ioctl`` of its own."""
@@ -21,56 +26,42 @@ messages five times as expensive (measured; cpython#85451).
 """
 
 
-class SocketBase:
-    """A socket of ours: registered lazily, closed once.
+S = TypeVar("S", bound="SocketBase")
 
-    It owns the socket that it is given. ``raw_socket`` handed out to users is switched to
-    non-blocking mode first, as AnyIO promises.
-    """
 
-    __slots__ = ("_is_closed", "_registration", "_scheduler", "_sock")
+class SocketBase(Descriptor, TypedAttributeProvider):
+    """A socket of ours, which owns the socket object that it is given."""
+
+    __slots__ = ("_sock",)
 
     def __init__(
         self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
     ) -> None:
+        Descriptor.__init__(self, registration or reactor.register(sock.fileno()))
         self._sock = sock
-        self._scheduler: Scheduler = reactor.scheduler
-        self._registration = registration or reactor.register(sock.fileno())
-        self._is_closed = False
 
-    def __repr__(self) -> str:
-        state = "closed" if self._is_closed else f"fd={self._registration.fd}"
-        return f"<{type(self).__name__} {state}>"
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """AnyIO's attributes; whoever takes the raw socket may duplicate it (R5)."""
+        return {**super().extra_attributes, SocketAttribute.raw_socket: self._hand_out}
+
+    def _hand_out(self) -> socket.socket:
+        self._registration.may_be_shared = True
+        return self._raw_socket
 
     @property
     def _raw_socket(self) -> socket.socket:
+        # Accepted sockets are blocking until somebody looks; AnyIO promises that they are not.
         sock = self._sock
         if not self._is_closed and sock.gettimeout() != 0:
             sock.setblocking(False)
         return sock
 
-    async def aclose(self) -> None:
-        """Close the socket at once, wake whoever waits on it, then pass a checkpoint.
+    def _release(self) -> None:
+        self._sock.close()
 
-        Safe to call again, and while cancelled: the descriptor is released in any case.
-        """
-        self._close()
-        scheduler = self._scheduler
-        if scheduler.budget <= 0:
-            await scheduler.checkpoint()
-        scheduler.budget -= 1
 
-    def _close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            self._registration.close()
-            self._sock.close()
-
-    def _translate(self, error: OSError) -> Exception:
-        """The exception for a failed operation; raise it ``from`` the error unless it is closed."""
-        errors = self._scheduler.errors
-        if self._is_closed:
-            return errors.closed()
-        broken = errors.broken()
-        broken.__cause__ = error
-        return broken
+def adopted(wrapper: S) -> S:
+    """A wrapper of a socket that was made elsewhere: somebody may hold a duplicate of it (R5)."""
+    wrapper._registration.may_be_shared = True
+    return wrapper

@@ -10,10 +10,13 @@ Rules:
   both directions, edge-triggered with RDHUP. Bytes that are already there cost no ``epoll_ctl``.
 * R2 An event sets bits and wakes. Only an operation that saw WouldBlock, or a short read or write
   where that proves the same, clears its direction's bit, in the same breath as the system call.
-* R3 Closed bits are final, and imply ready.
+* R3 Closed bits are final, and imply ready: no operation blocks on a closed direction. One that
+  does proves that the bits came with a stale event, and clears them.
 * R4 There is one waiter per direction; the second gets the scheduler's busy error.
 * R5 Closing wakes the waiters with the scheduler's closed error before the descriptor is released.
   A stale event for a reused descriptor is at worst a spurious wake-up, and it is counted.
+  Closing the last descriptor takes the selector's entry along; only where a duplicate may exist
+  (the raw socket was handed out, the process has forked) is it taken out by a call.
 * R6 Foreign descriptors (``wait_readable(fd)``) keep level semantics: each wait re-arms.
 * R7 After a fork the child's reactor is dead: any use raises and the shared epoll is not touched.
 """

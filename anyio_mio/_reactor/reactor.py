@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final
 
 from anyio_mio._reactor.dead_selector import DeadSelector
 from anyio_mio._reactor.foreign import ForeignWaits
@@ -35,9 +35,11 @@ class ReactorStatistics:
     tasks_waiting: int
 
 
-@final
 class Reactor:
-    """Owns the selector's registrations; `turn()` is called with what a poll returned."""
+    """Owns the selector's registrations; `turn()` is called with what a poll returned.
+
+    Open for one subclass: the hub of `anyio_mio.trio`, whose registrations can wait in two places.
+    """
 
     __slots__ = (
         "_events",
@@ -45,6 +47,7 @@ class Reactor:
         "_stale",
         "emulated",
         "foreign",
+        "has_forked",
         "registrations",
         "scheduler",
         "selector",
@@ -54,6 +57,7 @@ class Reactor:
         self.selector = selector
         self.scheduler = scheduler
         self.emulated = not selector.edge_triggered
+        self.has_forked = False
         self.registrations: dict[int, Registration] = {}
         self.foreign = ForeignWaits(self)
         self._internal: dict[int, Callable[[], None]] = {}
@@ -117,20 +121,14 @@ class Reactor:
         """The descriptor is about to be closed.
 
         Closing a socket's last descriptor takes its epoll registration along, so this costs no
-        system call (R5); `release()` is for descriptors that live on.
+        system call. It does not if a duplicate may live on (R5): because the raw socket was
+        handed out, or because the process has forked since.
         """
         fd = registration.fd
         if self.registrations.get(fd) is registration:
             del self.registrations[fd]
-            if self.emulated:
+            if self.emulated or self.has_forked or registration.may_be_shared:
                 self._deregister(fd)
-
-    def release(self, registration: Registration) -> None:
-        """Stop watching a descriptor of which a duplicate may stay open elsewhere."""
-        if registration.armed:
-            registration.armed = False
-            self.registrations.pop(registration.fd, None)
-            self._deregister(registration.fd)
 
     def statistics(self) -> ReactorStatistics:
         """A snapshot of the counters."""

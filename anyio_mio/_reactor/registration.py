@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final
 
 from anyio_mio.poll.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
 
@@ -21,15 +21,19 @@ A FIN, a reset or an urgent mark can lie right behind the bytes that were read, 
 with theirs.
 """
 
-READ_WOULD_BLOCK: Final = ~(READABLE | PRIORITY | ERROR)
-WRITE_WOULD_BLOCK: Final = ~(WRITABLE | ERROR)
-"""Masks for ``ready`` after WouldBlock: the closed bits stay (R3)."""
+READ_WOULD_BLOCK: Final = ~WAKES_READER
+WRITE_WOULD_BLOCK: Final = ~WAKES_WRITER
+"""Masks for ``ready`` after WouldBlock.
+
+The closed bits go too: on a closed direction no operation blocks, so one that did disproves them.
+They came with a stale event, of a descriptor that had this number before and lives on as a
+duplicate (R5), and if they stayed the owner would try for ever.
+"""
 
 READY: Final = READABLE | WRITABLE
 """What a new registration assumes: nobody has seen WouldBlock yet, so trying is worth it."""
 
 
-@final
 class Registration:
     """Readiness of one descriptor that a socket of ours owns.
 
@@ -39,10 +43,21 @@ class Registration:
             ``WRITABLE`` itself when the operation saw WouldBlock (R2).
         trusts_short: whether a short read of a byte stream proves that no byte is left. Only
             native edges make it so (R2; tokio#5866).
+        may_be_shared: whether somebody may hold a duplicate of the descriptor, because its number
+            was handed out. Then closing it does not end its entry in the selector (R5).
         reader: the task that waits for readable, if any; ``writer`` likewise.
     """
 
-    __slots__ = ("armed", "fd", "reactor", "reader", "ready", "trusts_short", "writer")
+    __slots__ = (
+        "armed",
+        "fd",
+        "may_be_shared",
+        "reactor",
+        "reader",
+        "ready",
+        "trusts_short",
+        "writer",
+    )
 
     def __init__(self, reactor: Reactor, fd: int) -> None:
         self.reactor = reactor
@@ -50,6 +65,7 @@ class Registration:
         self.fd = fd
         self.ready = READY
         self.armed = False
+        self.may_be_shared = False
         self.reader: TaskRef | None = None
         self.writer: TaskRef | None = None
 

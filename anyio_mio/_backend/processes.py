@@ -1,0 +1,197 @@
+"""Child processes: starting them, their streams, their end.
+
+A process is started in the loop's own thread. It takes about a millisecond, and a worker thread
+would hardly help: CPython holds the interpreter's lock while it forks, and with ``vfork()`` until
+the child's program runs. So the other tasks would wait all the same, and for a thread besides.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from functools import partial
+from typing import IO, Any, TypeAlias, final
+
+import anyio
+import anyio.abc
+
+from anyio_mio._backend.process_exit import process_exit
+from anyio_mio._kernel.running import running_kernel
+from anyio_mio._net.pipes import PipeReceiveStream, PipeSendStream
+from anyio_mio._reactor.reactor import Reactor
+
+StrOrBytesPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+
+
+@final
+class Process(anyio.abc.Process):
+    """A child process and our ends of its standard streams."""
+
+    def __init__(
+        self, popen: subprocess.Popen[bytes], pipes: dict[str, int], reactor: Reactor
+    ) -> None:
+        self._popen = popen
+        self._exit = process_exit(popen.pid)
+        stdin, stdout, stderr = map(pipes.get, ("stdin", "stdout", "stderr"))
+        self._stdin = None if stdin is None else PipeSendStream(stdin, reactor)
+        self._stdout = None if stdout is None else PipeReceiveStream(stdout, reactor)
+        self._stderr = None if stderr is None else PipeReceiveStream(stderr, reactor)
+
+    def __repr__(self) -> str:
+        state = "running" if self.returncode is None else f"returncode={self.returncode}"
+        return f"<Process pid={self.pid} {state}>"
+
+    @property
+    def pid(self) -> int:
+        """The process ID."""
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code; None while the process runs. Asked of the system each time."""
+        return self._popen.poll()
+
+    @property
+    def stdin(self) -> PipeSendStream | None:
+        """Writes to the standard input, if that is a pipe."""
+        return self._stdin
+
+    @property
+    def stdout(self) -> PipeReceiveStream | None:
+        """Reads the standard output, if that is a pipe."""
+        return self._stdout
+
+    @property
+    def stderr(self) -> PipeReceiveStream | None:
+        """Reads the standard error, if that is a pipe of its own."""
+        return self._stderr
+
+    async def wait(self) -> int:
+        """Wait until the process has ended, whoever may still hold its pipes.
+
+        Returns:
+            The exit code; negative if a signal killed it.
+
+        Checkpoint: always. Cancellation: the process runs on.
+        """
+        kernel = running_kernel()
+        await kernel.checkpoint()
+        while (code := self._popen.poll()) is None:
+            await self._exit.wait(kernel)
+        return code
+
+    async def aclose(self) -> None:
+        """Close the streams, then wait for the end of the process.
+
+        Cancellation: the process is killed and reaped first.
+        """
+        with anyio.CancelScope(shield=True):
+            for stream in (self._stdin, self._stdout, self._stderr):
+                if stream is not None:
+                    await stream.aclose()
+        try:
+            await self.wait()
+        except BaseException:
+            self.kill()
+            with anyio.CancelScope(shield=True):
+                await self.wait()
+            raise
+
+    def terminate(self) -> None:
+        """Send SIGTERM; does nothing if the process has ended, as `kill()` and `send_signal()`."""
+        self._popen.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._popen.kill()
+
+    def send_signal(self, signal: int) -> None:
+        """Send a signal."""
+        self._popen.send_signal(signal)
+
+
+async def open_process(
+    command: StrOrBytesPath | Sequence[StrOrBytesPath],
+    *,
+    stdin: int | IO[Any] | None,
+    stdout: int | IO[Any] | None,
+    stderr: int | IO[Any] | None,
+    **options: Any,
+) -> Process:
+    """Start a process: a string or path through the shell, a sequence as it is.
+
+    Args:
+        command: what to run.
+        stdin: ``PIPE``, ``DEVNULL``, a descriptor or a file; None to inherit ours.
+        stdout: the same.
+        stderr: the same, or ``STDOUT``.
+        options: further arguments for `subprocess.Popen`.
+
+    Raises:
+        OSError: it could not be started; nothing is left open.
+
+    Checkpoint: always, before it starts.
+    """
+    kernel = running_kernel()
+    await kernel.checkpoint()
+    is_shell = isinstance(command, (str, bytes, os.PathLike))
+    with Pipes() as pipes:
+        popen = subprocess.Popen(  # noqa: ASYNC220 - see the module's docstring
+            os.fsdecode(command) if is_shell else command,  # type: ignore[arg-type]
+            stdin=pipes.child_end("stdin", stdin),
+            stdout=pipes.child_end("stdout", stdout),
+            stderr=pipes.child_end("stderr", stderr),
+            shell=is_shell,
+            **options,
+        )
+        return Process(popen, pipes.give_away(), kernel.reactor)
+
+
+@final
+class Pipes:
+    """The pipes to a process that is being started.
+
+    The child's ends are closed in any case, ours unless they were given away. Popen's own pipes
+    would come as file objects, which warn when they are collected open.
+    """
+
+    def __init__(self) -> None:
+        self._ours: dict[str, int] = {}
+        self._theirs: list[int] = []
+
+    def __enter__(self) -> Pipes:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for fd in (*self._theirs, *self._ours.values()):
+            os.close(fd)
+
+    def child_end(self, name: str, how: int | IO[Any] | None) -> int | IO[Any] | None:
+        """What the child gets as a standard stream; a new pipe if ``how`` is PIPE."""
+        if how != subprocess.PIPE:
+            return how
+        reading, writing = os.pipe()
+        ours, theirs = (writing, reading) if name == "stdin" else (reading, writing)
+        self._ours[name] = ours
+        self._theirs.append(theirs)
+        return theirs
+
+    def give_away(self) -> dict[str, int]:
+        """Our ends, by the stream's name; the caller closes them."""
+        ours, self._ours = self._ours, {}
+        return ours
+
+
+def kill_at_shutdown(workers: set[anyio.abc.Process]) -> None:
+    """When the run ends, kill and close the processes that are in the set then."""
+    running_kernel().at_shutdown.append(partial(kill_all, workers))
+
+
+async def kill_all(workers: set[anyio.abc.Process]) -> None:
+    """Kill and close each; cancellation has to wait."""
+    with anyio.CancelScope(shield=True):
+        for process in workers:
+            process.kill()
+        while workers:
+            await workers.pop().aclose()

@@ -1,0 +1,244 @@
+"""Datagram sockets: UDP and UNIX, connected and not.
+
+The four classes differ in what an item is: bytes where the peer is fixed, else bytes and an
+address. A datagram socket tries until WouldBlock: a short read proves nothing here (R2).
+
+Two things are peculiar to them. An error of an earlier send, such as an ICMP refusal, arrives as
+EPOLLERR, perhaps alone, and comes out of the next call as BrokenResourceError; the socket works on.
+And where an unconnected UNIX socket sends to a peer whose queue is full, nothing tells when there
+is room again: epoll says writable all the time, since the socket's own buffer has room.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+
+from anyio.abc import ConnectedUDPSocket as AbstractConnectedUDPSocket
+from anyio.abc import ConnectedUNIXDatagramSocket as AbstractConnectedUNIXDatagramSocket
+from anyio.abc import UDPSocket as AbstractUDPSocket
+from anyio.abc import UNIXDatagramSocket as AbstractUNIXDatagramSocket
+
+from anyio_mio._net.socket_base import NO_WAIT, SocketBase
+from anyio_mio._reactor.registration import (
+    READ_WOULD_BLOCK,
+    WAKES_READER,
+    WAKES_WRITER,
+    WRITE_WOULD_BLOCK,
+)
+
+if TYPE_CHECKING:
+    from anyio_mio._reactor.reactor import Reactor
+
+Address: TypeAlias = "tuple[str, int]"
+T = TypeVar("T")
+
+MAX_DATAGRAM: Final = 65536
+"""Bytes: no UDP datagram is longer."""
+
+FIRST_RETRY_SECONDS: Final = 0.001
+LONGEST_RETRY_SECONDS: Final = 0.02
+
+
+class DatagramSocket(SocketBase, Generic[T]):
+    """A socket that sends and receives one datagram at a time."""
+
+    __slots__ = ("_receive_some", "_send_some")
+
+    def __init__(self, sock: socket.socket, reactor: Reactor) -> None:
+        SocketBase.__init__(self, sock, reactor)
+        self._receive_some: Callable[[int, int], Any] = self._reception(sock)
+        self._send_some: Callable[..., int] = sock.send
+
+    def _reception(self, sock: socket.socket) -> Callable[[int, int], Any]:
+        """What `receive()` calls with a size and flags."""
+        return sock.recv
+
+    async def receive(self) -> T:
+        """Receive one datagram, waiting for it if there is none. An empty one is one too.
+
+        Raises:
+            ClosedResourceError: the socket was closed, before or meanwhile.
+            BrokenResourceError: an operation failed, perhaps an earlier send; the cause is the
+                OSError. The socket works on.
+            BusyResourceError: another task waits for a datagram.
+
+        Checkpoint: always. Cancellation: no datagram is lost.
+        """
+        scheduler, registration = self._scheduler, self._registration
+        if scheduler.budget <= 0:
+            await scheduler.checkpoint()
+        scheduler.budget -= 1
+        while True:
+            if not registration.ready & WAKES_READER:
+                await registration.wait_readable()
+            try:
+                return self._receive_some(MAX_DATAGRAM, NO_WAIT)  # type: ignore[no-any-return]
+            except BlockingIOError:
+                registration.ready &= READ_WOULD_BLOCK
+            except OSError as exc:
+                raise self._translate(exc) from exc
+
+    async def _send(self, *arguments: Any) -> None:
+        """Have the system take one datagram, waiting until it does."""
+        scheduler, registration = self._scheduler, self._registration
+        if scheduler.budget <= 0:
+            await scheduler.checkpoint()
+        scheduler.budget -= 1
+        while True:
+            if not registration.ready & WAKES_WRITER:
+                await registration.wait_writable()
+            try:
+                self._send_some(*arguments)
+            except BlockingIOError:
+                registration.ready &= WRITE_WOULD_BLOCK
+            except OSError as exc:
+                raise self._translate(exc) from exc
+            else:
+                return
+
+
+class ConnectedUDPSocket(DatagramSocket[bytes], AbstractConnectedUDPSocket):
+    """A UDP socket with one peer."""
+
+    __slots__ = ()
+
+    async def send(self, item: bytes) -> None:
+        """Send one datagram; waits until the system takes it.
+
+        Raises:
+            ClosedResourceError, BrokenResourceError: as for `receive()`.
+            BusyResourceError: another task waits to send.
+
+        Checkpoint: always. Cancellation: the datagram was not sent.
+        """
+        await self._send(item, NO_WAIT)
+
+
+class UDPSocket(DatagramSocket["tuple[bytes, Address]"], AbstractUDPSocket):
+    """A UDP socket that talks to anybody. Addresses are ``(host, port)``."""
+
+    __slots__ = ()
+
+    def __init__(self, sock: socket.socket, reactor: Reactor) -> None:
+        DatagramSocket.__init__(self, sock, reactor)
+        self._send_some = sock.sendto
+
+    def _reception(self, sock: socket.socket) -> Callable[[int, int], Any]:
+        if sock.family == socket.AF_INET6:
+            return partial(receive_from_ipv6, sock)
+        return sock.recvfrom
+
+    async def send(self, item: tuple[bytes, Address]) -> None:
+        """Send one datagram, given as ``(data, address)``; see `ConnectedUDPSocket.send()`."""
+        data, address = item
+        await self._send(data, NO_WAIT, address)
+
+
+class ConnectedUNIXDatagramSocket(DatagramSocket[bytes], AbstractConnectedUNIXDatagramSocket):
+    """A UNIX datagram socket with one peer."""
+
+    __slots__ = ()
+
+    async def send(self, item: bytes) -> None:
+        """Send one datagram; see `ConnectedUDPSocket.send()`."""
+        await self._send(item, NO_WAIT)
+
+
+class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagramSocket):
+    """A UNIX datagram socket that talks to anybody. Addresses are paths, or bytes if abstract."""
+
+    __slots__ = ("_is_sending",)
+
+    def __init__(self, sock: socket.socket, reactor: Reactor) -> None:
+        DatagramSocket.__init__(self, sock, reactor)
+        self._is_sending = False
+
+    def _reception(self, sock: socket.socket) -> Callable[[int, int], Any]:
+        return sock.recvfrom
+
+    async def send(self, item: tuple[bytes, str]) -> None:
+        """Send one datagram, given as ``(data, path)``; see `ConnectedUDPSocket.send()`.
+
+        While the peer's queue is full it tries again after 1 ms, 2 ms and so on up to 20 ms: the
+        system makes no event when there is room.
+        """
+        data, path = item
+        scheduler = self._scheduler
+        if scheduler.budget <= 0:
+            await scheduler.checkpoint()
+        scheduler.budget -= 1
+        if self._is_sending:
+            raise scheduler.errors.busy("writing to")
+        self._is_sending = True
+        try:
+            delay = FIRST_RETRY_SECONDS
+            while not self._is_taken(data, path):
+                await scheduler.sleep(delay * random.uniform(0.75, 1.25))
+                delay = min(2 * delay, LONGEST_RETRY_SECONDS)
+        finally:
+            self._is_sending = False
+
+    def _is_taken(self, data: bytes, path: str) -> bool:
+        """Try to send; False if there is no room."""
+        try:
+            self._sock.sendto(data, NO_WAIT, path)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            raise self._translate(exc) from exc
+        return True
+
+
+def receive_from_ipv6(sock: socket.socket, size: int, flags: int) -> tuple[bytes, Address]:
+    """As ``recvfrom()``, with the scope in the host's name: ``("fe80::1%2", 53)``."""
+    data, (host, port, _, scope) = sock.recvfrom(size, flags)
+    return data, (f"{host}%{scope}" if scope else host, port)
+
+
+def make_udp_socket(
+    reactor: Reactor,
+    family: int,
+    local_address: Address | None,
+    remote_address: Address | None,
+    reuse_port: bool,
+) -> UDPSocket | ConnectedUDPSocket:
+    """A UDP socket, bound and connected as asked.
+
+    Raises:
+        OSError: what the system said; the socket is closed then.
+    """
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if local_address is not None:
+            sock.bind(local_address)
+        if remote_address is not None:
+            sock.connect(remote_address)
+    except BaseException:
+        sock.close()
+        raise
+    return (UDPSocket if remote_address is None else ConnectedUDPSocket)(sock, reactor)
+
+
+def make_unix_datagram_socket(
+    reactor: Reactor, sock: socket.socket, remote_path: str | bytes | None
+) -> UNIXDatagramSocket | ConnectedUNIXDatagramSocket:
+    """A UNIX datagram socket made of ``sock``, connected if there is a path.
+
+    Raises:
+        OSError: what the system said; the socket is closed then.
+    """
+    if remote_path is None:
+        return UNIXDatagramSocket(sock, reactor)
+    try:
+        sock.connect(remote_path)
+    except BaseException:
+        sock.close()
+        raise
+    return ConnectedUNIXDatagramSocket(sock, reactor)

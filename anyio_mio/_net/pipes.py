@@ -1,0 +1,136 @@
+"""Pipes: the parent's ends of a child process's standard streams.
+
+Only our end is switched to non-blocking mode. The two ends of a pipe do not share that flag, so the
+child keeps the blocking streams that programs expect.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from anyio.abc import ByteReceiveStream, ByteSendStream
+
+from anyio_mio._net.descriptor import Descriptor
+from anyio_mio._net.socket_base import MAX_RECEIVE
+from anyio_mio._net.streams import MAX_BYTES_ERROR
+from anyio_mio._reactor.registration import (
+    READ_WOULD_BLOCK,
+    WAKES_READER,
+    WAKES_WRITER,
+    WRITE_WOULD_BLOCK,
+)
+
+if TYPE_CHECKING:
+    from anyio_mio._reactor.reactor import Reactor
+
+
+class PipeEnd(Descriptor):
+    """One end of a pipe. It owns the descriptor that it is given."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int, reactor: Reactor) -> None:
+        self._fd = fd
+        os.set_blocking(fd, False)
+        Descriptor.__init__(self, reactor.register(fd))
+
+    def __del__(self) -> None:
+        # Without a warning: an end that nobody closed is common with processes that have ended.
+        if self._fd != -1:
+            os.close(self._fd)
+
+    def _release(self) -> None:
+        # Whoever tries -1 from now on meets EBADF, and not a descriptor of somebody else.
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+
+
+class PipeReceiveStream(PipeEnd, ByteReceiveStream):
+    """The reading end of a pipe."""
+
+    __slots__ = ()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Receive what has arrived, waiting for the first byte.
+
+        Args:
+            max_bytes: the most to return; at least 1.
+
+        Raises:
+            ValueError: ``max_bytes`` is below 1.
+            EndOfStream: every writing end is closed.
+            ClosedResourceError: this end was closed, before or meanwhile.
+            BrokenResourceError: reading failed; the cause is the OSError.
+            BusyResourceError: another task waits for data.
+
+        Checkpoint: always. Cancellation: no byte is lost.
+        """
+        if max_bytes < 1:
+            raise ValueError(MAX_BYTES_ERROR)
+        scheduler, registration = self._scheduler, self._registration
+        if scheduler.budget <= 0:
+            await scheduler.checkpoint()
+        scheduler.budget -= 1
+        while True:
+            if not registration.ready & WAKES_READER:
+                await registration.wait_readable()
+            try:
+                data = os.read(self._fd, min(max_bytes, MAX_RECEIVE))
+            except BlockingIOError:
+                registration.ready &= READ_WOULD_BLOCK
+                continue
+            except OSError as exc:
+                raise self._translate(exc) from exc
+            if not data:
+                raise scheduler.errors.end_of_stream
+            return data
+
+
+class PipeSendStream(PipeEnd, ByteSendStream):
+    """The writing end of a pipe."""
+
+    __slots__ = ("_is_sending",)
+
+    def __init__(self, fd: int, reactor: Reactor) -> None:
+        PipeEnd.__init__(self, fd, reactor)
+        self._is_sending = False
+
+    async def send(self, item: bytes) -> None:
+        """Send all of ``item``.
+
+        Raises:
+            ClosedResourceError: this end was closed, before or meanwhile.
+            BrokenResourceError: every reading end is closed; the cause is the OSError.
+            BusyResourceError: another task is in the middle of sending.
+
+        Checkpoint: always. Cancellation: a part may have been sent, as much as the system took.
+        """
+        scheduler = self._scheduler
+        if scheduler.budget <= 0:
+            await scheduler.checkpoint()
+        scheduler.budget -= 1
+        if self._is_sending:
+            raise scheduler.errors.busy("writing to")
+        if self._is_closed:
+            raise scheduler.errors.closed()
+        self._is_sending = True
+        try:
+            view = memoryview(item).cast("B")
+            while view:
+                view = view[await self._send_some(view) :]
+        finally:
+            self._is_sending = False
+
+    async def _send_some(self, view: memoryview) -> int:
+        """How many bytes the pipe took, waiting until it takes at least one."""
+        registration = self._registration
+        while True:
+            if not registration.ready & WAKES_WRITER:
+                await registration.wait_writable()
+            try:
+                return os.write(self._fd, view)
+            except BlockingIOError:
+                registration.ready &= WRITE_WOULD_BLOCK
+            except OSError as exc:
+                raise self._translate(exc) from exc

@@ -1,0 +1,200 @@
+"""UNIX streams: bytes, or whole messages (SEQPACKET), and descriptors passed along with them.
+
+Descriptors make a short read prove nothing. A read stops behind the bytes that descriptors came
+with, even if more bytes wait and even if nobody asked for the descriptors, and no new edge tells of
+the rest (measured on Linux). So UNIX sockets read until WouldBlock (R2), at the price of one call
+more for each burst.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections.abc import Callable, Collection
+from io import IOBase
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from anyio.abc import UNIXSocketStream as AbstractUNIXSocketStream
+
+from anyio_mio._net.socket_base import NO_WAIT
+from anyio_mio._net.streams import MAX_BYTES_ERROR, SocketStream
+from anyio_mio._reactor.registration import (
+    READ_WOULD_BLOCK,
+    WAKES_READER,
+    WAKES_WRITER,
+    WRITE_WOULD_BLOCK,
+)
+
+if TYPE_CHECKING:
+    from anyio_mio._reactor.reactor import Reactor
+    from anyio_mio._reactor.registration import Registration
+
+T = TypeVar("T")
+
+
+INT_SIZE: Final = array.array("i").itemsize
+
+CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+"""Programs that are started do not inherit received descriptors, as Python's own (PEP 446)."""
+
+
+class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
+    """A connected UNIX socket that carries bytes."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
+    ) -> None:
+        SocketStream.__init__(self, sock, reactor, registration)
+        self._registration.trusts_short = False
+
+    async def send_fds(self, message: bytes, fds: Collection[int | IOBase]) -> None:
+        """Send descriptors, attached to the first byte of ``message``; then the rest of it.
+
+        Args:
+            message: at least one byte.
+            fds: descriptors, or files; the peer gets duplicates, the caller's stay open.
+
+        Raises:
+            ValueError: ``message`` or ``fds`` is empty.
+            ClosedResourceError: the stream was closed, before or meanwhile.
+            BrokenResourceError: the connection is broken; the cause is the OSError.
+            BusyResourceError: another task is in the middle of sending.
+
+        Checkpoint: always. Cancellation: a part may have been sent, with the descriptors.
+        """
+        if not message:
+            raise ValueError("message must not be empty")
+        if not fds:
+            raise ValueError("fds must not be empty")
+        numbers = array.array("i", [fd if isinstance(fd, int) else fd.fileno() for fd in fds])
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
+        sent = await self._write(self._sock.sendmsg, [message], rights, NO_WAIT)
+        await self._send_rest(memoryview(message).cast("B")[sent:])
+
+    async def receive_fds(self, msglen: int, maxfds: int) -> tuple[bytes, list[int]]:
+        """Receive bytes and the descriptors that came with them.
+
+        Args:
+            msglen: the most bytes to return.
+            maxfds: the most descriptors to take; the system closes those beyond.
+
+        Returns:
+            The bytes, and descriptors that the caller owns and closes.
+
+        Raises:
+            ValueError: ``msglen`` is negative or ``maxfds`` below 1.
+            EndOfStream: the peer has shut its sending side down.
+            RuntimeError: ancillary data other than descriptors arrived.
+            ClosedResourceError, BrokenResourceError, BusyResourceError: as for `receive()`.
+
+        Checkpoint: always. Cancellation: nothing is lost.
+        """
+        if not isinstance(msglen, int) or msglen < 0:
+            raise ValueError("msglen must be a non-negative integer")
+        if not isinstance(maxfds, int) or maxfds < 1:
+            raise ValueError("maxfds must be a positive integer")
+        room = socket.CMSG_LEN(maxfds * INT_SIZE)
+        message, ancillary, _, _ = await self._read(
+            self._sock.recvmsg, msglen, room, NO_WAIT | CLOSE_ON_EXEC
+        )
+        if not message and not ancillary:
+            raise self._scheduler.errors.end_of_stream
+        return message, descriptors_in(ancillary)
+
+    async def _read(self, operation: Callable[..., T], *arguments: Any) -> T:
+        """Ask for budget, then try until the operation does not block."""
+        scheduler, registration = self._scheduler, self._registration
+        if scheduler.budget <= 0:
+            await scheduler.checkpoint()
+        scheduler.budget -= 1
+        while True:
+            if not registration.ready & WAKES_READER:
+                await registration.wait_readable()
+            try:
+                return operation(*arguments)
+            except BlockingIOError:
+                registration.ready &= READ_WOULD_BLOCK
+            except OSError as exc:
+                raise self._translate(exc) from exc
+
+    async def _write(self, operation: Callable[..., T], *arguments: Any) -> T:
+        """As `_read()`, in the other direction."""
+        scheduler, registration = self._scheduler, self._registration
+        if scheduler.budget <= 0:
+            await scheduler.checkpoint()
+        scheduler.budget -= 1
+        if self._is_sending:
+            raise scheduler.errors.busy("writing to")
+        self._is_sending = True
+        try:
+            while True:
+                if not registration.ready & WAKES_WRITER:
+                    await registration.wait_writable()
+                try:
+                    return operation(*arguments)
+                except BlockingIOError:
+                    registration.ready &= WRITE_WOULD_BLOCK
+                except OSError as exc:
+                    raise self._translate(exc) from exc
+        finally:
+            self._is_sending = False
+
+
+class UNIXPacketStream(UNIXSocketStream):
+    """A connected UNIX socket of kind SEQPACKET: each send is one message, and so is each receive.
+
+    What does not fit into ``max_bytes`` is lost, so a receive asks for as much as the caller said.
+    A message without bytes cannot be told from the end of the stream; `send()` sends none.
+    """
+
+    __slots__ = ()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Receive one message; see `SocketStream.receive()`."""
+        if max_bytes < 1:
+            raise ValueError(MAX_BYTES_ERROR)
+        message = await self._read(self._sock.recv, max_bytes, NO_WAIT)
+        if not message:
+            raise self._scheduler.errors.end_of_stream
+        return message
+
+    async def send(self, item: bytes) -> None:
+        """Send one message, as a whole or not at all; see `SocketStream.send()`."""
+        if item:
+            await self._write(self._sock.send, item, NO_WAIT)
+        else:
+            await self._scheduler.checkpoint()
+
+
+def stream_type(sock: socket.socket) -> type[SocketStream]:
+    """The class of streams for a connected socket, or for those that a listener accepts."""
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        return SocketStream
+    return UNIXSocketStream if sock.type == socket.SOCK_STREAM else UNIXPacketStream
+
+
+def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors in what ``recvmsg()`` returned.
+
+    Raises:
+        RuntimeError: something else is in it; the descriptors are closed then.
+    """
+    numbers = array.array("i")
+    strangers = []
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            numbers.frombytes(data[: len(data) - len(data) % INT_SIZE])
+        else:
+            strangers.append((level, kind))
+    if strangers:
+        for number in numbers:
+            os.close(number)
+        raise RuntimeError(
+            f"expected descriptors as ancillary data, received (level, type) {strangers}.\n"
+            "  wrong: setsockopt(SOL_SOCKET, SO_PASSCRED, 1) and then receive_fds()\n"
+            "  right: receive_fds() on a socket without options that add ancillary data"
+        )
+    return list(numbers)
