@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import AbstractContextManager
 from signal import Signals
 from socket import AddressFamily, SocketKind, socket
-from typing import IO, TYPE_CHECKING, Any, TypeVar, final
+from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, final
 
 import anyio
 import anyio.abc
@@ -15,6 +15,7 @@ from anyio.lowlevel import RunVar
 
 from anyio_mio._backend import names, processes, running, threads
 from anyio_mio._backend.capacity_limiter import CapacityLimiter
+from anyio_mio._backend.names import AddressInfo
 from anyio_mio._backend.processes import Process, StrOrBytesPath
 from anyio_mio._backend.signals import SignalReceiver
 from anyio_mio._backend.synchronization import Event, Lock, Semaphore
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 DEFAULT_THREADS = 40
 """As many as AnyIO's other backends let ``to_thread`` use at once."""
@@ -64,8 +66,8 @@ class MioBackend(anyio.abc.AsyncBackend):
     @classmethod
     def run(
         cls,
-        func: Callable[..., Awaitable[T]],
-        args: tuple[Any, ...],
+        func: Callable[[*Ts], Awaitable[T]],
+        args: tuple[*Ts],
         kwargs: dict[str, Any],
         options: dict[str, Any],
     ) -> T:
@@ -164,8 +166,8 @@ class MioBackend(anyio.abc.AsyncBackend):
     @classmethod
     async def run_sync_in_worker_thread(
         cls,
-        func: Callable[..., T],
-        args: tuple[Any, ...],
+        func: Callable[[*Ts], T],
+        args: tuple[*Ts],
         abandon_on_cancel: bool = False,
         limiter: anyio.CapacityLimiter | None = None,
     ) -> T:
@@ -187,20 +189,16 @@ class MioBackend(anyio.abc.AsyncBackend):
 
     @classmethod
     def run_async_from_thread(
-        cls, func: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], token: object
+        cls, func: Callable[[*Ts], Coroutine[Any, Any, T]], args: tuple[*Ts], token: object
     ) -> T:
         return threads.run_async_from_thread(func, args, token)
 
     @classmethod
-    def run_sync_from_thread(
-        cls, func: Callable[..., T], args: tuple[Any, ...], token: object
-    ) -> T:
+    def run_sync_from_thread(cls, func: Callable[[*Ts], T], args: tuple[*Ts], token: object) -> T:
         return threads.run_sync_from_thread(func, args, token)
 
     @classmethod
-    def run_sync_soon(
-        cls, func: Callable[..., object], args: tuple[Any, ...], token: object
-    ) -> None:
+    def run_sync_soon(cls, func: Callable[[*Ts], object], args: tuple[*Ts], token: object) -> None:
         threads.run_sync_soon(func, args, token)
 
     # Signals.
@@ -214,11 +212,20 @@ class MioBackend(anyio.abc.AsyncBackend):
     # Names, sockets, descriptors.
 
     @classmethod
-    async def getaddrinfo(cls, host: Any, port: Any, **options: Any) -> Sequence[Any]:
-        return await names.getaddrinfo(host, port, **options)
+    async def getaddrinfo(
+        cls,
+        host: bytes | str | None,
+        port: str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Sequence[AddressInfo]:
+        return await names.getaddrinfo(host, port, family, type, proto, flags)
 
     @classmethod
-    async def getnameinfo(cls, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+    async def getnameinfo(cls, sockaddr: Address, flags: int = 0) -> tuple[str, str]:
         return await names.getnameinfo(sockaddr, flags)
 
     @classmethod
