@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from anyio import TypedAttributeProvider
 from anyio.abc import SocketAttribute
 
 from anyio_mio._net.descriptor import Descriptor
@@ -29,8 +28,11 @@ messages five times as expensive (measured; cpython#85451).
 S = TypeVar("S", bound="SocketBase")
 
 
-class SocketBase(Descriptor, TypedAttributeProvider):
-    """A socket of ours, which owns the socket object that it is given."""
+class SocketBase(Descriptor):
+    """A socket of ours, which owns the socket object that it is given.
+
+    A subclass names one of AnyIO's socket classes after this one.
+    """
 
     __slots__ = ("_sock",)
 
@@ -43,7 +45,8 @@ class SocketBase(Descriptor, TypedAttributeProvider):
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """AnyIO's attributes; whoever takes the raw socket may duplicate it (R5)."""
-        return {**super().extra_attributes, SocketAttribute.raw_socket: self._hand_out}
+        attributes = super().extra_attributes  # type: ignore[misc] # those of AnyIO's class
+        return {**attributes, SocketAttribute.raw_socket: self._hand_out}
 
     def _hand_out(self) -> socket.socket:
         self._registration.may_be_shared = True
