@@ -10,7 +10,8 @@ from typing import Any, Final, final
 import anyio
 import sniffio
 
-from anyio_mio._kernel.kernel import Clock, Kernel
+from anyio_mio._kernel.clock import Clock
+from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._reactor.scheduler import ErrorClasses
 from anyio_mio.poll.selector import Selector, default_selector
 

@@ -82,7 +82,7 @@ class TestRunner(AbstractTestRunner):
             living_kernels.discard(kernel)
             self._interrupts.__exit__()
             kernel.close()
-        kernel.raise_crash()
+        kernel.raise_pending()
 
     def is_running(self) -> bool:
         """Whether a fixture or test is being run right now in this thread."""
@@ -117,7 +117,7 @@ class TestRunner(AbstractTestRunner):
         item: Item[T] = Item(coro)
         self._give(item)
         self._kernel.pump(item.outcome.done)
-        self._kernel.raise_crash()
+        self._kernel.raise_pending()
         return item.outcome.unwrap()
 
     def _give(self, item: Item[Any] | None) -> None:

@@ -34,6 +34,9 @@ class AsyncGenerators:
         self._alive: WeakSet[AsyncGenerator[Any, Any]] = WeakSet()
         self._previous = sys.get_asyncgen_hooks()
 
+    def __len__(self) -> int:
+        return len(self._alive)
+
     def __enter__(self) -> None:
         self._previous = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(self.first_iteration, self.finalizer)

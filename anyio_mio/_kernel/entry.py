@@ -1,8 +1,12 @@
 """The entry queue: the only way into the kernel from other threads and from signal handlers (K8).
 
 A deque takes the callbacks, and the waker ends the kernel's sleep: once per burst, because whoever
-finds the flag raised knows that a wake-up is under way. The kernel lowers the flag before it looks
-into the deque, so what is added later raises it again.
+finds the flag raised knows that a wake-up is under way.
+
+That is true as long as a raised flag means that something is in the deque, since the kernel looks
+there, and lowers the flag, before it sleeps. So adding and raising, and lowering and taking, happen
+under one lock; and because a signal handler may still add in the midst of taking, the kernel first
+counts what is there, then lowers the flag, and takes no more than it has counted.
 """
 
 from __future__ import annotations
@@ -58,8 +62,10 @@ class EntryQueue(deque[Callback]):
 
     def take(self) -> list[Callback]:
         """What has arrived so far; called by the kernel alone."""
-        self._waking = False
-        return [self.popleft() for _ in range(len(self))]
+        with self._lock:
+            arrived = len(self)
+            self._waking = False
+            return [self.popleft() for _ in range(arrived)]
 
     def close(self) -> None:
         """Refuse what comes from now on, and what has arrived and was not run."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
 from anyio_mio._kernel.cancel_scope import CancelScope, stack_above
 from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.clock import SYSTEM_CLOCK, Clock, quiet_hook
 from anyio_mio._kernel.deadlines import Deadlines
 from anyio_mio._kernel.entry import EntryQueue, nothing
 from anyio_mio._kernel.idle import IdleWaiters
@@ -49,28 +49,6 @@ FOREIGN_AWAIT: Final = (
 )
 
 
-class Clock(Protocol):
-    """Time in seconds, monotonic; a `MockClock` in tests."""
-
-    def now(self) -> float:
-        """The current time."""
-
-    def time_to_wait(self, deadline: float) -> float | None:
-        """Real seconds to sleep until ``deadline``; None to sleep until something happens."""
-
-
-@final
-class SystemClock:
-    """The operating system's monotonic clock."""
-
-    __slots__ = ()
-    now = staticmethod(time.monotonic)
-
-    def time_to_wait(self, deadline: float) -> float | None:
-        """Real seconds until ``deadline``, never negative."""
-        return None if deadline == inf else max(0.0, deadline - time.monotonic())
-
-
 @final
 class Kernel:
     """One run of mio in one thread. A `Scheduler` for the reactor and the sockets.
@@ -94,8 +72,9 @@ class Kernel:
         detection: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.errors = errors
-        self.clock = clock or SystemClock()
+        self.clock = clock or SYSTEM_CLOCK
         self.now: Callable[[], float] = self.clock.now
+        self._quiet = quiet_hook(self.clock)
         self.full_budget = 0 if strict_checkpoints else BUDGET
         self.current: Task | None = None
         self.budget = 0
@@ -237,9 +216,9 @@ class Kernel:
                 pending += stack_above(task, task.base)
         return found
 
-    def has_no_tasks(self) -> bool:
-        """True when every task of the run is done."""
-        return not self.root.members and not self.system.members
+    def has_nothing_to_do(self) -> bool:
+        """True when every task of the run is done, and no callback waits to be called."""
+        return not (self.root.members or self.system.members or self.entry)
 
     # The turn.
 
@@ -267,6 +246,8 @@ class Kernel:
         events = self._select(self._time_to_wait(), EVENTS_PER_POLL)
         if events:
             self.reactor.turn(events, self.run_queue.append)
+        elif self._quiet is not None and not (self.run_queue or self.entry or self.idle):
+            self._quiet(self.deadlines.next())
         if self.instruments:
             self.instruments.after_poll(len(events))
         expired = self.deadlines.expire(self.now()) if self.deadlines else False
@@ -362,11 +343,21 @@ class Kernel:
         self._crashes.append(error)
         self.root.cancel("a callback or a system task failed")
 
-    def raise_crash(self) -> None:
-        """Raise what `crash_with()` was told, if anything."""
+    def raise_pending(self, error: BaseException | None = None) -> None:
+        """Raise what no task could be told: crashes, or else a Ctrl-C that came too late.
+
+        Args:
+            error: what the program itself has ended with, lest a crash hides it.
+        """
         crashes, self._crashes = self._crashes, []
         if crashes:
+            if error is not None and not isinstance(error, Cancelled):
+                crashes.append(error)
+            del error
             raise BaseExceptionGroup("errors in callbacks or system tasks of mio", crashes)
+        if self.interrupted:
+            self.interrupted = False
+            raise KeyboardInterrupt
 
     def close(self) -> None:
         """Release the selector and the waker; what threads still want is refused."""

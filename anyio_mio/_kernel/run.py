@@ -38,6 +38,11 @@ class Outcome(Generic[T]):
         """Whether the task has ended."""
         return self.is_done
 
+    @property
+    def error(self) -> BaseException | None:
+        """What the task raised, as long as nobody has unwrapped it."""
+        return self._error
+
     def unwrap(self) -> T:
         """Return the value or raise the error; either is given out once."""
         value, error = self._value, self._error
@@ -67,7 +72,9 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
     finally:
         living_kernels.discard(kernel)
         kernel.close()
-    kernel.raise_crash()
+        if kernel.main is None and not outcome.is_done:
+            main.close()  # there was no descriptor left to begin with
+    kernel.raise_pending(outcome.error)
     try:
         return outcome.unwrap()
     except BaseExceptionGroup as group:
@@ -78,13 +85,17 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
 
 
 def shut_down(kernel: Kernel) -> None:
-    """After the main task: shutdown hooks, then system tasks, then async generators."""
+    """After the main task: shutdown hooks, then system tasks, then async generators.
+
+    Closing a generator may drop or begin others, hence the loop.
+    """
     for hook in kernel.at_shutdown:
         pump_through(kernel, hook(), "shutdown hook")
     kernel.system.cancel("the run is over")
-    kernel.pump(kernel.has_no_tasks)
-    pump_through(kernel, kernel.async_generators.close_all(), "close async generators")
-    kernel.pump(kernel.has_no_tasks)
+    kernel.pump(kernel.has_nothing_to_do)
+    while kernel.async_generators:
+        pump_through(kernel, kernel.async_generators.close_all(), "close async generators")
+        kernel.pump(kernel.has_nothing_to_do)
 
 
 def pump_through(kernel: Kernel, coro: Coroutine[object, object, object], name: str) -> None:

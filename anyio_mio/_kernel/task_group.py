@@ -118,13 +118,13 @@ class TaskGroup:
 
     async def _wait_for_children(self) -> None:
         kernel = running_kernel()
-        if self.cancel_scope.members or self.starting:
-            while self.cancel_scope.members or self.starting:
-                self._is_waiting = True
-                await kernel.park(self)
-        else:
+        if not self.cancel_scope.members and not self.starting:
             # A schedule point and no cancellation point: the body's result is there already.
+            # Others may start children meanwhile (K4).
             await kernel.yield_now()
+        while self.cancel_scope.members or self.starting:
+            self._is_waiting = True
+            await kernel.park(self)
         self.active = False
         self.host = None
 

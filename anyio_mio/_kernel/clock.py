@@ -1,0 +1,46 @@
+"""Clocks: the system's, and what any other has to offer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Final, Protocol, cast, final
+
+
+class Clock(Protocol):
+    """Time in seconds, monotonic; a `MockClock` in tests.
+
+    A clock may also have a method ``quiet(deadline)``. The kernel calls it when nothing at all
+    happened during a wait that `time_to_wait()` has asked for, and expires what is due afterwards.
+    So a clock that is not bound to real time can move on exactly when a program only waits for it.
+    """
+
+    def now(self) -> float:
+        """The current time."""
+
+    def time_to_wait(self, deadline: float) -> float | None:
+        """Real seconds to sleep until ``deadline``; None to sleep until something happens."""
+
+
+@final
+class SystemClock:
+    """The operating system's monotonic clock."""
+
+    __slots__ = ()
+    now = staticmethod(time.monotonic)
+
+    def time_to_wait(self, deadline: float) -> float | None:
+        """Real seconds until ``deadline``, never negative."""
+        return None if deadline == inf else max(0.0, deadline - time.monotonic())
+
+
+Quiet = Callable[[float], object]
+
+
+def quiet_hook(clock: Clock) -> Quiet | None:
+    """The clock's ``quiet()``, if it has one."""
+    return cast("Quiet | None", getattr(clock, "quiet", None))
+
+
+SYSTEM_CLOCK: Final = SystemClock()

@@ -1,0 +1,197 @@
+"""The entry queue: what other threads and signal handlers hand in is run, in order, and in time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import SupportsIndex
+
+import pytest
+
+from anyio_mio._kernel.entry import EntryQueue
+from anyio_mio.poll.waker import Waker
+from tests.kernel.harness import make_kernel, run
+
+
+class CountingWaker(Waker):  # type: ignore[misc]
+    """Counts its rings."""
+
+    rings = 0
+
+    def wake(self) -> None:
+        self.rings += 1
+
+
+@pytest.fixture
+def waker() -> CountingWaker:
+    return CountingWaker()
+
+
+@pytest.mark.invariant("K8")
+def test_a_burst_rings_once(waker: CountingWaker) -> None:
+    with waker:
+        queue = EntryQueue(waker)
+
+        for _ in range(5):
+            queue.put(lambda: None)
+
+        assert waker.rings == 1
+        assert len(queue.take()) == 5
+
+
+def test_what_comes_after_a_burst_was_taken_rings_again(waker: CountingWaker) -> None:
+    with waker:
+        queue = EntryQueue(waker)
+        queue.put(lambda: None)
+        queue.take()
+
+        queue.put(lambda: None)
+
+        assert waker.rings == 2
+
+
+class Interrupted(EntryQueue):  # type: ignore[misc]
+    """A signal handler puts something in at the worst moments of `take()`."""
+
+    handler: Callable[[], object] | None = None
+
+    def _interrupt(self) -> None:
+        handler, self.handler = self.handler, None
+        if handler is not None:
+            handler()
+
+    def __len__(self) -> int:
+        self._interrupt()
+        return super().__len__()
+
+    def pop_after_interrupt(self) -> Callable[[], object]:
+        self._interrupt()
+        return super().popleft()
+
+
+@pytest.mark.parametrize("moment", ["counting", "popping"])
+def test_a_signal_in_the_midst_of_taking_leaves_the_flag_and_the_queue_in_step(
+    waker: CountingWaker, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The flag stayed up over an empty queue, and whatever came next woke nobody.
+    with waker:
+        queue = Interrupted(waker)
+        queue.put(lambda: None)
+        if moment == "popping":
+            monkeypatch.setattr(Interrupted, "popleft", Interrupted.pop_after_interrupt)
+        queue.handler = lambda: queue.put(lambda: None)
+
+        queue.take()
+        left = sum(1 for _ in queue)
+        queue.put(lambda: None)
+
+        assert left or waker.rings == 2
+
+
+def test_nothing_is_accepted_after_closing(waker: CountingWaker) -> None:
+    with waker:
+        queue = EntryQueue(waker)
+        queue.close()
+
+        assert queue.put(lambda: None) is False
+
+
+def test_closing_refuses_what_was_not_run(waker: CountingWaker) -> None:
+    refused = []
+
+    class Call:
+        def __call__(self) -> None:
+            raise AssertionError
+
+        def refuse(self) -> None:
+            refused.append(self)
+
+    with waker:
+        queue = EntryQueue(waker)
+        call = Call()
+        queue.put(call)
+        queue.put(lambda: None)
+
+        queue.close()
+
+    assert refused == [call]
+
+
+def test_entries_of_many_threads_all_run_in_the_order_of_each_thread() -> None:
+    import anyio
+
+    threads, each = 4, 300
+    seen: list[tuple[int, int]] = []
+
+    async def main() -> None:
+        from anyio_mio._kernel.running import running_kernel
+
+        kernel = running_kernel()
+        done = anyio.Event()
+
+        def note(thread: int, index: SupportsIndex) -> None:
+            seen.append((thread, int(index)))
+            if len(seen) == threads * each:
+                done.set()
+
+        def work(thread: int) -> None:
+            for index in range(each):
+                kernel.entry.put(lambda index=index: note(thread, index))
+
+        workers = [threading.Thread(target=work, args=(n,)) for n in range(threads)]
+        for worker in workers:
+            worker.start()
+        with anyio.fail_after(10):
+            await done.wait()
+        for worker in workers:
+            worker.join()
+
+    anyio.run(main, backend="mio")
+
+    for thread in range(threads):
+        assert [index for number, index in seen if number == thread] == list(range(each))
+
+
+def test_a_crashing_callback_ends_the_run_with_its_error() -> None:
+    async def main(kernel: object) -> None:
+        await kernel.sleep(1)  # type: ignore[attr-defined]
+
+    kernel = make_kernel()
+    kernel.entry.put(lambda: 1 / 0)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run(main, kernel)
+
+    assert isinstance(caught.value.exceptions[0], ZeroDivisionError)
+
+
+def test_a_crash_does_not_hide_the_error_of_the_program() -> None:
+    async def main(kernel: object) -> None:
+        try:
+            await kernel.sleep(1)  # type: ignore[attr-defined]
+        finally:
+            raise KeyError("the program's own")
+
+    kernel = make_kernel()
+    kernel.entry.put(lambda: 1 / 0)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run(main, kernel)
+
+    assert {type(error) for error in caught.value.exceptions} == {ZeroDivisionError, KeyError}
+
+
+def test_the_callbacks_after_a_crashing_one_run() -> None:
+    seen = []
+
+    async def main(kernel: object) -> None:
+        await kernel.sleep(1)  # type: ignore[attr-defined]
+
+    kernel = make_kernel()
+    kernel.entry.put(lambda: 1 / 0)
+    kernel.entry.put(lambda: seen.append("second"))
+
+    with pytest.raises(BaseExceptionGroup):
+        run(main, kernel)
+
+    assert seen == ["second"]
