@@ -1,0 +1,126 @@
+"""A pytest plugin that gives AnyIO's own test suite a variant on mio, and no others.
+
+AnyIO's tests are parametrized over ``anyio.get_all_backends()`` when they are collected, so adding
+a name to that list is all they need; no file of the suite is touched. The plugin is named in
+PYTEST_PLUGINS, which also reaches the pytest processes that the tests of AnyIO's own plugin start.
+What it selects and writes depends on its options, which only the outermost process is given.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio._core import _eventloop
+
+import anyio_mio  # noqa: F401 - importing it registers the backend
+
+BACKEND = "mio"
+
+if BACKEND not in _eventloop.BACKENDS:
+    _eventloop.BACKENDS = (*_eventloop.BACKENDS, BACKEND)  # type: ignore[assignment]
+
+
+@pytest.fixture(scope="module", params=anyio.get_all_backends())
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Stands before AnyIO's fixture of this name, whose parameters were fixed before this import.
+
+    The suite's own conftest.py stands before both.
+    """
+    return request.param
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mio conformance")
+    group.addoption("--mio-report", help="run what concerns mio; write the outcomes to this file")
+    group.addoption("--mio-exclude", action="append", default=[], help="leave these items out")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    report = config.getoption("mio_report")
+    if report:
+        config.pluginmanager.register(Run(Path(report), config.getoption("mio_exclude")))
+
+
+class Run:
+    """Selects items, and counts how they end."""
+
+    def __init__(self, report: Path, exclude: list[str]) -> None:
+        self._report = report
+        self._exclude = [re.compile(as_expression(pattern)) for pattern in exclude]
+        self._outcomes: dict[str, str] = {}
+        self._excluded: list[str] = []
+
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        applicable = [item for item in items if concerns_mio(item)]
+        selected = [item for item in applicable if not self._is_excluded(item)]
+        self._excluded = sorted(item.nodeid for item in set(applicable) - set(selected))
+        config.hook.pytest_deselected(items=list(set(items) - set(selected)))
+        items[:] = selected
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._outcomes[nodeid] = "crashed"  # until there is a report of it
+        self._write()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        outcome = outcome_of(report)
+        if outcome and self._outcomes[report.nodeid] not in ("failed", "error"):
+            self._outcomes[report.nodeid] = outcome
+
+    def pytest_sessionfinish(self) -> None:
+        self._write()
+
+    def _is_excluded(self, item: pytest.Item) -> bool:
+        return any(pattern.fullmatch(item.nodeid) for pattern in self._exclude)
+
+    def _write(self) -> None:
+        # Rewritten at each start, so that a process that dies leaves a report too.
+        counts = Counter(self._outcomes.values())
+        bad = {
+            nodeid: outcome
+            for nodeid, outcome in self._outcomes.items()
+            if outcome not in ("passed", "skipped", "xfailed")
+        }
+        self._report.write_text(
+            json.dumps({"counts": counts, "bad": bad, "excluded": self._excluded})
+        )
+
+
+def concerns_mio(item: pytest.Item) -> bool:
+    """Whether it is a variant on mio, or runs pytest on all backends."""
+    callspec = getattr(item, "callspec", None)
+    parameters = [] if callspec is None else list(callspec.params.values())
+    if BACKEND in [value for value in parameters if isinstance(value, str)]:
+        return True
+    is_inner_run = "testdir" in getattr(item, "fixturenames", ())
+    return is_inner_run and "get_available_backends" in names_in(item)
+
+
+def names_in(item: pytest.Item) -> tuple[str, ...]:
+    """The global names and attributes that a test's function uses."""
+    function = getattr(item, "function", None)
+    return () if function is None else function.__code__.co_names
+
+
+def outcome_of(report: pytest.TestReport) -> str:
+    """What a report says of its item; nothing if the item goes on."""
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    if report.skipped:
+        return "xfailed" if hasattr(report, "wasxfail") else "skipped"
+    if report.when == "call":
+        return "xpassed" if hasattr(report, "wasxfail") else "passed"
+    return ""
+
+
+def as_expression(pattern: str) -> str:
+    """A regular expression for a pattern in which only ``*`` is special."""
+    return re.escape(pattern).replace(r"\*", ".*")

@@ -1,0 +1,47 @@
+"""AnyIO's own test suite, unmodified, passes on mio."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conformance import suite
+
+FEWEST = 900
+"""Items that even the oldest supported AnyIO has for a backend: fewer means that the selection,
+and not the backend, is broken."""
+
+
+@pytest.mark.conformance
+@pytest.mark.slow
+@pytest.mark.timeout(suite.SECONDS + 60)
+def test_the_suite_of_anyio_passes(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    result = suite.run(tmp_path)
+
+    record_property("summary", str(result))
+    assert result.bad == {}, result.output[-20_000:]
+    assert result.status == 0, result.output[-20_000:]
+    assert result.counts["passed"] >= FEWEST
+
+
+def test_each_exclusion_has_a_reason() -> None:
+    entries = tomllib.loads((suite.HERE / "exclusions.toml").read_text())["exclude"]
+
+    assert [entry["items"] for entry in entries if not entry["reason"].strip()] == []
+    assert {entry.get("when") for entry in entries} <= {None, *suite.HOSTS}
+
+
+def test_an_exclusion_holds_only_where_it_is_said_to() -> None:
+    assert suite.excluded_items(["no-names"]) == ["tests/test_sockets.py::test_getaddrinfo*"]
+    assert suite.excluded_items([]) == []
+
+
+def test_the_inner_pytest_does_not_see_the_outer_one() -> None:
+    inherited = {name for name in suite.environment() if name.startswith("PYTEST_")}
+
+    assert inherited == {"PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
