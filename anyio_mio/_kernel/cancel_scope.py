@@ -36,6 +36,11 @@ OTHER_TASK = "Attempted to exit cancel scope in a different task than it was ent
 NOT_INNERMOST = (
     "Attempted to exit a cancel scope that isn't the current tasks's current cancel scope"
 )
+LEFT_OPEN = (
+    "the task {!r} has ended inside a task group that it left open, so its children were cancelled.\n"
+    "  wrong: await group.__aenter__(), or a yield inside 'async with' that nobody continued\n"
+    "  right: async with anyio.create_task_group() as group: ..."
+)
 
 
 class CancelScope:
@@ -45,7 +50,8 @@ class CancelScope:
         effective: True while work inside is cancelled, by this scope or by one around it.
         host: the task that is inside its ``with`` block.
         parent: the scope around it, while it is active.
-        members: tasks that were started in it and are not done; None if none ever was.
+        members: tasks that were started in it and are not done, in the order of their start, which
+            is the order in which they hear of a cancellation; None if none ever was.
         cancelled_caught: True if the ``with`` block ended by this scope's cancellation.
     """
 
@@ -71,7 +77,7 @@ class CancelScope:
     cancelled_caught: bool
     effective: bool
     host: Task | None
-    members: set[Task] | None
+    members: dict[Task, None] | None
     parent: CancelScope | None
 
     # In __new__ and not in __init__: AnyIO's own constructor makes the object through the backend,
@@ -140,10 +146,13 @@ class CancelScope:
     ) -> bool:
         task, parent = self.host, self.parent
         if task is None or parent is None:
+            if exc_type is GeneratorExit:  # its task has ended before the generator that it is in
+                return False
             raise RuntimeError(NOT_ENTERED)
         kernel = task.kernel
         if kernel.current is not task:
-            if exc_type is GeneratorExit:  # the run broke down, and its coroutines are collected
+            if exc_type is GeneratorExit:
+                self._end_elsewhere(task, parent)
                 return False
             raise RuntimeError(OTHER_TASK)
         if task.scope is not self:
@@ -245,9 +254,9 @@ class CancelScope:
     def add_member(self, task: Task) -> None:
         """A task is started here."""
         if self.members is None:
-            self.members = {task}
+            self.members = {task: None}
         else:
-            self.members.add(task)
+            self.members[task] = None
 
     @property
     def _is_over(self) -> bool:
@@ -261,6 +270,20 @@ class CancelScope:
             push_down(self)
         elif self.members is not None:  # a root scope: it has tasks and no host
             push_down(self)
+
+    def _end_elsewhere(self, task: Task, parent: CancelScope) -> None:
+        """The generator around the block is closed, in whatever task: take the scope out."""
+        kernel = task.kernel
+        if running.kernel is not kernel:  # the run broke down, and its coroutines are collected
+            return
+        kernel.deadlines.drop(self)
+        inside = next((scope for scope in _stack(task, self) if scope.parent is self), None)
+        if inside is None:
+            task.scope = parent
+        else:
+            inside.parent = parent
+            push_down(inside)
+        self.host = self.parent = None
 
     def _mark_cancelled(self, message: str) -> None:
         self._cancel_called = True
@@ -302,6 +325,31 @@ def push_down(scope: CancelScope) -> None:
 def push_down_to(task: Task) -> None:
     """Recompute the scopes of a task whose base has changed."""
     _refresh(stack_above(task, task.base), task)
+
+
+def abandon(task: Task, below: CancelScope, error: BaseException | None) -> BaseException | None:
+    """A task has ended without leaving its scopes: nothing may go on in them (K4).
+
+    A mere scope is forgotten; a generator that was dropped half-way may have left it. The children
+    of a task group are cancelled, and the run waits for them.
+
+    Returns:
+        What the task ends with now.
+    """
+    kernel, has_children = task.kernel, False
+    for scope in reversed(stack_above(task, below)):
+        kernel.deadlines.drop(scope)
+        if scope.members:
+            has_children = True
+            kernel.abandoned.append(scope)
+            scope.cancel("the task that entered it has ended")
+        scope.host = None
+    task.scope = below
+    if not has_children:
+        return error
+    left_open = RuntimeError(LEFT_OPEN.format(task.name))
+    left_open.__context__ = error
+    return left_open
 
 
 def stack_above(task: Task, below: CancelScope | None) -> list[CancelScope]:

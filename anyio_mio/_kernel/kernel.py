@@ -59,6 +59,7 @@ class Kernel:
         run_queue: runnable tasks, in the order of their wake-ups.
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
+        abandoned: scopes of tasks that have ended in them while others still run there.
         at_shutdown: called after the main task; each returns a coroutine that is run to its end.
     """
 
@@ -84,7 +85,8 @@ class Kernel:
         self.instruments = Instruments()
         self.root = CancelScope()
         self.system = CancelScope()
-        self.root.members, self.system.members = set(), set()
+        self.root.members, self.system.members = {}, {}
+        self.abandoned: list[CancelScope] = []
         self.interrupted = False
         self.main: Task | None = None
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
@@ -209,7 +211,7 @@ class Kernel:
     def tasks(self) -> list[Task]:
         """All tasks that are not done, parents before their children."""
         found: list[Task] = []
-        pending = [self.system, self.root]
+        pending = [*self.abandoned, self.system, self.root]
         while pending:
             for task in pending.pop().members or ():
                 found.append(task)
@@ -218,7 +220,9 @@ class Kernel:
 
     def has_nothing_to_do(self) -> bool:
         """True when every task of the run is done, and no callback waits to be called."""
-        return not (self.root.members or self.system.members or self.entry)
+        if self.root.members or self.system.members or self.entry:
+            return False
+        return not any(scope.members for scope in self.abandoned)
 
     # The turn.
 
@@ -303,7 +307,7 @@ class Kernel:
             error.__traceback__ = error.__traceback__.tb_next
         members = task.base.members
         assert members is not None
-        members.discard(task)
+        del members[task]
         try:
             task.finish(value, error)
         finally:

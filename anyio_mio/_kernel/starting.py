@@ -124,7 +124,7 @@ class Starting:
         else:
             scope.parent = group.cancel_scope
         assert old.members is not None
-        old.members.discard(child)
+        del old.members[child]
         child.base = group.cancel_scope
         child.base.add_member(child)
         child.owner, child.host, child.info = group, group.host, None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
+from anyio_mio._kernel.cancel_scope import abandon
 from anyio_mio._kernel.cancelled import Cancelled
 
 if TYPE_CHECKING:
@@ -88,11 +89,13 @@ class Task:
             return "done"
         if self.kernel.current is self:
             return "running"
-        return "runnable" if self.parked_on is None or self.error is not None else "parked"
+        return "runnable" if self in self.kernel.run_queue else "parked"
 
     def finish(self, value: object, error: BaseException | None) -> None:
         """The coroutine has ended with ``value`` or with ``error``: tell the owner."""
         try:
+            if self.scope is not self.base:
+                error = abandon(self, self.base, error)
             self.owner.task_done(self, value, error)
         finally:
             del error, value  # the error's traceback holds this frame

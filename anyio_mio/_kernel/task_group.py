@@ -7,7 +7,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from anyio_mio._kernel.cancel_scope import CancelScope
+from anyio_mio._kernel.cancel_scope import OTHER_TASK, CancelScope
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.running import running_kernel
 
@@ -66,6 +66,7 @@ class TaskGroup:
     ) -> bool:
         scope, outcome = self.cancel_scope, None
         try:
+            self._require_host()
             if exc is not None:
                 scope.cancel(f"the body of the task group raised {exc_type.__name__}")  # type: ignore[union-attr]
                 if not isinstance(exc, Cancelled):
@@ -116,6 +117,13 @@ class TaskGroup:
         self._host_was_cancelled = True
         return False
 
+    def _require_host(self) -> None:
+        """Refuse to end in another task: waiting there would wake the task that entered."""
+        host = self.host
+        if host is not None and host.kernel.current is not host:
+            self.cancel_scope.cancel("its task group was left in a different task")
+            raise RuntimeError(OTHER_TASK)
+
     async def _wait_for_children(self) -> None:
         kernel = running_kernel()
         if not self.cancel_scope.members and not self.starting:
@@ -129,7 +137,11 @@ class TaskGroup:
         self.host = None
 
     def _child_failed(self, error: BaseException) -> None:
-        if not isinstance(error, Cancelled):
+        host = self.host
+        if host is not None and host.done:  # it has left the group open; nobody else can be told
+            if not isinstance(error, Cancelled):
+                host.kernel.crash_with(error)
+        elif not isinstance(error, Cancelled):
             self._add_error(error)
             self.cancel_scope.cancel(f"a child task raised {type(error).__name__}")
         elif not self.cancel_scope.effective:

@@ -82,10 +82,10 @@ def test_a_signal_in_the_midst_of_taking_leaves_the_flag_and_the_queue_in_step(
         queue.handler = lambda: queue.put(lambda: None)
 
         queue.take()
-        left = sum(1 for _ in queue)
+        left, rings = sum(1 for _ in queue), waker.rings
         queue.put(lambda: None)
 
-        assert left or waker.rings == 2
+        assert left or waker.rings == rings + 1
 
 
 def test_nothing_is_accepted_after_closing(waker: CountingWaker) -> None:
