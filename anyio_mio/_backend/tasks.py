@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from weakref import ref
 
 import anyio
 import anyio.abc
 from anyio import TaskHandle
+from anyio.abc import _tasks
 from anyio.abc._tasks import call_for_coroutine, get_callable_name
 
 from anyio_mio._backend.handles import new_task
@@ -21,6 +22,9 @@ from anyio_mio._kernel.starting import Starting
 from anyio_mio._kernel.task import Task
 
 T = TypeVar("T")
+
+HANDLES_NAME_THEMSELVES: Final = not hasattr(_tasks, "get_coro_name")
+"""AnyIO 4.14 names an unnamed task by its handle, and without the module."""
 
 
 # AnyIO's class has no slot but __weakref__, so the layouts do fit together.
@@ -136,6 +140,8 @@ def current_task_info(kernel: Kernel) -> MioTaskInfo:
 
 def coroutine_name(coro: Coroutine[Any, Any, Any]) -> str:
     """Module and qualified name of a coroutine, as far as it has them."""
+    if HANDLES_NAME_THEMSELVES:
+        return None  # type: ignore[return-value]
     frame = getattr(coro, "cr_frame", None)
     module = frame.f_globals.get("__name__") if frame is not None else None
     qualname = getattr(coro, "__qualname__", None)
