@@ -1,0 +1,131 @@
+"""Every kind of byte stream that a program meets on mio, each as a channel of two ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import anyio
+import trustme
+from anyio.abc import (
+    ByteReceiveStream,
+    ByteSendStream,
+    SocketAttribute,
+    SocketListener,
+    SocketStream,
+    UNIXSocketStream,
+)
+from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.tls import TLSStream
+
+from anyio_mio._kernel.running import running_kernel
+from anyio_mio._net.pipes import PipeReceiveStream, PipeSendStream
+
+
+@dataclass(frozen=True)
+class Channel:
+    """What is sent into ``sender`` comes out of ``receiver``, and nothing else does."""
+
+    sender: ByteSendStream
+    receiver: ByteReceiveStream
+
+
+@asynccontextmanager
+async def tcp_pair() -> AsyncIterator[tuple[SocketStream, SocketStream]]:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as multi:
+        listener = multi.listeners[0]
+        assert isinstance(listener, SocketListener)
+        port = listener.extra(SocketAttribute.local_port)
+        client = await anyio.connect_tcp("127.0.0.1", port)
+        server = await listener.accept()
+    async with client, server:
+        yield client, server
+
+
+@asynccontextmanager
+async def tcp() -> AsyncIterator[Channel]:
+    async with tcp_pair() as (client, server):
+        yield Channel(server, client)
+
+
+@asynccontextmanager
+async def unix() -> AsyncIterator[Channel]:
+    one, other = [await UNIXSocketStream.from_socket(end) for end in socket.socketpair()]
+    async with one, other:
+        yield Channel(one, other)
+
+
+@asynccontextmanager
+async def tls() -> AsyncIterator[Channel]:
+    """TLS whose end is the end of the connection, as with most servers of HTTP."""
+    server_context, client_context = tls_contexts()
+    async with tcp_pair() as (client, server), anyio.create_task_group() as tasks:
+        made: list[TLSStream] = []
+
+        async def serve() -> None:
+            made.append(
+                await TLSStream.wrap(
+                    server, ssl_context=server_context, server_side=True, standard_compatible=False
+                )
+            )
+
+        tasks.start_soon(serve)
+        receiver = await TLSStream.wrap(
+            client, hostname="localhost", ssl_context=client_context, standard_compatible=False
+        )
+        await anyio.wait_all_tasks_blocked()
+        async with made[0] as sender, receiver:
+            yield Channel(sender, receiver)
+
+
+@cache
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    server, client = (
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH),
+        ssl.create_default_context(ssl.Purpose.SERVER_AUTH),
+    )
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+@asynccontextmanager
+async def pipe() -> AsyncIterator[Channel]:
+    reactor = running_kernel().reactor
+    reading, writing = os.pipe()
+    sender, receiver = PipeSendStream(writing, reactor), PipeReceiveStream(reading, reactor)
+    async with sender, receiver:
+        yield Channel(sender, receiver)
+
+
+@asynccontextmanager
+async def process() -> AsyncIterator[Channel]:
+    """Through a program and back."""
+    async with await anyio.open_process(["cat"], stderr=None) as cat:
+        assert cat.stdin is not None
+        assert cat.stdout is not None
+        yield Channel(cat.stdin, cat.stdout)
+
+
+@asynccontextmanager
+async def memory() -> AsyncIterator[Channel]:
+    """AnyIO's memory object stream, read as bytes."""
+    sender, receiver = anyio.create_memory_object_stream[bytes](1000)
+    async with BufferedByteReceiveStream(receiver) as stream, sender:
+        yield Channel(sender, stream)  # type: ignore[arg-type]
+
+
+KINDS: dict[str, Callable[[], AbstractAsyncContextManager[Channel]]] = {
+    "tcp": tcp,
+    "unix": unix,
+    "tls": tls,
+    "pipe": pipe,
+    "process": process,
+    "memory": memory,
+}
