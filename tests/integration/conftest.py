@@ -1,0 +1,52 @@
+"""Each of these tests runs on every selector of the platform, with real sockets and processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import anyio
+import pytest
+
+from anyio_mio.lowlevel import Instrument
+from anyio_mio.poll import available_selectors
+
+T = TypeVar("T")
+Run = Callable[[Callable[[], Coroutine[Any, Any, T]]], T]
+
+SECONDS = 10
+"""After which a test that hangs is ended."""
+
+
+class Polls(Instrument):
+    """Counts how often the kernel polls: a loop that spins does so thousands of times a second."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def after_poll(self, events: int) -> None:
+        self.count += 1
+
+
+@pytest.fixture
+def polls() -> Polls:
+    return Polls()
+
+
+@pytest.fixture(params=available_selectors())
+def run(request: pytest.FixtureRequest, polls: Polls) -> Run[Any]:
+    """Runs an async function on mio, and sees to it that no descriptor is left open."""
+
+    def run_on_mio(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async def bounded() -> T:
+            with anyio.fail_after(SECONDS):
+                return await function()
+
+        before = len(os.listdir("/dev/fd"))
+        options = {"selector": request.param, "instruments": [polls]}
+        result = anyio.run(bounded, backend="mio", backend_options=options)
+        assert len(os.listdir("/dev/fd")) == before
+        return result
+
+    return run_on_mio
