@@ -18,7 +18,8 @@ from typing import Any, Final, final
 
 from anyio import TaskHandle
 
-from anyio_mio._kernel.cancel_scope import CancelScope, abandon
+from anyio_mio._kernel.cancel_scope import CancelScope
+from anyio_mio._kernel.cancel_tree import abandon
 from anyio_mio._kernel.task import Owner, Task
 
 KNOWN_NAMES: Final = {
@@ -44,8 +45,9 @@ class HandledTask(Task):
     def finish(self, value: object, error: BaseException | None) -> None:
         """Fill the handle in, leave its scope, tell the owner."""
         handle = self.handle
-        if self.scope is not handle._cancel_scope:
-            error = abandon(self, handle._cancel_scope, error)
+        outermost: CancelScope = handle._cancel_scope  # type: ignore[assignment]
+        if self.scope is not outermost:
+            error = abandon(self, outermost, error)
         if error is None:
             handle._return_value = value
         else:

@@ -10,6 +10,7 @@ from anyio.abc._tasks import get_callable_name
 
 from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel import run as kernel_run
+from anyio_mio._kernel.interrupts import door
 from anyio_mio._kernel.running import running
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ def run(
     return kernel_run.run(kernel, main(func, args, kwargs), get_callable_name(func))
 
 
+@door
 async def main(
     func: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> T:

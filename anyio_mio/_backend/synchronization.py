@@ -31,13 +31,20 @@ class Event(anyio.Event):
         return self
 
     def set(self) -> None:
-        """Raise the flag and wake all waiters, in the order they came."""
-        self._flag = True
+        """Raise the flag and wake all waiters, in the order they came.
+
+        Raises:
+            RuntimeError: it was called from another thread, and the waiters would not hear of it.
+        """
         waiters = self._waiters
         if waiters is not None:
-            self._waiters = None
             for task in waiters:
-                task.kernel.run_queue.append(task)
+                kernel = task.kernel
+                if kernel.current is None:
+                    kernel.require_own_thread()
+                kernel.run_queue.append(task)
+            self._waiters = None
+        self._flag = True
 
     def is_set(self) -> bool:
         """Whether the flag is raised."""
@@ -50,7 +57,8 @@ class Event(anyio.Event):
             await kernel.checkpoint()
             return
         task = kernel.current
-        assert task is not None
+        if task is None:
+            raise kernel.no_task()
         if self._waiters is None:
             self._waiters = {task: None}
         else:
@@ -202,8 +210,10 @@ class Semaphore(anyio.Semaphore):
         if self._max_value is not None and self._value == self._max_value:
             raise ValueError("semaphore released too many times")
         if self._waiters:
-            task = self._waiters.popleft()
-            task.kernel.resume(task)
+            kernel = self._waiters[0].kernel
+            if kernel.current is None:
+                kernel.require_own_thread()
+            kernel.resume(self._waiters.popleft())
         else:
             self._value += 1
 

@@ -56,9 +56,12 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
         # The first test is what all but asend() objects pass; the ABC's costs 110 ns more.
         if type(coro) is not CoroutineType and not isinstance(coro, Coroutine):
             raise TypeError(f"expected a coroutine, got {type(coro).__qualname__}")
-        if not self.active:
+        host = self.host
+        if not self.active or host is None:
             coro.close()
             raise RuntimeError(task_group.NOT_ACTIVE)
+        if host.kernel.current is None:
+            self._require_own_thread(host.kernel, coro)
         handle = TaskHandle(coro, coroutine_name(coro) if name is None else str(name))
         self._start(handle, context)
         return handle
@@ -94,6 +97,13 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
             return starting.value
         handle._start_value = starting.value  # type: ignore[assignment]
         return handle
+
+    def _require_own_thread(self, kernel: Kernel, coro: Coroutine[Any, Any, Any]) -> None:
+        try:
+            kernel.require_own_thread()
+        except RuntimeError:
+            coro.close()
+            raise
 
     def _start(self, handle: TaskHandle[Any], context: Context | None) -> None:
         host = self.host

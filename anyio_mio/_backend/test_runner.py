@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, final
 from anyio.abc import TestRunner as AbstractTestRunner
 
 from anyio_mio._backend.options import make_kernel
-from anyio_mio._kernel.interrupts import Interrupts
+from anyio_mio._kernel.interrupts import Interrupts, door
 from anyio_mio._kernel.run import Outcome, living_kernels, shut_down
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Task
@@ -137,6 +137,7 @@ class TestRunner(AbstractTestRunner):
             await kernel.park(mailbox)
 
 
+@door
 async def run_item(item: Item[Any], main: Task) -> None:
     """Await one item; whatever comes out of it is the caller's."""
     coro, item.coro = item.coro, None

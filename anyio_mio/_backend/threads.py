@@ -15,6 +15,7 @@ from anyio.abc import AsyncBackend
 from anyio.abc._tasks import get_callable_name
 
 from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.interrupts import door
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.run import Outcome
 from anyio_mio._kernel.running import running, running_kernel
@@ -189,6 +190,7 @@ def run_async_from_thread(
     context = entered_context()
     result = ThreadResult[T]()
 
+    @door
     async def body() -> T:
         return await func(*args)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from weakref import WeakSet
 
 from anyio_mio._kernel.cancel_scope import CancelScope
+from anyio_mio._kernel.interrupts import door
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
@@ -66,6 +67,7 @@ class AsyncGenerators:
         self._kernel.spawn_system(close(generator), f"close {name}")
 
 
+@door
 async def close(generator: AsyncGenerator[Any, Any]) -> None:
     """Close one generator inside a cancelled scope; its errors are logged."""
     with CancelScope(shield=True) as scope:

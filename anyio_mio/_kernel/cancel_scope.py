@@ -18,11 +18,11 @@ Cost. Pushing down walks each affected task's stack. That is the length of what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import inf, isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from anyio_mio._kernel.cancel_tree import own_scopes, push_down
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.running import running, running_kernel
 
@@ -35,11 +35,6 @@ NOT_ENTERED = "This cancel scope is not active: its 'with' block was not entered
 OTHER_TASK = "Attempted to exit cancel scope in a different task than it was entered in"
 NOT_INNERMOST = (
     "Attempted to exit a cancel scope that isn't the current tasks's current cancel scope"
-)
-LEFT_OPEN = (
-    "the task {!r} has ended inside a task group that it left open, so its children were cancelled.\n"
-    "  wrong: await group.__aenter__(), or a yield inside 'async with' that nobody continued\n"
-    "  right: async with anyio.create_task_group() as group: ..."
 )
 
 
@@ -113,6 +108,8 @@ class CancelScope:
         kernel = running_kernel()
         task = kernel.current
         if task is None:
+            if kernel.is_dead:
+                raise kernel.no_task()
             raise RuntimeError("A cancel scope can only be entered inside a task")
         self.enter(kernel, task)
         return self
@@ -145,16 +142,9 @@ class CancelScope:
         traceback: TracebackType | None,
     ) -> bool:
         task, parent = self.host, self.parent
-        if task is None or parent is None:
-            if exc_type is GeneratorExit:  # its task has ended before the generator that it is in
-                return False
-            raise RuntimeError(NOT_ENTERED)
+        if task is None or parent is None or task.kernel.current is not task:
+            return self._exit_elsewhere(exc_type)
         kernel = task.kernel
-        if kernel.current is not task:
-            if exc_type is GeneratorExit:
-                self._end_elsewhere(task, parent)
-                return False
-            raise RuntimeError(OTHER_TASK)
         if task.scope is not self:
             raise RuntimeError(NOT_INNERMOST)
         if self.alarm:
@@ -178,6 +168,7 @@ class CancelScope:
             reason: shown in the exception's message.
         """
         if not self._cancel_called:
+            self._require_own_thread()
             kernel = running.kernel
             by = kernel.current.name if kernel is not None and kernel.current is not None else None
             message = f"cancelled by task {by!r}" if by is not None else "cancelled by a callback"
@@ -208,6 +199,7 @@ class CancelScope:
         value = float(value)
         if isnan(value):
             raise ValueError("deadline must not be NaN")
+        self._require_own_thread()
         self._deadline = value
         task = self.host
         if task is None or self._cancel_called:
@@ -226,6 +218,7 @@ class CancelScope:
 
     @shield.setter
     def shield(self, value: bool) -> None:
+        self._require_own_thread()
         self._shield = value
         if self.host is not None:
             push_down(self)
@@ -271,13 +264,29 @@ class CancelScope:
         elif self.members is not None:  # a root scope: it has tasks and no host
             push_down(self)
 
-    def _end_elsewhere(self, task: Task, parent: CancelScope) -> None:
-        """The generator around the block is closed, in whatever task: take the scope out."""
-        kernel = task.kernel
-        if running.kernel is not kernel:  # the run broke down, and its coroutines are collected
-            return
-        kernel.deadlines.drop(self)
-        inside = next((scope for scope in _stack(task, self) if scope.parent is self), None)
+    def _require_own_thread(self) -> None:
+        if self.host is not None and self.host.kernel.current is None:
+            self.host.kernel.require_own_thread()
+
+    def _exit_elsewhere(self, exc_type: type[BaseException] | None) -> bool:
+        """The block ends, but not in the task that began it."""
+        task = self.host
+        if exc_type is GeneratorExit:
+            if task is not None and running.kernel is task.kernel:
+                self._take_out(task)
+            return False  # else its task has ended before, or the whole run broke down
+        if task is None:
+            raise RuntimeError(NOT_ENTERED)
+        if task.kernel.is_dead:  # in a forked child: the error that says so is on its way
+            return False
+        raise RuntimeError(OTHER_TASK)
+
+    def _take_out(self, task: Task) -> None:
+        """A dropped generator around the block is closed: the task is not in the scope any more."""
+        parent = self.parent
+        assert parent is not None
+        task.kernel.deadlines.drop(self)
+        inside = next((scope for scope in own_scopes(task, self) if scope.parent is self), None)
         if inside is None:
             task.scope = parent
         else:
@@ -311,79 +320,3 @@ class CancelScope:
             rest.__cause__, rest.__context__ = cause, context
             rest.__suppress_context__ = suppress
             del exc, matched, rest, cause, context
-
-
-def push_down(scope: CancelScope) -> None:
-    """Recompute ``scope`` and, as far as that changes anything, all that is inside it."""
-    host = scope.host
-    if host is None:
-        _refresh([scope], None)
-    else:
-        _refresh(stack_above(host, scope.parent), host)
-
-
-def push_down_to(task: Task) -> None:
-    """Recompute the scopes of a task whose base has changed."""
-    _refresh(stack_above(task, task.base), task)
-
-
-def abandon(task: Task, below: CancelScope, error: BaseException | None) -> BaseException | None:
-    """A task has ended without leaving its scopes: nothing may go on in them (K4).
-
-    A mere scope is forgotten; a generator that was dropped half-way may have left it. The children
-    of a task group are cancelled, and the run waits for them.
-
-    Returns:
-        What the task ends with now.
-    """
-    kernel, has_children = task.kernel, False
-    for scope in reversed(stack_above(task, below)):
-        kernel.deadlines.drop(scope)
-        if scope.members:
-            has_children = True
-            kernel.abandoned.append(scope)
-            scope.cancel("the task that entered it has ended")
-        scope.host = None
-    task.scope = below
-    if not has_children:
-        return error
-    left_open = RuntimeError(LEFT_OPEN.format(task.name))
-    left_open.__context__ = error
-    return left_open
-
-
-def stack_above(task: Task, below: CancelScope | None) -> list[CancelScope]:
-    """A task's own scopes from just above ``below`` to the innermost."""
-    return list(_stack(task, below))[::-1]
-
-
-def _stack(task: Task, below: CancelScope | None) -> Iterator[CancelScope]:
-    scope: CancelScope | None = task.scope
-    while scope is not None and scope is not below:
-        yield scope
-        scope = scope.parent
-
-
-def _refresh(stack: list[CancelScope], host: Task | None) -> None:
-    # An explicit list and no recursion: task groups nest as deeply as the program likes.
-    pending: list[tuple[list[CancelScope], Task | None]] = [(stack, host)]
-    while pending:
-        stack, task = pending.pop()
-        if _refresh_stack(stack, pending) and task is not None and task.scope.effective:
-            task.interrupt()
-
-
-def _refresh_stack(
-    stack: list[CancelScope], pending: list[tuple[list[CancelScope], Task | None]]
-) -> bool:
-    """Recompute one task's scopes, outermost first; False if one of them did not change."""
-    for scope in stack:
-        parent = scope.parent
-        outside = parent is not None and parent.effective and not scope._shield
-        effective = scope._cancel_called or outside
-        if effective == scope.effective:
-            return False
-        scope.effective = effective
-        if scope.members:
-            pending += [(stack_above(member, scope), member) for member in scope.members]
-    return True

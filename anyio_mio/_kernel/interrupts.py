@@ -5,8 +5,10 @@ before ``epoll_wait`` would go unseen until something else happens, so the inter
 write a byte to a descriptor that the selector watches (`signal.set_wakeup_fd`).
 
 The first Ctrl-C is delivered to the main task at its next checkpoint, where programs expect
-exceptions. If a second one comes before that, some task hogs the CPU, and it is raised right there;
-only inside the kernel's own code it is not.
+exceptions. If a second one comes before that, some task hogs the CPU, and it is raised right there:
+but only in the program's own code. Inside ours it could come between taking a task out of a queue
+and resuming it, so there it waits for a checkpoint too. While nobody steps tasks, between two tests
+of a test runner, Ctrl-C does what it does without us.
 """
 
 from __future__ import annotations
@@ -15,15 +17,35 @@ import contextlib
 import signal
 import socket
 import threading
-from types import FrameType
-from typing import TYPE_CHECKING, final
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from anyio_mio._kernel.entry import nothing
+from anyio_mio._kernel.running import running
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
 
-KERNEL_PACKAGE = __name__.rpartition(".")[0]
+PACKAGE: Final = __name__.partition(".")[0]
+OURS: Final = tuple(
+    f"{PACKAGE}.{room}" for room in ("poll", "_reactor", "_kernel", "_net", "_backend", "trio")
+)
+
+DOORS: Final[set[CodeType]] = set()
+"""Functions of ours that step the program's code: what runs below them is not ours any more."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def door(function: F) -> F:
+    """Mark a function that steps the program's own code."""
+    DOORS.add(function.__code__)
+    return function
+
+
+active: Final[list[Interrupts]] = []
+"""What has taken over this process's signals now: at most one, in the main thread."""
 
 
 @final
@@ -42,16 +64,23 @@ class Interrupts:
         with contextlib.ExitStack() as stack:
             self._watch_wakeups(stack)
             self._take_over_sigint(stack)
+            active.append(self)
+            stack.callback(active.remove, self)
             self._stack = stack.pop_all()
 
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
+    def release_in_child(self) -> None:
+        """After a fork: the child's signals are its own, and the socket pair is shared."""
+        signal.set_wakeup_fd(-1)
+        self._give_sigint_back()
+
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT."""
         kernel = self._kernel
-        in_kernel = frame is None or in_kernel_code(frame)
-        if kernel.interrupted and kernel.current is not None and not in_kernel:
+        hogged = kernel.interrupted and kernel.current is not None
+        if (hogged or running.kernel is not kernel) and not is_ours(frame):
             kernel.interrupted = False
             raise KeyboardInterrupt
         kernel.interrupted = True
@@ -88,7 +117,25 @@ class Interrupts:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def in_kernel_code(frame: FrameType) -> bool:
-    """Whether raising here could tear the kernel's own state."""
-    name = frame.f_globals.get("__name__", "")
-    return isinstance(name, str) and name.startswith(KERNEL_PACKAGE)
+def is_ours(frame: FrameType | None) -> bool:
+    """Whether raising here could tear our own state."""
+    if frame is None or is_in_our_code(frame):
+        return True
+    # What the standard library does for us is ours as well.
+    caller = frame.f_back
+    while caller is not None and not is_in_our_code(caller):
+        caller = caller.f_back
+    return caller is not None and caller.f_code not in DOORS
+
+
+def is_in_our_code(frame: FrameType) -> bool:
+    """Whether a frame runs one of the rooms that carry the program."""
+    name = frame.f_globals.get("__name__")
+    return isinstance(name, str) and name.startswith(OURS)
+
+
+def release_in_child() -> None:
+    """After a fork, in the child."""
+    for interrupts in active:
+        interrupts.release_in_child()
+    active.clear()

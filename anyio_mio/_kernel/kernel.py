@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
-from typing import Final, final
+from typing import final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
-from anyio_mio._kernel.cancel_scope import CancelScope, stack_above
+from anyio_mio._kernel.cancel_scope import CancelScope
+from anyio_mio._kernel.cancel_tree import stack_above
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.clock import SYSTEM_CLOCK, Clock, quiet_hook
 from anyio_mio._kernel.deadlines import Deadlines
 from anyio_mio._kernel.entry import EntryQueue, nothing
+from anyio_mio._kernel.fairness import BUDGET, EVENTS_PER_POLL, STEPS_PER_POLL
+from anyio_mio._kernel.forever import FOREVER
 from anyio_mio._kernel.idle import IdleWaiters
 from anyio_mio._kernel.instruments import Instruments
+from anyio_mio._kernel.interrupts import door
+from anyio_mio._kernel.mistakes import FOREIGN_AWAIT, NO_TASK, OTHER_THREAD
 from anyio_mio._kernel.running import running
+from anyio_mio._kernel.system_tasks import SystemTasks
 from anyio_mio._kernel.task import Owner, Task
 from anyio_mio._kernel.traps import PAUSE, PAUSED
+from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, Waitable
 from anyio_mio.poll.selector import Selector, default_selector
 from anyio_mio.poll.waker import Waker
-
-BUDGET: Final = 64
-"""Operations that a task may finish in one step without yielding.
-
-tokio's is 128 for each poll of a task; ours is lower because an operation costs more here. Echo
-does not care (16 to 128: within 3 %), since its receives park; bare checkpoints gain 8 % from 16 to
-64 and 5 % from 64 to 128.
-"""
-
-STEPS_PER_POLL: Final = 61
-"""Steps after which a turn ends and I/O is polled again, if tasks keep waking each other.
-
-tokio's event interval. Polling at each step instead halves the rate of event ping-pong and takes a
-third of a memory stream's; from 16 steps up the figures do not change.
-"""
-
-EVENTS_PER_POLL: Final = 512
-
-FOREIGN_AWAIT: Final = (
-    "a task awaited {!r}, which does not belong to mio: it waits for another event loop.\n"
-    "  wrong: await asyncio.sleep(1)\n"
-    "  right: await anyio.sleep(1)"
-)
 
 
 @final
@@ -88,6 +73,8 @@ class Kernel:
         self.root.members, self.system.members = {}, {}
         self.abandoned: list[CancelScope] = []
         self.interrupted = False
+        self.is_dead = False
+        self._thread = threading.get_ident()
         self.main: Task | None = None
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
         self.async_generators = AsyncGenerators(self)
@@ -110,7 +97,8 @@ class Kernel:
         cancelled, the wait is undone at once and the cancellation thrown.
         """
         task = self.current
-        assert task is not None  # awaiting implies a task
+        if task is None:
+            raise self.no_task()
         task.parked_on = waitable
         if task.scope.effective:
             task.interrupt()
@@ -138,7 +126,8 @@ class Kernel:
         not keep them from running.
         """
         task = self.current
-        assert task is not None
+        if task is None:
+            raise self.no_task()
         if task.scope.effective or (self.interrupted and task is self.main):
             await self.yield_now()
             self.raise_if_cancelled()
@@ -146,7 +135,8 @@ class Kernel:
     async def yield_now(self) -> None:
         """Let the other tasks run, without looking at cancellation."""
         task = self.current
-        assert task is not None
+        if task is None:
+            raise self.no_task()
         self.run_queue.append(task)
         await PAUSE
 
@@ -173,7 +163,8 @@ class Kernel:
             await self.checkpoint()
             return
         task = self.current
-        assert task is not None
+        if task is None:
+            raise self.no_task()
         if seconds != inf:
             self.deadlines.add(task, self.now() + seconds)
             await self.park(self.deadlines)
@@ -199,6 +190,8 @@ class Kernel:
 
     def start(self, task: Task) -> None:
         """Make a new task a member of its base scope, and runnable."""
+        if self.current is None:
+            self.require_own_thread()
         task.base.add_member(task)
         self.run_queue.append(task)
         if self.instruments:
@@ -238,6 +231,7 @@ class Kernel:
                 "  right: await the function, or run the other loop in a thread of its own"
             )
         running.kernel = self
+        self._thread = threading.get_ident()
         try:
             with self._detection(), self.async_generators:
                 while not is_over():
@@ -247,6 +241,8 @@ class Kernel:
 
     def turn(self) -> None:
         """Poll, make readiness of the events, expire deadlines, run what is runnable."""
+        if self.interrupted:  # just before the sleep: after it, nobody may come to look
+            self._interrupt_main()
         events = self._select(self._time_to_wait(), EVENTS_PER_POLL)
         if events:
             self.reactor.turn(events, self.run_queue.append)
@@ -257,8 +253,6 @@ class Kernel:
         expired = self.deadlines.expire(self.now()) if self.deadlines else False
         if self.entry:
             self._run_entries()
-        if self.interrupted:
-            self._interrupt_main()
         if self.idle and not self.run_queue and not events and not expired:
             self.idle.wake(self)
         self._run_batch()
@@ -268,11 +262,13 @@ class Kernel:
             return 0
         return self.clock.time_to_wait(self.deadlines.next()) if self.deadlines else None
 
+    @door
     def _run_batch(self) -> None:  # noqa: C901 - the hottest loop: one frame, no calls but the step
         """Step what is runnable, and what these wake while the turn is short (K2, K3)."""
         queue = self.run_queue
         steps = max(len(queue), STEPS_PER_POLL)
-        full_budget = self.full_budget
+        # While a Ctrl-C waits for the main task, its next operation has to look.
+        full_budget = 0 if self.interrupted else self.full_budget
         instruments = self.instruments or None  # None is quicker to test than an empty list
         while queue and steps:
             steps -= 1
@@ -299,6 +295,7 @@ class Kernel:
             if instruments is not None:
                 instruments.after_step(task)
         self.current = None
+        self.budget = 0  # sends who comes now, from another thread, to where it is told off
 
     def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
         task.done = True
@@ -315,16 +312,20 @@ class Kernel:
 
     def _interrupt_main(self) -> None:
         """Ctrl-C while the main task waits; if it cannot be woken, its next checkpoint raises."""
-        main = self.main
-        if main is None or main.error is not None or main.parked_on is None:
-            return
-        parked_on = main.parked_on
+        if self.main is not None and self.throw(self.main, KeyboardInterrupt()):
+            self.interrupted = False
+
+    def throw(self, task: Task, error: BaseException) -> bool:
+        """End a task's wait with ``error``; False if it does not wait, or cannot leave."""
+        parked_on = task.parked_on
+        if parked_on is None or task.error is not None:
+            return False
         if isinstance(parked_on, TakesError):
-            self.interrupted = False
-            parked_on.take_error(KeyboardInterrupt())
-        elif parked_on.abort(main):
-            self.interrupted = False
-            self.fail(main, KeyboardInterrupt())
+            return parked_on.take_error(error)
+        if not parked_on.abort(task):
+            return False
+        self.fail(task, error)
+        return True
 
     # From outside.
 
@@ -369,39 +370,28 @@ class Kernel:
         self.reactor.close()
         self.entry.waker.close()
 
+    def no_task(self) -> RuntimeError:
+        """The error of an operation that wants to wait and is in no task of this run."""
+        return RuntimeError(FORKED if self.is_dead else NO_TASK)
+
+    def require_own_thread(self) -> None:
+        """Refuse calls from other threads (K8).
+
+        It is asked where `current` is None: only then, asleep, can the kernel miss the call.
+
+        Raises:
+            RuntimeError: the run is in another thread.
+        """
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(OTHER_THREAD)
+
     def die_in_child(self) -> None:
-        """After a fork: no more use (R7)."""
+        """After a fork: no task goes on, and whatever one of them tries raises (R7)."""
+        self.is_dead = True
+        self.current = None
+        self.run_queue.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()
         self._select = self.reactor.selector.select
         with suppress(OSError):
             self.entry.waker.close()
-
-
-@final
-class SystemTasks:
-    """Owner of the system tasks."""
-
-    __slots__ = ("_kernel",)
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-
-    def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """A system task may be cancelled; any other error ends the run."""
-        if error is not None and not isinstance(error, Cancelled):
-            self._kernel.crash_with(error)
-
-
-@final
-class Forever:
-    """What a task that sleeps forever is parked on."""
-
-    __slots__ = ()
-
-    def abort(self, task: object, /) -> bool:
-        """Any task here is still waiting."""
-        return True
-
-
-FOREVER: Final = Forever()

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 from weakref import WeakSet
 
-from anyio_mio._kernel.interrupts import Interrupts
+from anyio_mio._kernel.interrupts import Interrupts, release_in_child
 from anyio_mio._kernel.worker_threads import WORKERS
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def _before_fork() -> None:
 
 def _after_fork_in_child() -> None:
     WORKERS.forget()
+    release_in_child()
     for kernel in list(living_kernels):
         kernel.die_in_child()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from anyio_mio._kernel.cancel_scope import push_down_to
+from anyio_mio._kernel.cancel_tree import push_down_to
 from anyio_mio._kernel.running import running_kernel
 
 if TYPE_CHECKING:
@@ -102,11 +102,10 @@ class Starting:
         self._caller_cancelled = True
         return False
 
-    def take_error(self, error: BaseException, /) -> None:
+    def take_error(self, error: BaseException, /) -> bool:
         """Ctrl-C while the caller waits: the child gets it, if its own wait can be left."""
         child = self._child
-        if child is not None and child.parked_on is not None and child.parked_on.abort(child):
-            child.kernel.fail(child, error)
+        return self._waiting and child is not None and child.kernel.throw(child, error)
 
     def _resume_caller(self) -> None:
         if self._waiting and self._caller is not None:

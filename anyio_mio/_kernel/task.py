@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
-from anyio_mio._kernel.cancel_scope import abandon
+from anyio_mio._kernel.cancel_tree import abandon
 from anyio_mio._kernel.cancelled import Cancelled
 
 if TYPE_CHECKING:

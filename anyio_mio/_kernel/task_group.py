@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from anyio_mio._kernel.cancel_scope import OTHER_TASK, CancelScope
 from anyio_mio._kernel.cancelled import Cancelled
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.running import running, running_kernel
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
@@ -66,6 +66,8 @@ class TaskGroup:
     ) -> bool:
         scope, outcome = self.cancel_scope, None
         try:
+            if exc_type is GeneratorExit and self._run_broke_down():
+                return False
             self._require_host()
             if exc is not None:
                 scope.cancel(f"the body of the task group raised {exc_type.__name__}")  # type: ignore[union-attr]
@@ -94,9 +96,11 @@ class TaskGroup:
         assert host is not None
         return host.kernel.spawn(coro, name, self, self.cancel_scope, host=host, context=context)
 
-    def take_error(self, error: BaseException, /) -> None:
+    def take_error(self, error: BaseException, /) -> bool:
         """Ctrl-C while the host waits: it ends the children, and then the block."""
-        self._child_failed(error)
+        if self._is_waiting:
+            self._child_failed(error)
+        return self._is_waiting
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
         """A child has ended; its error ends the others."""
@@ -117,10 +121,16 @@ class TaskGroup:
         self._host_was_cancelled = True
         return False
 
+    def _run_broke_down(self) -> bool:
+        """True if nobody steps tasks any more, and this coroutine is being collected."""
+        return self.host is not None and running.kernel is not self.host.kernel
+
     def _require_host(self) -> None:
         """Refuse to end in another task: waiting there would wake the task that entered."""
         host = self.host
         if host is not None and host.kernel.current is not host:
+            if host.kernel.is_dead:
+                raise host.kernel.no_task()
             self.cancel_scope.cancel("its task group was left in a different task")
             raise RuntimeError(OTHER_TASK)
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, final
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
@@ -18,6 +18,9 @@ IDLE_SECONDS: Final = 10.0
 
 T = TypeVar("T")
 
+Work: TypeAlias = "Callable[[WorkerThread], None]"
+"""It is told its thread: the caller's own note of it could come too late."""
+
 
 @final
 class WorkerThread:
@@ -27,7 +30,7 @@ class WorkerThread:
 
     def __init__(self, cache: WorkerThreads) -> None:
         self._cache = cache
-        self.work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.work: SimpleQueue[Work] = SimpleQueue()
         # In an empty context: free-threaded builds would inherit the starter's.
         start = threading.Thread(target=self._run, name="anyio_mio worker", daemon=True).start
         Context().run(start)
@@ -40,11 +43,11 @@ class WorkerThread:
                 if self._cache.retire(self):
                     return
                 continue
-            work()
+            work(self)
             del work  # it holds the caller's function and result
 
-    def give(self, work: Callable[[], None]) -> None:
-        """Have it call ``work()``, which must not raise."""
+    def give(self, work: Work) -> None:
+        """Have it call ``work(self)``, which must not raise."""
         self.work.put(work)
 
 
@@ -58,14 +61,17 @@ class WorkerThreads:
         self._idle: deque[WorkerThread] = deque()
         self._lock = threading.Lock()
 
-    def call(self, work: Callable[[], None]) -> WorkerThread:
-        """Call ``work()`` in a thread; give the thread back with `release()` at its end."""
+    def call(self, work: Work) -> None:
+        """Call ``work(thread)`` in a thread; it gives the thread back with `release()`.
+
+        Raises:
+            RuntimeError: the system has no thread left.
+        """
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         if worker is None:
             worker = WorkerThread(self)
         worker.give(work)
-        return worker
 
     def release(self, worker: WorkerThread) -> None:
         """The thread's work is done; called in that thread."""
@@ -108,7 +114,6 @@ class Job(Generic[T]):
         "_kernel",
         "_task",
         "_value",
-        "_worker",
     )
 
     def __init__(
@@ -124,14 +129,24 @@ class Job(Generic[T]):
         self._abandon_on_cancel = abandon_on_cancel
         self._at_end = at_end
         self._task: Task | None = None
-        self._worker: WorkerThread | None = None
         self._value: T | None = None
         self._error: BaseException | None = None
 
     async def run(self) -> T:
-        """Wait for the function's result. Always a checkpoint."""
+        """Wait for the function's result. Always a checkpoint.
+
+        Raises:
+            RuntimeError: the system has no thread left.
+        """
+        try:
+            WORKERS.call(self._work)
+        except BaseException:
+            self._function = None
+            if self._at_end is not None:
+                self._at_end()
+            raise
+        # The thread's report is an entry, so it finds the task here however quick it was.
         self._task = self._kernel.current
-        self._worker = WORKERS.call(self._work)
         await self._kernel.park(self)
         error, value = self._error, self._value
         self._error = self._value = None
@@ -149,7 +164,7 @@ class Job(Generic[T]):
             return True
         return False
 
-    def _work(self) -> None:
+    def _work(self, worker: WorkerThread) -> None:
         function, self._function = self._function, None
         assert function is not None
         try:
@@ -159,9 +174,7 @@ class Job(Generic[T]):
         del function
         # First the result, then the thread: whoever awaits finds an idle thread at once, and a
         # run that is over already drops both.
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            WORKERS.release(worker)
+        WORKERS.release(worker)
         self._kernel.entry.put(self._finish)
 
     def _finish(self) -> None:

@@ -34,8 +34,8 @@ class Waitable(Protocol):
 class TakesError(Protocol):
     """A waitable that cannot be left but knows what to do with an error: a task group."""
 
-    def take_error(self, error: BaseException, /) -> None:
-        """Treat ``error`` as if it had happened inside."""
+    def take_error(self, error: BaseException, /) -> bool:
+        """Treat ``error`` as if it had happened inside; False if that is not possible now."""
 
 
 @dataclass(frozen=True, slots=True)

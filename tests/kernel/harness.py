@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 from anyio_mio._kernel import run as kernel_run
 from anyio_mio._kernel.cancel_scope import CancelScope
@@ -68,7 +68,9 @@ def make_kernel(
     )
 
 
-def run(main: Callable[[Kernel], Coroutine[object, object, Any]], kernel: Kernel | None = None) -> Any:
+def run(
+    main: Callable[[Kernel], Coroutine[object, object, Any]], kernel: Kernel | None = None
+) -> Any:
     """Run ``main(kernel)``; a wait that nothing ends fails the test (the script is over)."""
     kernel = kernel or make_kernel()
     return kernel_run.run(kernel, main(kernel), "main")
@@ -85,11 +87,11 @@ class Group:
     def scope(self) -> CancelScope:
         return self.inner.cancel_scope
 
-    async def __aenter__(self) -> Group:
+    async def __aenter__(self) -> Self:
         await self.inner.__aenter__()
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> bool:
+    async def __aexit__(self, *exc_info: Any) -> bool:  # noqa: PYI036 - passed on
         return await self.inner.__aexit__(*exc_info)
 
     def spawn(self, coro: Coroutine[object, object, object], name: str = "child") -> Task:

@@ -28,7 +28,7 @@ def test_one_that_is_dropped_half_way_is_closed_in_the_run() -> None:
         try:
             yield 1
         finally:
-            log.append(anyio.get_current_task().name)
+            log.append(str(anyio.get_current_task().name))
 
     async def main() -> None:
         async for _ in numbers():

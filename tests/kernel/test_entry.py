@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import SupportsIndex
+from functools import partial
 
+import anyio
 import pytest
 
 from anyio_mio._kernel.entry import EntryQueue
+from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.running import running_kernel
 from anyio_mio.poll.waker import Waker
 from tests.kernel.harness import make_kernel, run
 
@@ -117,26 +120,22 @@ def test_closing_refuses_what_was_not_run(waker: CountingWaker) -> None:
     assert refused == [call]
 
 
-def test_entries_of_many_threads_all_run_in_the_order_of_each_thread() -> None:
-    import anyio
-
+def test_entries_of_many_threads_all_run_in_the_order_of_each_thread() -> None:  # noqa: C901
     threads, each = 4, 300
     seen: list[tuple[int, int]] = []
 
     async def main() -> None:
-        from anyio_mio._kernel.running import running_kernel
-
         kernel = running_kernel()
         done = anyio.Event()
 
-        def note(thread: int, index: SupportsIndex) -> None:
-            seen.append((thread, int(index)))
+        def note(thread: int, index: int) -> None:
+            seen.append((thread, index))
             if len(seen) == threads * each:
                 done.set()
 
         def work(thread: int) -> None:
             for index in range(each):
-                kernel.entry.put(lambda index=index: note(thread, index))
+                kernel.entry.put(partial(note, thread, index))
 
         workers = [threading.Thread(target=work, args=(n,)) for n in range(threads)]
         for worker in workers:
@@ -153,8 +152,8 @@ def test_entries_of_many_threads_all_run_in_the_order_of_each_thread() -> None:
 
 
 def test_a_crashing_callback_ends_the_run_with_its_error() -> None:
-    async def main(kernel: object) -> None:
-        await kernel.sleep(1)  # type: ignore[attr-defined]
+    async def main(kernel: Kernel) -> None:
+        await kernel.sleep(1)
 
     kernel = make_kernel()
     kernel.entry.put(lambda: 1 / 0)
@@ -166,9 +165,9 @@ def test_a_crashing_callback_ends_the_run_with_its_error() -> None:
 
 
 def test_a_crash_does_not_hide_the_error_of_the_program() -> None:
-    async def main(kernel: object) -> None:
+    async def main(kernel: Kernel) -> None:
         try:
-            await kernel.sleep(1)  # type: ignore[attr-defined]
+            await kernel.sleep(1)
         finally:
             raise KeyError("the program's own")
 
@@ -184,8 +183,8 @@ def test_a_crash_does_not_hide_the_error_of_the_program() -> None:
 def test_the_callbacks_after_a_crashing_one_run() -> None:
     seen = []
 
-    async def main(kernel: object) -> None:
-        await kernel.sleep(1)  # type: ignore[attr-defined]
+    async def main(kernel: Kernel) -> None:
+        await kernel.sleep(1)
 
     kernel = make_kernel()
     kernel.entry.put(lambda: 1 / 0)

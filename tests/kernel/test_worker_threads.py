@@ -1,0 +1,228 @@
+"""Worker threads: cached, most recently used first, gone when idle, and never lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+
+import anyio
+import pytest
+
+from anyio_mio._kernel import worker_threads
+from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.worker_threads import WORKERS, Job, WorkerThread, WorkerThreads
+
+
+def our_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "anyio_mio worker"}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end, "it did not happen within five seconds"
+        time.sleep(0.002)
+
+
+def test_a_thread_is_used_again() -> None:
+    async def main() -> None:
+        first = await anyio.to_thread.run_sync(threading.get_ident)
+        second = await anyio.to_thread.run_sync(threading.get_ident)
+
+        assert first == second
+
+    anyio.run(main, backend="mio")
+
+
+def test_the_thread_that_was_used_last_comes_first() -> None:
+    cache = WorkerThreads()
+    old, recent = WorkerThread(cache), WorkerThread(cache)
+    cache.release(old)
+    cache.release(recent)
+    used: list[WorkerThread] = []
+    done = threading.Event()
+
+    def work(worker: WorkerThread) -> None:
+        used.append(worker)
+        done.set()
+
+    cache.call(work)
+    done.wait(5)
+
+    assert used == [recent]
+
+
+def test_an_idle_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_threads, "IDLE_SECONDS", 0.01)
+    before = threading.active_count()
+    cache = WorkerThreads()
+
+    cache.call(cache.release)
+
+    wait_until(lambda: threading.active_count() == before)
+    assert not cache._idle
+
+
+def test_a_thread_is_told_itself_however_quick_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It was noted after the thread had its work; a thread that was quicker was lost for good.
+    give = WorkerThread.give
+
+    def give_and_dawdle(self: WorkerThread, work: worker_threads.Work) -> None:
+        give(self, work)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(WorkerThread, "give", give_and_dawdle)
+
+    async def main() -> set[int]:
+        return {await anyio.to_thread.run_sync(threading.get_ident) for _ in range(5)}
+
+    assert len(anyio.run(main, backend="mio")) == 1
+
+
+def test_without_a_thread_left_the_call_fails_and_gives_its_token_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(work: worker_threads.Work) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        limiter = anyio.CapacityLimiter(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerThreads, "call", lambda self, work: refuse(work))
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await anyio.to_thread.run_sync(int, limiter=limiter)
+
+        assert limiter.borrowed_tokens == 0
+        assert await anyio.to_thread.run_sync(int, limiter=limiter) == 0
+
+    anyio.run(main, backend="mio")
+
+
+def test_an_abandoned_thread_gives_its_token_back_when_it_is_through() -> None:
+    gate = threading.Event()
+
+    async def main() -> None:
+        limiter = anyio.CapacityLimiter(1)
+        with anyio.move_on_after(0.01):
+            await anyio.to_thread.run_sync(gate.wait, 5, abandon_on_cancel=True, limiter=limiter)
+        assert limiter.borrowed_tokens == 1
+
+        gate.set()
+
+        with anyio.fail_after(5):
+            async with limiter:
+                pass
+
+    anyio.run(main, backend="mio")
+
+
+def test_a_report_after_the_run_is_dropped_and_the_thread_is_kept() -> None:
+    gate, started = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def work() -> None:
+        threads.append(threading.current_thread())
+        started.set()
+        gate.wait(5)
+
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(cancel_when_started, scope)
+                await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+    async def cancel_when_started(scope: anyio.CancelScope) -> None:
+        while not started.is_set():
+            await anyio.sleep(0.001)
+        scope.cancel()
+
+    anyio.run(main, backend="mio")
+    gate.set()
+
+    wait_until(lambda: any(worker.work.empty() for worker in WORKERS._idle))
+    assert threads[0].is_alive()
+
+
+def test_a_thread_that_cannot_be_abandoned_is_waited_for_and_its_result_counts() -> None:
+    def dawdle() -> str:
+        time.sleep(0.05)
+        return "result"
+
+    async def main() -> None:
+        with anyio.move_on_after(0.01) as scope:
+            result = await anyio.to_thread.run_sync(dawdle)
+            assert result == "result"
+            with pytest.raises(anyio.get_cancelled_exc_class()):
+                await anyio.sleep(1)
+            await anyio.sleep(1)
+        assert scope.cancelled_caught
+
+    anyio.run(main, backend="mio")
+
+
+def test_neither_function_nor_result_is_kept_by_an_idle_thread() -> None:
+    import weakref
+
+    class Thing:
+        pass
+
+    async def main() -> None:
+        thing = Thing()
+        alive = weakref.ref(thing)
+        await anyio.to_thread.run_sync(lambda thing: thing, thing)
+        del thing
+        with anyio.fail_after(5):
+            while alive() is not None:
+                await anyio.sleep(0.001)
+
+    anyio.run(main, backend="mio")
+
+
+def test_a_job_belongs_to_the_task_that_runs_it_not_to_the_one_that_made_it() -> None:
+    async def main() -> None:
+        job = Job(running_kernel(), lambda: 5)
+        results: list[int] = []
+
+        async def child() -> None:
+            results.append(await job.run())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+
+        assert results == [5]
+
+    anyio.run(main, backend="mio")
+
+
+def test_context_variables_of_the_caller_do_not_stay_in_the_thread() -> None:
+    variable: ContextVar[str] = ContextVar("variable")
+
+    async def main() -> None:
+        variable.set("the caller's")
+        assert await anyio.to_thread.run_sync(variable.get) == "the caller's"
+
+    seen = []
+
+    async def other() -> None:
+        seen.append(await anyio.to_thread.run_sync(variable.get, None))
+
+    anyio.run(main, backend="mio")
+    anyio.run(other, backend="mio")
+
+    assert seen == [None]
+
+
+def test_no_thread_is_left_behind_by_a_hundred_calls() -> None:
+    async def call() -> None:
+        await anyio.to_thread.run_sync(int)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(call)
+
+    anyio.run(main, backend="mio")
+
+    assert len(our_threads()) <= 40 + 4  # the default limiter's, and what other tests have left
