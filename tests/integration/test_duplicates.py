@@ -18,23 +18,42 @@ from tests.integration.conftest import Run
 
 
 async def armed(end: socket.socket) -> SocketStream:
-    """A stream that the selector knows."""
+    """An adopted stream that the selector knows."""
     stream = await SocketStream.from_socket(end)
+    await arm(stream)
+    return stream
+
+
+async def arm(stream: SocketStream) -> None:
     with anyio.move_on_after(0.001):
         await stream.receive()
-    return stream
+
+
+async def makes_no_stale_event(stream: SocketStream, peer: socket.socket) -> None:
+    await stream.aclose()
+    before = statistics().reactor.stale_events
+    peer.send(b"x")
+    await anyio.wait_all_tasks_blocked()
+    assert statistics().reactor.stale_events == before
 
 
 def test_a_raw_socket_that_was_handed_out_may_be_duplicated(run: Run[None]) -> None:
     async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            stream = await anyio.connect_tcp(*listener.getsockname())
+            await arm(stream)
+            peer, _ = listener.accept()
+            with peer, stream.extra(SocketAttribute.raw_socket).dup():
+                await makes_no_stale_event(stream, peer)
+
+    run(main)
+
+
+def test_an_adopted_socket_may_have_a_duplicate_already(run: Run[None]) -> None:
+    async def main() -> None:
         ours, peer = socket.socketpair()
-        stream = await armed(ours)
-        with peer, stream.extra(SocketAttribute.raw_socket).dup():
-            await stream.aclose()
-            before = statistics().reactor.stale_events
-            peer.send(b"x")
-            await anyio.wait_all_tasks_blocked()
-            assert statistics().reactor.stale_events == before
+        with peer, ours.dup():
+            await makes_no_stale_event(await armed(ours), peer)
 
     run(main)
 
