@@ -109,7 +109,7 @@ class Reactor:
         except FileExistsError:
             # The number was watched before, by wait_readable(fd) or through a duplicate that
             # outlived its close: the entry is ours now (R5, R6).
-            self.foreign.discard(fd)
+            self.foreign.make_way(fd)
             self.selector.reregister(fd, INTEREST)
         self.registrations[fd] = registration
 

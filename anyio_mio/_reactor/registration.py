@@ -121,6 +121,8 @@ class Registration:
             if task is not None:
                 scheduler.fail(task, scheduler.errors.closed())
         self.reader = self.writer = None
+        if self.reactor.foreign.waits:  # somebody may wait for our raw socket
+            self.reactor.foreign.stream_closes(self.fd)
         if self.armed:
             self.armed = False
             self.reactor.forget(self)
