@@ -317,3 +317,70 @@ def test_an_adopted_unix_socket_is_a_unix_stream(run: Run[None]) -> None:
                 assert isinstance(stream, UNIXSocketStream)
 
     run(main)
+
+
+def test_arguments_that_make_no_sense_are_refused(run: Run[None]) -> None:
+    async def main() -> None:
+        async with stream_and_peer() as (stream, _):
+            with pytest.raises(ValueError, match="message must not be empty"):
+                await stream.send_fds(b"", [0])
+            with pytest.raises(ValueError, match="fds must not be empty"):
+                await stream.send_fds(b"x", [])
+            with pytest.raises(ValueError, match="msglen must be a non-negative integer"):
+                await stream.receive_fds(-1, 0)
+            with pytest.raises(ValueError, match="maxfds must be a positive integer"):
+                await stream.receive_fds(1, 0)
+
+    run(main)
+
+
+def test_the_end_comes_to_who_asks_for_descriptors_too(run: Run[None]) -> None:
+    async def main() -> None:
+        async with stream_and_peer() as (stream, peer):
+            peer.close()
+            with pytest.raises(anyio.EndOfStream):
+                await stream.receive_fds(10, 1)
+            with pytest.raises(anyio.BrokenResourceError) as caught:
+                await stream.send_fds(b"x", [0])
+            assert isinstance(caught.value.__cause__, BrokenPipeError)
+
+    run(main)
+
+
+def test_while_one_sends_descriptors_a_second_sender_is_refused(run: Run[None]) -> None:
+    async def main() -> None:
+        async with stream_and_peer() as (stream, _), anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.send_fds, bytes(2**20), [0])
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(anyio.BusyResourceError):
+                await stream.send_fds(b"x", [0])
+            with pytest.raises(anyio.BusyResourceError):
+                await stream.send(b"x")
+            tasks.cancel_scope.cancel()
+
+    run(main)
+
+
+@linux
+def test_the_end_of_messages_is_told_and_their_size_is_checked(
+    run: Run[None], tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with packet_streams(tmp_path / "socket") as (one, other):
+            with pytest.raises(ValueError, match="max_bytes must be a positive integer"):
+                await other.receive(0)
+            await one.send_eof()
+            with pytest.raises(anyio.EndOfStream):
+                await other.receive()
+
+    run(main)
+
+
+def test_a_descriptor_says_what_it_is(run: Run[None]) -> None:
+    async def main() -> None:
+        async with stream_and_peer() as (stream, _):
+            fd = stream.extra(SocketAttribute.raw_socket).fileno()
+            assert repr(stream) == f"<UNIXSocketStream fd={fd}>"
+        assert repr(stream) == "<UNIXSocketStream closed>"
+
+    run(main)
