@@ -28,7 +28,8 @@ def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -
     Args:
         func: an async function.
         *args: what it is called with.
-        **backend_options: ``checkpoints``, ``clock``, ``instruments``, ``selector``.
+        **backend_options: ``checkpoints``, ``clock``, ``instruments``, ``selector``,
+            ``shuffle``.
 
     Returns:
         What the function returned; its exception passes through as it is.

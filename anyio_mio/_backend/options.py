@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from types import TracebackType
@@ -11,7 +13,10 @@ import anyio
 import sniffio
 
 from anyio_mio._kernel.clock import Clock
+from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.shuffled_queue import ShuffledQueue
+from anyio_mio._kernel.task import Task
 from anyio_mio._reactor.scheduler import ErrorClasses
 from anyio_mio.poll.selector import Selector, default_selector
 
@@ -23,7 +28,7 @@ ERRORS: Final = ErrorClasses(
 )
 
 CHECKPOINTS: Final = ("budget", "strict")
-NAMES: Final = ("checkpoints", "clock", "instruments", "selector")
+NAMES: Final = ("checkpoints", "clock", "instruments", "selector", "shuffle")
 
 
 def make_kernel(options: dict[str, Any]) -> Kernel:
@@ -36,36 +41,72 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
             `anyio_mio.testing.MockClock`;
             ``instruments`` is an iterable of `anyio_mio.lowlevel.Instrument`;
             ``selector`` is ``"epoll"``, ``"kqueue"``, ``"level"``, or a selector object, which the
-            run closes.
+            run closes;
+            ``shuffle`` is a seed: tasks that can run do so in a random order, which the seed
+            repeats, and not in the order of their wake-ups.
 
     Raises:
-        TypeError: an option is unknown.
+        TypeError: an option is unknown, or of the wrong type.
         ValueError: an option has no such value.
     """
     refuse_unknown(options)
     checkpoints = options.get("checkpoints", "budget")
     if checkpoints not in CHECKPOINTS:
-        raise ValueError(
-            f"the backend option 'checkpoints' cannot be {checkpoints!r}.\n"
-            "  right: backend_options={'checkpoints': 'strict'}, or 'budget', the default"
-        )
-    clock: Clock | None = options.get("clock")
-    kernel = Kernel(
+        raise ValueError(text("checkpoints", checkpoints, "'strict', or 'budget', the default"))
+    # The selector comes last: it holds descriptors, and nobody would close them.
+    return Kernel(
         ERRORS,
-        selector=make_selector(options.get("selector")),
-        clock=clock,
+        clock=checked_clock(options.get("clock")),
         strict_checkpoints=checkpoints == "strict",
         detection=Detection,
+        instruments=checked_instruments(options.get("instruments", ())),
+        run_queue=make_run_queue(options.get("shuffle")),
+        selector=make_selector(options.get("selector")),
     )
-    kernel.instruments.extend(options.get("instruments", ()))
-    return kernel
+
+
+def checked_clock(option: Clock | None) -> Clock | None:
+    """The option, if it can be a clock."""
+    for name in ("now", "time_to_wait") if option is not None else ():
+        if not callable(getattr(option, name, None)):
+            raise TypeError(text("clock", option, "anyio_mio.testing.MockClock()"))
+    return option
+
+
+def checked_instruments(option: Iterable[Instrument]) -> list[Instrument]:
+    """The option as a list, if it holds instruments."""
+    instruments = list(option) if isinstance(option, Iterable) else [option]
+    if not isinstance(option, Iterable) or not all(isinstance(i, Instrument) for i in instruments):
+        raise TypeError(text("instruments", option, "[MyInstrument()], of lowlevel.Instrument"))
+    return instruments
+
+
+def make_run_queue(seed: int | None) -> deque[Task]:
+    """The run queue that the option ``shuffle`` means."""
+    if seed is None:
+        return deque()
+    if not isinstance(seed, int):
+        raise TypeError(text("shuffle", seed, "a number, the seed"))
+    return ShuffledQueue(seed)
 
 
 def make_selector(option: str | Selector | None) -> Selector:
     """The selector that the option means."""
     if option is None:
         return default_selector()
-    return default_selector(option) if isinstance(option, str) else option
+    if isinstance(option, str):
+        return default_selector(option)
+    if not callable(getattr(option, "select", None)) or not hasattr(option, "edge_triggered"):
+        raise TypeError(text("selector", option, "'epoll', 'level', or an anyio_mio.poll.Selector"))
+    return option
+
+
+def text(name: str, value: object, right: str) -> str:
+    """What is wrong with an option, and what would be right."""
+    return (
+        f"the mio backend's option {name!r} cannot be {value!r}.\n"
+        f"  right: anyio.run(main, backend='mio', backend_options={{{name!r}: ...}}) with {right}"
+    )
 
 
 def refuse_unknown(options: dict[str, Any]) -> None:

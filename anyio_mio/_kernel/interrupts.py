@@ -73,8 +73,8 @@ class Interrupts:
 
     def release_in_child(self) -> None:
         """After a fork: the child's signals are its own, and the socket pair is shared."""
+        self._stack.close()
         signal.set_wakeup_fd(-1)
-        self._give_sigint_back()
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT."""
@@ -135,7 +135,6 @@ def is_in_our_code(frame: FrameType) -> bool:
 
 
 def release_in_child() -> None:
-    """After a fork, in the child."""
-    for interrupts in active:
+    """After a fork, in the child, whose kernels are dead already."""
+    for interrupts in tuple(active):
         interrupts.release_in_child()
-    active.clear()

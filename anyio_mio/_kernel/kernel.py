@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
@@ -20,7 +20,7 @@ from anyio_mio._kernel.entry import EntryQueue, nothing
 from anyio_mio._kernel.fairness import BUDGET, EVENTS_PER_POLL, STEPS_PER_POLL
 from anyio_mio._kernel.forever import FOREVER
 from anyio_mio._kernel.idle import IdleWaiters
-from anyio_mio._kernel.instruments import Instruments
+from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import door
 from anyio_mio._kernel.mistakes import FOREIGN_AWAIT, NO_TASK, OTHER_THREAD
 from anyio_mio._kernel.running import running
@@ -48,7 +48,7 @@ class Kernel:
         at_shutdown: called after the main task; each returns a coroutine that is run to its end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a choice of its own
         self,
         errors: ErrorClasses,
         *,
@@ -56,6 +56,8 @@ class Kernel:
         clock: Clock | None = None,
         strict_checkpoints: bool = False,
         detection: Callable[[], AbstractContextManager[object]] = nullcontext,
+        instruments: Iterable[Instrument] = (),
+        run_queue: deque[Task] | None = None,
     ) -> None:
         self.errors = errors
         self.clock = clock or SYSTEM_CLOCK
@@ -64,10 +66,10 @@ class Kernel:
         self.full_budget = 0 if strict_checkpoints else BUDGET
         self.current: Task | None = None
         self.budget = 0
-        self.run_queue: deque[Task] = deque()
+        self.run_queue: deque[Task] = deque() if run_queue is None else run_queue
         self.deadlines = Deadlines()
         self.idle = IdleWaiters()
-        self.instruments = Instruments()
+        self.instruments = Instruments(instruments)
         self.root = CancelScope()
         self.system = CancelScope()
         self.root.members, self.system.members = {}, {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
+from inspect import CORO_CREATED, getcoroutinestate
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 from weakref import WeakSet
 
@@ -72,8 +74,7 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
     finally:
         living_kernels.discard(kernel)
         kernel.close()
-        if kernel.main is None and not outcome.is_done:
-            main.close()  # there was no descriptor left to begin with
+        close_unstarted([main, *(task.coro for task in kernel.run_queue)])
     kernel.raise_pending(outcome.error)
     try:
         return outcome.unwrap()
@@ -82,6 +83,13 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
             raise
         # Ctrl-C went through task groups on its way; programs expect it bare, as from asyncio.
         raise KeyboardInterrupt from group
+
+
+def close_unstarted(coros: Iterable[Coroutine[object, object, object]]) -> None:
+    """If the run broke down: what never began is no mistake of the program."""
+    for coro in coros:
+        if isinstance(coro, CoroutineType) and getcoroutinestate(coro) == CORO_CREATED:
+            coro.close()
 
 
 def shut_down(kernel: Kernel) -> None:
@@ -116,9 +124,9 @@ def _before_fork() -> None:
 
 def _after_fork_in_child() -> None:
     WORKERS.forget()
-    release_in_child()
     for kernel in list(living_kernels):
         kernel.die_in_child()
+    release_in_child()
 
 
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

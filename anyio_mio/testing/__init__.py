@@ -1,11 +1,24 @@
-"""What tests need that the real thing cannot give: events in an order no system would produce.
+"""What tests need that the real thing cannot give: chosen times, orders and events.
 
-`ScriptedSelector` stands in for the operating system, so that a poll, a reactor or a kernel can be
-driven event by event, without descriptors and without waiting.
+* `MockClock` lets hours pass in no time; the fixtures ``mock_clock``, ``autojump_clock`` make it.
+* `Sequencer` makes tasks take turns; the backend option ``shuffle`` makes their order random.
+* `assert_checkpoints` and `assert_no_checkpoints` tell what yields.
+* `ScriptedSelector` stands in for the operating system: a poll, a reactor or a kernel can be
+  driven event by event, without descriptors and without waiting.
 """
 
 from __future__ import annotations
 
+from anyio_mio.testing.checkpoints import assert_checkpoints as assert_checkpoints
+from anyio_mio.testing.checkpoints import assert_no_checkpoints as assert_no_checkpoints
+from anyio_mio.testing.clock import MockClock as MockClock
 from anyio_mio.testing.scripted import ScriptedSelector as ScriptedSelector
+from anyio_mio.testing.sequencer import Sequencer as Sequencer
 
-__all__ = ["ScriptedSelector"]
+__all__ = [
+    "MockClock",
+    "ScriptedSelector",
+    "Sequencer",
+    "assert_checkpoints",
+    "assert_no_checkpoints",
+]
