@@ -38,6 +38,7 @@ class Result:
     """How a run ended.
 
     Attributes:
+        selector: what it ran on.
         counts: how many items had each outcome.
         bad: what did not pass, with its outcome.
         excluded: what was left out by exclusions.toml.
@@ -45,6 +46,7 @@ class Result:
         status: pytest's exit status.
     """
 
+    selector: str
     counts: dict[str, int]
     bad: dict[str, str]
     excluded: list[str]
@@ -54,15 +56,16 @@ class Result:
     def __str__(self) -> str:
         numbers = ", ".join(f"{number} {outcome}" for outcome, number in self.counts.items())
         left_out = f", {len(self.excluded)} excluded" if self.excluded else ""
-        return f"AnyIO {version('anyio')}'s own suite on mio: {numbers}{left_out}"
+        suite = f"AnyIO {version('anyio')}'s own suite on mio"
+        return f"{suite} with {self.selector}: {numbers}{left_out}"
 
 
-def run(directory: Path, *arguments: str) -> Result:
+def run(directory: Path, selector: str) -> Result:
     """Run the suite in an empty directory.
 
     Args:
         directory: where to unpack.
-        arguments: more arguments for pytest.
+        selector: the poller's selector to run on.
     """
     root = unpacked(directory)
     missing = [problem for problem in HOSTS if has(problem)]
@@ -72,9 +75,9 @@ def run(directory: Path, *arguments: str) -> Result:
     command = [*prefix, sys.executable, "-m", "pytest", f"--mio-report={report}"]
     command += ["-p", "no:cacheprovider", *(f"--mio-exclude={item}" for item in exclude)]
     ended = subprocess.run(
-        [*command, *arguments],
+        command,
         cwd=root,
-        env=environment(),
+        env=environment(selector),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -84,6 +87,7 @@ def run(directory: Path, *arguments: str) -> Result:
     )
     found = json.loads(report.read_text()) if report.exists() else {}
     return Result(
+        selector=selector,
         counts=found.get("counts", {}),
         bad=found.get("bad", {}),
         excluded=found.get("excluded", []),
@@ -125,13 +129,14 @@ def download(directory: str) -> None:
         )
 
 
-def environment() -> dict[str, str]:
+def environment(selector: str) -> dict[str, str]:
     """The variables of a pytest that is not the one that runs this, with mio's variants added."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     path = [str(HERE / "plugin"), str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {
         "PYTHONPATH": os.pathsep.join(path),
         "PYTEST_PLUGINS": "mio_variants",
+        "MIO_CONFORMANCE_SELECTOR": selector,
         # Other asyncio plugins get in the way; the suite names those it needs.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from anyio_mio.poll import available_selectors
 from tests.conformance import suite
 
 FEWEST = 900
@@ -18,10 +19,11 @@ and not the backend, is broken."""
 @pytest.mark.conformance
 @pytest.mark.slow
 @pytest.mark.timeout(suite.SECONDS + 60)
+@pytest.mark.parametrize("selector", available_selectors())
 def test_the_suite_of_anyio_passes(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    selector: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    result = suite.run(tmp_path)
+    result = suite.run(tmp_path, selector)
 
     record_property("summary", str(result))
     assert result.bad == {}, result.output[-20_000:]
@@ -42,6 +44,6 @@ def test_an_exclusion_holds_only_where_it_is_said_to() -> None:
 
 
 def test_the_inner_pytest_does_not_see_the_outer_one() -> None:
-    inherited = {name for name in suite.environment() if name.startswith("PYTEST_")}
+    inherited = {name for name in suite.environment("level") if name.startswith("PYTEST_")}
 
     assert inherited == {"PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
