@@ -53,6 +53,9 @@ class HandledTask(Task):
         else:
             handle._exception = error
         handle._finished_event.set()
+        # The handle keeps the error, and the error's frames keep this task: it must not close the
+        # circle, or each cancelled task would wait for the garbage collector.
+        del self.handle
         try:
             error = leave(handle._cancel_scope, error)
             Task.finish(self, value, error)

@@ -91,8 +91,13 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
         else:
             caller = running_kernel().current
             assert caller is not None
-            await starting.run(new_task(handle, None, starting, caller.scope, caller))
-            del caller
+            try:
+                await starting.run(new_task(handle, None, starting, caller.scope, caller))
+            except BaseException:
+                del handle, coro  # they keep the error, whose traceback keeps this frame
+                raise
+            finally:
+                del caller
         if not return_handle:
             return starting.value
         handle._start_value = starting.value  # type: ignore[assignment]

@@ -23,6 +23,7 @@ from anyio_mio._kernel.idle import IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import door
 from anyio_mio._kernel.mistakes import FOREIGN_AWAIT, NO_TASK, OTHER_THREAD
+from anyio_mio._kernel.other_threads import OtherThreads
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.system_tasks import SystemTasks
 from anyio_mio._kernel.task import Owner, Task
@@ -69,6 +70,7 @@ class Kernel:
         self.run_queue: deque[Task] = deque() if run_queue is None else run_queue
         self.deadlines = Deadlines()
         self.idle = IdleWaiters()
+        self.other_threads = OtherThreads()
         self.instruments = Instruments(instruments)
         self.root = CancelScope()
         self.system = CancelScope()
@@ -261,6 +263,7 @@ class Kernel:
 
     def _time_to_wait(self) -> float | None:
         if self.run_queue or self.entry or self.idle:
+            self.other_threads.let_run()
             return 0
         return self.clock.time_to_wait(self.deadlines.next()) if self.deadlines else None
 
@@ -377,12 +380,9 @@ class Kernel:
         return RuntimeError(FORKED if self.is_dead else NO_TASK)
 
     def require_own_thread(self) -> None:
-        """Refuse calls from other threads (K8).
+        """Raise RuntimeError in other threads (K8).
 
         It is asked where `current` is None: only then, asleep, can the kernel miss the call.
-
-        Raises:
-            RuntimeError: the run is in another thread.
         """
         if threading.get_ident() != self._thread:
             raise RuntimeError(OTHER_THREAD)
