@@ -39,6 +39,7 @@ def test_a_poll_without_sources_lasts_its_timeout(poll: Poll) -> None:
     assert time.monotonic() - start >= 0.02
 
 
+@pytest.mark.invariant("P2")
 def test_a_timeout_is_rounded_up_never_down(poll: Poll) -> None:
     for timeout in (0.0001, 0.0015, 0.0029):
         start = time.monotonic()
@@ -46,6 +47,7 @@ def test_a_timeout_is_rounded_up_never_down(poll: Poll) -> None:
         assert time.monotonic() - start >= timeout
 
 
+@pytest.mark.invariant("P2")
 def test_a_zero_timeout_does_not_block_and_still_asks(poll: Poll, unix: Pair) -> None:
     reader, writer = unix
     poll.registry.register(reader, A, READABLE)

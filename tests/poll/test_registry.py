@@ -104,6 +104,7 @@ def test_a_descriptor_is_as_good_as_its_object(poll: Poll, unix: Pair) -> None:
     poll.registry.deregister(unix[0])
 
 
+@pytest.mark.invariant("P1")
 def test_registering_twice_is_an_error_that_shows_the_way(
     poll: Poll, unix: Pair, selector: Selector
 ) -> None:

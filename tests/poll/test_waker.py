@@ -50,6 +50,7 @@ def test_each_burst_wakes_anew(poll: Poll, waker: Waker) -> None:
         expect_no_events(poll)
 
 
+@pytest.mark.invariant("P4")
 def test_a_wake_from_another_thread_ends_the_wait(poll: Poll, waker: Waker) -> None:
     thread = threading.Timer(0.02, waker.wake)
     thread.start()
