@@ -3,7 +3,7 @@
     python -m tests.soak --seconds 600 --seed 7
 
 A connection carries messages in both directions. Message number n consists of one byte value, which
-the next one does not have, so what arrives can be cut into messages again without any framing. Those
+the next one does not have, so what arrives can be cut into messages again without framing. Those
 that were sent to their end must be there in full, those whose sending was cancelled at most as far
 as they were sent, and all in their order. Meanwhile receives and sends are cancelled at random,
 readers dawdle, descriptors are duplicated, numbers reused, urgent bytes sent, connections reset.
