@@ -18,11 +18,12 @@ SECONDS = 1.2
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_byte_is_lost_or_repeated_and_nobody_waits_for_ever(kind: str, selector: str) -> None:
     soak(kind, selector, 0, 1)  # what is made once per process
-    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
 
     assert soak(kind, selector, SECONDS, seed=1) > 0
 
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert threading.active_count() <= threads  # idle ones of other tests may end meanwhile
 
 
 @pytest.mark.parametrize(
