@@ -86,6 +86,11 @@ class Deadlines(list[tuple[float, int, Owner]]):
                 self._dead -= 1
         return any_expired
 
+    def close(self) -> None:
+        """The run is over: let go of everybody, also of those whose dead entries are still here."""
+        self.clear()
+        self._dead = 0
+
     def _compact(self) -> None:
         self[:] = [entry for entry in self if entry[2].alarm == entry[1]]
         heapify(self)

@@ -217,9 +217,8 @@ class Kernel:
 
     def has_nothing_to_do(self) -> bool:
         """True when every task of the run is done, and no callback waits to be called."""
-        if self.root.members or self.system.members or self.entry:
-            return False
-        return not any(scope.members for scope in self.abandoned)
+        scopes = (self.root, self.system, *self.abandoned)
+        return not (self.entry or any(scope.members for scope in scopes))
 
     # The turn.
 
@@ -373,6 +372,7 @@ class Kernel:
         """Release the selector and the waker; what threads still want is refused."""
         self.entry.close()
         self.reactor.close()
+        self.deadlines.close()
         self.entry.waker.close()
 
     def no_task(self) -> RuntimeError:
