@@ -1,0 +1,60 @@
+"""Trio programs take mio's sockets and stay inside ``trio.run``.
+
+    from anyio_mio.trio import serve_tcp        # instead of: from trio import serve_tcp
+
+    async def echo(stream):
+        async for data in stream:
+            await stream.send_all(data)
+
+    trio.run(serve_tcp, echo, 8000)
+
+The names, signatures, exceptions and semantics are Trio's. Streams are
+`trio.abc.HalfCloseableStream`, listeners `trio.abc.Listener`, and `trio.SSLStream` works over them.
+Trio keeps tasks, time and cancellation; what changes is how a socket waits (`anyio_mio.trio.hub`),
+when an operation yields (`anyio_mio.trio.streams`) and how connections are accepted
+(`anyio_mio.trio.serving`).
+
+Rules:
+
+* T1 Errors are Trio's own classes. So is the clock, the resolver and the poller of foreign
+  descriptors: `wait_readable`, `wait_writable` and `notify_closing` are `trio.lowlevel`'s.
+* T2 A socket has one owner. A stream or listener made of a Trio socket takes it over; the attribute
+  `socket` gives one out again, at the price of waiting where Trio's own sockets wait.
+* T3 Every operation checks for cancellation. A receive is a schedule point, and pays for the sends
+  that answer it.
+* T4 A run leaves nothing behind: no descriptor, no task, no instrument, however it ends.
+"""
+
+from __future__ import annotations
+
+from anyio_mio.trio.hub import HubStatistics as HubStatistics
+from anyio_mio.trio.hub import current_statistics as current_statistics
+from anyio_mio.trio.listeners import SocketListener as SocketListener
+from anyio_mio.trio.opening import open_tcp_listeners as open_tcp_listeners
+from anyio_mio.trio.opening import open_tcp_stream as open_tcp_stream
+from anyio_mio.trio.opening import open_unix_listener as open_unix_listener
+from anyio_mio.trio.opening import open_unix_socket as open_unix_socket
+from anyio_mio.trio.serving import serve_listeners as serve_listeners
+from anyio_mio.trio.serving import serve_tcp as serve_tcp
+from anyio_mio.trio.serving import serve_unix as serve_unix
+from anyio_mio.trio.streams import SocketStream as SocketStream
+from anyio_mio.trio.waits import notify_closing as notify_closing
+from anyio_mio.trio.waits import wait_readable as wait_readable
+from anyio_mio.trio.waits import wait_writable as wait_writable
+
+__all__ = [
+    "serve_tcp",
+    "serve_unix",
+    "serve_listeners",
+    "open_tcp_listeners",
+    "open_tcp_stream",
+    "open_unix_listener",
+    "open_unix_socket",
+    "SocketStream",
+    "SocketListener",
+    "wait_readable",
+    "wait_writable",
+    "notify_closing",
+    "current_statistics",
+    "HubStatistics",
+]

@@ -1,0 +1,296 @@
+"""The hub: one reactor for each ``trio.run``, and the decision where its sockets wait.
+
+Two places
+==========
+
+A socket that must wait can do so in two places.
+
+*Directly*, on Trio's own poller. Each wait costs one ``epoll_ctl``, because Trio's registrations
+are one-shot, and nothing else.
+
+*Nested*, in an edge-triggered set of our own whose descriptor is watched by Trio's poller. A wait
+then costs no system call at all, but each tick in which something happened costs three: the wait
+outside, the harvest inside, and arming the outer set again.
+
+So the nested set is cheaper when a tick finds several sockets ready, and dearer when it finds one.
+Whether few or many sockets are *open* says nothing about that; a thousand idle ones cost nothing in
+either place. The hub therefore counts sockets per tick. At each tick it adds the number of sockets
+that waited, or were woken, and takes away `BREAK_EVEN`; the sum stays between 0 and `DECIDED`. When
+it reaches the top, sockets that wait from then on wait in the nested set; when it is back at the
+bottom, on Trio's poller. A burst has to last to move anything, and so has a lull.
+
+One system task, *the attendant*, waits on Trio's poller for the nested set, and closes the hub when
+the run ends. An instrument harvests at the end of the I/O wait, so that woken tasks run in the same
+tick. It also does the counting. Users may remove instruments; then the attendant harvests, one tick
+later, and the hub stays where it is.
+
+Rules:
+
+* H1 A run has at most one hub. It is made when the run's first socket asks for it, and never
+  outlives the run.
+* H2 Whatever is not possible (nested pollers do not work here, no descriptor is left, the run is
+  ending) leaves the sockets on Trio's poller. They work there, so nobody gets an error.
+* H3 A hub that closes wakes whoever waits in its set, as a hint: they try again, and wait directly.
+* H4 A harvest may leave events behind: Trio's one-shot arming looks again.
+* H5 After a fork the child's hub is dead; its use raises, and the shared set is not touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import Final, Literal, final
+
+import trio
+from trio.lowlevel import RunVar, enable_ki_protection, reschedule
+
+from anyio_mio._reactor.dead_selector import DeadSelector
+from anyio_mio._reactor.reactor import Reactor
+from anyio_mio._reactor.registration import Registration
+from anyio_mio.poll.selector import default_selector
+from anyio_mio.trio.nesting import poller_nests
+from anyio_mio.trio.scheduler import TrioScheduler
+
+BREAK_EVEN: Final = 4
+"""Sockets per tick from which on the nested set is the cheaper place."""
+
+DECIDED: Final = 256
+"""How much must speak for the nested set, or have been lost, before waits change their place."""
+
+EVENTS_PER_HARVEST: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class HubStatistics:
+    """Where the sockets of a run wait.
+
+    Attributes:
+        place: ``"direct"`` (Trio's poller) or ``"nested"``, for waits that begin now.
+        registrations: sockets in the nested set.
+        tasks_waiting: tasks parked in the nested set; Trio's own statistics count the others.
+        events: events that the nested set delivered.
+        stale_events: those that nobody owned any more.
+        moves: how often the place was changed.
+    """
+
+    place: Literal["direct", "nested"]
+    registrations: int
+    tasks_waiting: int
+    events: int
+    stale_events: int
+    moves: int
+
+
+@final
+class Hub(Reactor):
+    """The reactor of one ``trio.run``.
+
+    Attributes:
+        is_nested: whether waits that begin now happen in the nested set.
+        is_closed: the run is over, or soon will be.
+        thread: the identity of the run's thread.
+        direct_waits: waits on Trio's poller that began since the last tick.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_harvester",
+        "_has_harvested",
+        "_moves",
+        "_opened",
+        "_weight",
+        "direct_waits",
+        "is_closed",
+        "is_nested",
+        "thread",
+    )
+
+    def __init__(self) -> None:
+        # A set is made when it is needed; until then nothing reaches the selector.
+        Reactor.__init__(self, DeadSelector(), TrioScheduler())
+        self.is_nested = False
+        self.is_closed = False
+        self.thread = threading.get_ident()
+        self.direct_waits = 0
+        self._weight = 0
+        self._moves = 0
+        self._has_harvested = False
+        self._harvester = Harvester(self)
+        self._opened = trio.Event()
+
+    def withdraw(self, registration: Registration) -> None:
+        """Take a socket out of the nested set, if it is there and this is its thread."""
+        if registration.armed and threading.get_ident() == self.thread:
+            registration.armed = False
+            self.registrations.pop(registration.fd, None)
+            self._deregister(registration.fd)
+
+    def tick(self) -> None:
+        """End of an I/O wait: harvest, and weigh what the tick brought."""
+        active = self.direct_waits
+        if self.is_nested:
+            self._has_harvested = True
+            active += self.harvest()
+        elif not active and not self._weight:
+            return
+        self.direct_waits = 0
+        self._weigh(active)
+
+    def harvest(self) -> int:
+        """Wake whoever waits for what the nested set reports now; return the number of events."""
+        pairs = self.selector.select(0, EVENTS_PER_HARVEST)
+        if pairs:
+            self.turn(pairs, reschedule)
+        return len(pairs)
+
+    def nest(self) -> None:
+        """Let waits happen in the nested set from now on, if there can be one (H2)."""
+        if not self.is_closed and self._has_set():
+            self.is_nested = True
+            self._moves += 1
+
+    def unnest(self) -> None:
+        """Let waits happen on Trio's poller from now on; the attendant wakes those in the set."""
+        self.is_nested = False
+        self._moves += 1
+
+    async def attend(self) -> None:
+        """The system task: look after the nested set, and close the hub with the run."""
+        try:
+            trio.lowlevel.add_instrument(self._harvester)
+            await self._opened.wait()
+            while True:
+                await trio.lowlevel.wait_readable(self.selector.fileno())
+                if not self._has_harvested:
+                    self.harvest()
+                self._has_harvested = False
+        finally:
+            self._end()
+
+    def snapshot(self) -> HubStatistics:
+        """Return the counters."""
+        counts = self.statistics()
+        return HubStatistics(
+            place="nested" if self.is_nested else "direct",
+            registrations=counts.registrations,
+            tasks_waiting=counts.tasks_waiting,
+            events=counts.events,
+            stale_events=counts.stale_events,
+            moves=self._moves,
+        )
+
+    def die_in_child(self) -> None:
+        """After a fork (H5): every wait now ends in the dead selector's error."""
+        for registration in self.registrations.values():
+            registration.armed = False
+        self.registrations.clear()
+        self.is_nested = True
+        self.thread = threading.get_ident()
+        Reactor.die_in_child(self)
+
+    def _weigh(self, active: int) -> None:
+        weight = self._weight + active - BREAK_EVEN
+        self._weight = min(max(weight, 0), DECIDED)
+        if weight >= DECIDED:
+            if not self.is_nested:
+                self.nest()
+        elif weight <= 0 and self.is_nested:
+            self.unnest()
+
+    def _has_set(self) -> bool:
+        """Make the nested set, once."""
+        if not isinstance(self.selector, DeadSelector):
+            return True
+        self._weight = 0  # if it fails, the question comes up again when the weight is there again
+        try:
+            if not poller_nests():
+                return False
+            self.selector = default_selector()
+        except OSError:  # no descriptor left
+            return False
+        self._weight = DECIDED
+        self._opened.set()
+        return True
+
+    def _end(self) -> None:
+        """Leave nothing behind (H1), and nobody waiting (H3)."""
+        self.is_closed = True
+        self.is_nested = False
+        for registration in list(self.registrations.values()):
+            registration.armed = False
+            for task in (registration.reader, registration.writer):
+                if task is not None:
+                    reschedule(task)
+            registration.reader = registration.writer = None
+        self.registrations.clear()
+        self.selector.close()
+        with contextlib.suppress(KeyError):  # removed by the user
+            trio.lowlevel.remove_instrument(self._harvester)
+
+
+class Harvester(trio.abc.Instrument):
+    """Calls the hub at the end of each I/O wait, before Trio runs the tick's tasks."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def after_io_wait(self, timeout: float) -> None:
+        """Harvest and count."""
+        self._hub.tick()
+
+    def __repr__(self) -> str:
+        return "<anyio_mio.trio's harvest; sockets work without it, if more slowly>"
+
+
+_hub_of_the_run: Final[RunVar[Hub]] = RunVar("anyio_mio.trio's hub")
+_hubs: Final[weakref.WeakSet[Hub]] = weakref.WeakSet()
+
+
+@enable_ki_protection
+def current_hub() -> Hub:
+    """Return the hub of the current run; the first call makes it (H1).
+
+    Raises:
+        RuntimeError: outside ``trio.run``.
+    """
+    try:
+        return _hub_of_the_run.get()
+    except LookupError:
+        return _new_hub()
+
+
+def current_statistics() -> HubStatistics:
+    """Return where the sockets of the current run wait, and what their set has seen.
+
+    Raises:
+        RuntimeError: outside ``trio.run``.
+    """
+    return current_hub().snapshot()
+
+
+def _new_hub() -> Hub:
+    hub = Hub()
+    _hub_of_the_run.set(hub)
+    _hubs.add(hub)
+    try:
+        trio.lowlevel.spawn_system_task(hub.attend, name="anyio_mio.trio's attendant")
+    except RuntimeError:  # the run is ending: what still asks waits on Trio's poller (H2)
+        hub.is_closed = True
+    return hub
+
+
+def _before_fork() -> None:
+    for hub in list(_hubs):
+        hub.has_forked = True  # the child will hold a duplicate of every descriptor (R5)
+
+
+def _after_fork_in_child() -> None:
+    for hub in list(_hubs):
+        hub.die_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

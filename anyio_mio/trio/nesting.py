@@ -1,0 +1,57 @@
+"""Does a poller nest on this system: does an inner set wake the set that watches it?
+
+Nested readiness has been broken more than once: Linux 5.5 lost wake-ups of nested epolls for some
+releases, and emulated kernels had bugs of the same kind. It takes a dozen system calls to ask, so
+this module asks, once per process, and the hub stays on Trio's own poller if the answer is no.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from contextlib import ExitStack
+
+from anyio_mio.poll.bits import ONESHOT, READABLE
+from anyio_mio.poll.selector import Selector, default_selector
+
+PAIRS: int = 8
+
+
+@functools.cache
+def poller_nests() -> bool:
+    """Say whether this system's poller can be watched by another one; asked once.
+
+    Running out of descriptors is no answer: the question is then put again.
+
+    Raises:
+        OSError: there was no descriptor left to ask with.
+    """
+    try:
+        with ExitStack() as stack:
+            reader, writer = os.pipe()
+            stack.callback(os.close, writer)
+            stack.callback(os.close, reader)
+            inner = stack.enter_context(default_selector())
+            outer = stack.enter_context(default_selector())
+            return inner.edge_triggered and _wakes(inner, outer, reader, writer)
+    except io.UnsupportedOperation:  # the selector has no descriptor that could be watched
+        return False
+
+
+def _wakes(inner: Selector, outer: Selector, reader: int, writer: int) -> bool:
+    """Two edges in a row must arrive, the second over data that nobody read, and no third."""
+    inner.register(reader, READABLE)
+    outer.register(inner.fileno(), READABLE | ONESHOT, edge=False)
+    if outer.select(0, PAIRS):
+        return False
+    return all(_edge_arrives(inner, outer, reader, writer) for _ in range(2))
+
+
+def _edge_arrives(inner: Selector, outer: Selector, reader: int, writer: int) -> bool:
+    os.write(writer, b"x")
+    seen_outside = outer.select(0, PAIRS)
+    seen_inside = inner.select(0, PAIRS)
+    outer.reregister(inner.fileno(), READABLE | ONESHOT, edge=False)
+    is_quiet = not outer.select(0, PAIRS)
+    return bool(seen_outside) and [fd for fd, _ in seen_inside] == [reader] and is_quiet

@@ -1,0 +1,356 @@
+"""Socket streams with Trio's interface, and how many schedule points they make.
+
+In Trio every operation yields, even one that could finish at once, and that is a large part of what
+it costs (python-trio/trio#1595, #1757). Here every operation checks for cancellation, and
+
+* each `receive_some()` is a schedule point, by waiting or else by yielding once, and pays for the
+  next `SENDS_PER_RECEIVE` sends on the same stream. In a handler that the serve loop has just
+  started, the first is paid for by the start of its task;
+* a `send_all()` that is paid for does not yield, unless it has to wait. Any other yields once.
+
+So an answer is sent in the same step in which its request was received, a task that only sends
+yields each time, and no task does more than so many operations in a row.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket as stdlib_socket
+from contextlib import suppress
+from typing import Any, Final, NoReturn, final
+
+import trio
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+
+from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT
+from anyio_mio._reactor.registration import (
+    READ_IS_FINAL,
+    WAKES_READER,
+    WAKES_WRITER,
+    WRITE_WOULD_BLOCK,
+)
+from anyio_mio.poll.bits import READABLE
+from anyio_mio.trio.hub import Hub, current_hub
+from anyio_mio.trio.registration import HostedRegistration
+
+SENDS_PER_RECEIVE: Final = 16
+
+NOT_SENT_LOW_WATER: Final = 2**14
+"""Bytes in the kernel, not sent yet, from which on a socket counts as not writable; Trio's."""
+
+CLOSED_ERRNOS: Final = (errno.EBADF, errno.ENOTSOCK)
+
+IS_SENDING: Final = "another task is currently sending data on this SocketStream"
+EOF_SENT: Final = "can't send data after sending EOF"
+ALREADY_CLOSED: Final = "this socket was already closed"
+
+
+def set_stream_options(sock: stdlib_socket.socket | trio.socket.SocketType) -> None:
+    """Send small messages at once and keep the kernel's buffer short, as Trio does."""
+    if sock.family == getattr(stdlib_socket, "AF_UNIX", None):
+        return
+    with suppress(OSError):
+        sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, True)
+    if hasattr(stdlib_socket, "TCP_NOTSENT_LOWAT"):
+        with suppress(OSError):
+            sock.setsockopt(
+                stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NOTSENT_LOWAT, NOT_SENT_LOW_WATER
+            )
+
+
+def trusts_short_reads(sock: stdlib_socket.socket) -> bool:
+    """Whether a short read proves that no byte is left (R2).
+
+    It does for TCP. A UNIX stream also stops where somebody sent descriptors along.
+    """
+    return sock.family != getattr(stdlib_socket, "AF_UNIX", None)
+
+
+def fail(error: OSError) -> NoReturn:
+    """Raise Trio's exception for a failed operation on a stream."""
+    if error.errno in CLOSED_ERRNOS:
+        raise trio.ClosedResourceError(ALREADY_CLOSED) from None
+    raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+
+
+def take_over(socket: trio.socket.SocketType) -> stdlib_socket.socket:
+    """Take the socket out of Trio's object, so that there are not two who wait and close.
+
+    For whoever else holds the object this is as if it had been closed.
+    """
+    family, kind, protocol = socket.family, socket.type, socket.proto
+    trio.lowlevel.notify_closing(socket)
+    return stdlib_socket.socket(family, kind, protocol, socket.detach())
+
+
+@final
+class SocketStream(trio.abc.HalfCloseableStream):
+    """A connected TCP or UNIX socket; `trio.SocketStream` on a cached readiness.
+
+    Args:
+        socket: a Trio socket, of type ``SOCK_STREAM`` and connected. The stream takes it over: the
+            object behaves as if it had been closed, and the attribute `socket` is another one.
+
+    Raises:
+        TypeError: it is not a Trio socket.
+        ValueError: it is not of type ``SOCK_STREAM``.
+        RuntimeError: outside ``trio.run``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_has_sent_eof",
+        "_has_started",
+        "_is_sending",
+        "_receive_some",
+        "_registration",
+        "_send_some",
+        "_sends_left",
+        "_sock",
+        "_trio_socket",
+    )
+
+    def __init__(self, socket: trio.socket.SocketType) -> None:
+        require_trio_stream_socket(socket, "SocketStream")
+        hub = current_hub()
+        has_sent_eof = socket.did_shutdown_SHUT_WR
+        sock = take_over(socket)
+        set_stream_options(sock)
+        self._set_up(sock, hub, trusts_short_reads(sock))
+        self._has_sent_eof = has_sent_eof
+
+    @classmethod
+    def _of(cls, sock: stdlib_socket.socket, hub: Hub, trusts_short: bool) -> SocketStream:
+        """The stream of a connected socket that nobody else has, options set. Private."""
+        stream = cls.__new__(cls)
+        stream._set_up(sock, hub, trusts_short)
+        return stream
+
+    def _set_up(self, sock: stdlib_socket.socket, hub: Hub, trusts_short: bool) -> None:
+        self._sock = sock
+        self._registration = HostedRegistration(hub, sock)
+        self._registration.trusts_short = trusts_short
+        self._receive_some = sock.recv
+        self._send_some = sock.send
+        self._sends_left = 0
+        self._is_sending = self._has_sent_eof = False
+        # Set by the serve loop: the start of the handler's task pays for the first receive.
+        self._has_started = False
+        self._trio_socket: trio.socket.SocketType | None = None
+
+    def __repr__(self) -> str:
+        fd = self._sock.fileno()
+        return f"<anyio_mio.trio.SocketStream {'closed' if fd == -1 else f'fd={fd}'}>"
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The stream's socket as Trio's object, to ask for names, to set options, to close.
+
+        The program may now close the socket, or wait for it, through Trio. So from here on the
+        stream waits where Trio's own do, and at their price.
+        """
+        if self._trio_socket is None:
+            self._trio_socket = trio.socket.from_stdlib_socket(self._sock)
+            self._registration.share()
+        return self._trio_socket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: C901, PLR0912 - hot
+        """Receive what has arrived, waiting for the first byte.
+
+        Args:
+            max_bytes: the most to return, at least 1; None for what is reasonable. At most 64 KiB
+                come at a time.
+
+        Returns:
+            The bytes; none at the end of the stream.
+
+        Raises:
+            ValueError: ``max_bytes`` is below 1.
+            trio.ClosedResourceError: the stream was closed, before or meanwhile.
+            trio.BrokenResourceError: the connection is broken; the cause is the OSError.
+            trio.BusyResourceError: another task waits for data.
+
+        Checkpoint: always. Cancellation: no byte is lost.
+        """
+        if max_bytes is None:
+            max_bytes = MAX_RECEIVE
+        elif max_bytes < 1:
+            raise ValueError("max_bytes must be >= 1")
+        elif max_bytes > MAX_RECEIVE:
+            max_bytes = MAX_RECEIVE
+        registration = self._registration
+        has_waited = False
+        if registration.ready & WAKES_READER:
+            await checkpoint_if_cancelled()
+        while True:
+            if not registration.ready & WAKES_READER:
+                await registration.wait_readable()
+                has_waited = True
+            try:
+                data = self._receive_some(max_bytes, NO_WAIT)
+                break
+            except BlockingIOError:
+                registration.receive_would_block()
+            except OSError as exc:
+                fail(exc)
+        is_short = 0 < len(data) < max_bytes and registration.trusts_short
+        if is_short and not registration.ready & READ_IS_FINAL:
+            registration.ready &= ~READABLE
+        self._sends_left = SENDS_PER_RECEIVE
+        if not has_waited:
+            if not self._has_started:
+                await cancel_shielded_checkpoint()
+            self._has_started = False
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of ``data``.
+
+        Args:
+            data: bytes, or any object with a contiguous buffer.
+
+        Raises:
+            trio.ClosedResourceError: the stream was closed, before or meanwhile, or its sending
+                side by `send_eof()`.
+            trio.BrokenResourceError: the connection is broken; the cause is the OSError.
+            trio.BusyResourceError: another task is sending.
+
+        Checkpoint: of cancellation, always; it yields when it waits, and otherwise now and then.
+        Cancellation: a part may have been sent, as much as the system took.
+        """
+        if self._has_sent_eof:
+            raise trio.ClosedResourceError(EOF_SENT)
+        if self._is_sending:
+            raise trio.BusyResourceError(IS_SENDING)
+        await checkpoint_if_cancelled()
+        registration = self._registration
+        if data.__class__ is bytes and registration.ready & WAKES_WRITER:
+            try:
+                sent = self._send_some(data, NO_WAIT)
+            except BlockingIOError:
+                registration.ready &= WRITE_WOULD_BLOCK
+                sent = 0
+            except OSError as exc:
+                fail(exc)
+            if sent < len(data):
+                await self._send_rest(memoryview(data)[sent:])
+        else:
+            with memoryview(data) as view, view.cast("B") as octets:
+                await self._send_rest(octets)
+        if self._sends_left > 0:
+            self._sends_left -= 1
+        else:
+            await cancel_shielded_checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the system would take some data.
+
+        Raises:
+            trio.ClosedResourceError: the stream was closed, before or meanwhile.
+            trio.BusyResourceError: another task is sending.
+
+        Checkpoint: always.
+        """
+        if self._is_sending:
+            raise trio.BusyResourceError(IS_SENDING)
+        if self._sock.fileno() == -1:
+            raise trio.ClosedResourceError(ALREADY_CLOSED)
+        self._is_sending = True
+        try:
+            # The cached readiness says that trying is worth it. This asks for a fact.
+            await self._registration.wait_writable_directly()
+        finally:
+            self._is_sending = False
+
+    async def send_eof(self) -> None:
+        """Shut the sending side down; the peer sees the end of the stream.
+
+        Raises:
+            trio.ClosedResourceError: the stream was closed before.
+            trio.BrokenResourceError: the connection is broken; the cause is the OSError.
+            trio.BusyResourceError: another task is sending.
+
+        Checkpoint: always.
+        """
+        if self._is_sending:
+            raise trio.BusyResourceError(IS_SENDING)
+        self._is_sending = True
+        try:
+            await trio.lowlevel.checkpoint()
+            if not self._has_sent_eof:
+                self._sock.shutdown(stdlib_socket.SHUT_WR)
+                self._has_sent_eof = True
+        except OSError as exc:
+            fail(exc)
+        finally:
+            self._is_sending = False
+
+    async def aclose(self) -> None:
+        """Close the socket at once and wake whoever waits on it.
+
+        Safe to call again, and while cancelled: the descriptor is released in any case.
+
+        Checkpoint: always.
+        """
+        self._close()
+        await trio.lowlevel.checkpoint()
+
+    def setsockopt(
+        self,
+        level: int,
+        option: int,
+        value: int | bytes | bytearray | memoryview | None,
+        length: int | None = None,
+    ) -> None:
+        """Set an option of the socket; see `socket.socket.setsockopt`."""
+        if (value is None) != (length is not None):
+            raise TypeError(
+                "either a value, or None with a length\n"
+                "  wrong: stream.setsockopt(level, option, None)\n"
+                "  right: stream.setsockopt(level, option, 1)"
+            )
+        arguments: tuple[Any, ...] = (value,) if length is None else (value, length)
+        self._sock.setsockopt(level, option, *arguments)
+
+    def getsockopt(self, level: int, option: int, buffersize: int = 0) -> int | bytes:
+        """Ask for an option of the socket; see `socket.socket.getsockopt`."""
+        if buffersize == 0:
+            return self._sock.getsockopt(level, option)
+        return self._sock.getsockopt(level, option, buffersize)
+
+    def _close(self) -> None:
+        """Close, if that has not happened. Not a checkpoint."""
+        sock = self._sock
+        if sock.fileno() != -1:
+            self._registration.close()
+            sock.close()
+
+    async def _send_rest(self, view: memoryview) -> None:
+        """What the first system call did not take, or what is not bytes."""
+        registration = self._registration
+        if self._sock.fileno() == -1:
+            raise trio.ClosedResourceError(ALREADY_CLOSED)
+        self._is_sending = True
+        try:
+            while view:
+                if not registration.ready & WAKES_WRITER:
+                    await registration.wait_writable()
+                    self._sends_left = max(self._sends_left, 1)  # paid, for this send
+                try:
+                    sent = self._send_some(view, NO_WAIT)
+                except BlockingIOError:
+                    registration.ready &= WRITE_WOULD_BLOCK
+                else:
+                    view = view[sent:]
+        except OSError as exc:
+            fail(exc)
+        finally:
+            self._is_sending = False
+
+
+def require_trio_stream_socket(socket: object, wrapper: str) -> None:
+    """Refuse what `trio.SocketStream` and `trio.SocketListener` refuse, in their words."""
+    if not isinstance(socket, trio.socket.SocketType):
+        raise TypeError(f"{wrapper} requires a Trio socket object")
+    if socket.type != stdlib_socket.SOCK_STREAM:
+        raise ValueError(f"{wrapper} requires a SOCK_STREAM socket")
