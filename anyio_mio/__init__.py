@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from anyio_mio._backend.compat import install as _install_compat
 from anyio_mio._backend.registration import register as _register
 
 __all__ = ["run"]
@@ -20,6 +21,7 @@ __all__ = ["run"]
 T = TypeVar("T")
 
 _register()
+_install_compat()
 
 
 def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -> T:
