@@ -172,8 +172,9 @@ def test_any_other_error_of_accept_is_raised() -> None:
             def fail() -> object:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-            listener._accept_fd = fail
-            async with await mio_trio.open_tcp_stream(*listener.socket.getsockname()):
+            # The client is connected before the loop hears of it, so that only accepting fails.
+            with socket.create_connection(listener.socket.getsockname()):
+                listener._accept_fd = fail
                 await trio.sleep_forever()
 
     with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="Invalid"), flatten_subgroups=True):
