@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from anyio_mio._backend.compat import install as _install_compat
 from anyio_mio._backend.registration import register as _register
+from anyio_mio.serving import serve_listeners, serve_tcp, serve_unix
 
-__all__ = ["run"]
+__all__ = ["run", "serve_listeners", "serve_tcp", "serve_unix"]
 
 T = TypeVar("T")
 

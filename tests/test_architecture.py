@@ -31,9 +31,16 @@ ROOMS = {
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
     "_demo": {"anyio_mio", "anyio"},
+    "_serve": {"anyio_mio", "anyio", "h11", "rich"},
 }
-PUBLIC = ("anyio_mio.poll", "anyio_mio.trio", "anyio_mio.lowlevel", "anyio_mio.testing")
-TOOLS = ("anyio_mio.cli", "anyio_mio._demo", "anyio_mio.console")
+PUBLIC = (
+    "anyio_mio.poll",
+    "anyio_mio.trio",
+    "anyio_mio.lowlevel",
+    "anyio_mio.serving",
+    "anyio_mio.testing",
+)
+TOOLS = ("anyio_mio.cli", "anyio_mio._demo", "anyio_mio._serve", "anyio_mio.console")
 
 
 def parse(path: Path) -> ast.Module:

@@ -41,8 +41,12 @@ class Descriptor:
     def _close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._registration.close()
+            registration = self._registration
+            registration.close()
             self._release()
+            if registration.reactor.starving:
+                for has_room in registration.reactor.starving:
+                    has_room()
 
     def _release(self) -> None:
         """Close the descriptor itself."""

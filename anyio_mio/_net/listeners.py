@@ -1,4 +1,9 @@
-"""Listeners: accepting connections, one at a time or drained into a task group."""
+"""Listeners: accepting connections, one at a time or drained into a task group.
+
+The drain is the centre of the project. One event may stand for many connections, so it accepts
+until WouldBlock (N1), or until the batch is spent: then readiness is still set, the others get
+their turn, and it goes on without a new edge. What an error means is in `accept_errors`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,15 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 from anyio.abc import SocketListener as AbstractSocketListener
 
+from anyio_mio._net.accept_errors import Verdict, judge
+from anyio_mio._net.backoff import BackOff
+from anyio_mio._net.listener_statistics import ListenerStatistics
 from anyio_mio._net.socket_base import SocketBase
 from anyio_mio._net.streams import SocketStream
 from anyio_mio._reactor.registration import READ_WOULD_BLOCK, WAKES_READER
@@ -20,13 +29,34 @@ if TYPE_CHECKING:
 
     from anyio_mio._reactor.reactor import Reactor
 
+HandOver: TypeAlias = Callable[[SocketStream], object]
+ErrorHook: TypeAlias = Callable[[OSError, Verdict], Verdict | None]
+
 ACCEPT_BATCH: Final = 64
+"""Connections accepted for one wake-up, before the others get their turn.
+
+Large enough that a burst costs one turn for each 64 connections, small enough that handlers of the
+first ones do not wait for the last: 64 accepts take some 700 microseconds.
+"""
 
 
 class SocketListener(SocketBase, AbstractSocketListener):
     """A listening socket."""
 
-    __slots__ = ("_accept_fd", "_batches", "_family", "_kind", "_protocol", "_stream_type")
+    __slots__ = (
+        "_aborted",
+        "_accept_fd",
+        "_back_off",
+        "_batches",
+        "_family",
+        "_in_a_row",
+        "_kind",
+        "_last_errno",
+        "_protocol",
+        "_stream_type",
+        "open_streams",
+        "shed",
+    )
 
     def __init__(
         self,
@@ -40,6 +70,9 @@ class SocketListener(SocketBase, AbstractSocketListener):
         self._family, self._kind, self._protocol = int(sock.family), int(sock.type), sock.proto
         self._accept_fd = sock._accept  # type: ignore[attr-defined]
         self._batches: Counter[int] = Counter()
+        self._back_off = BackOff(reactor)
+        self._aborted = self._in_a_row = self._last_errno = 0
+        self.shed = self.open_streams = 0
         if sock.family != socket.AF_UNIX:
             # Linux hands it on to accepted sockets: one call here instead of one for each.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -47,53 +80,135 @@ class SocketListener(SocketBase, AbstractSocketListener):
     async def accept(self) -> SocketStream:
         """Wait for a connection and accept it.
 
+        Being out of descriptors or memory makes it wait, and errors of a connection that died in
+        the queue are skipped; see `accept_errors`.
+
         Raises:
             ClosedResourceError: the listener was closed, before or meanwhile.
             BusyResourceError: another task waits for a connection.
-            OSError: what the system said.
+            OSError: what the system said, if none of the above.
 
         Checkpoint: always. Cancellation: no connection is lost.
         """
-        while True:
-            await self._wait_until_ready()
-            stream = self._accept_nowait()
-            if stream is not None:
-                return stream
+        accepted: list[SocketStream] = []
+        while not accepted:
+            await self.wait_until_ready()
+            self.drain(accepted.append, 1)
+        return accepted[0]
 
     async def serve(
         self, handler: Callable[[SocketStream], Any], task_group: TaskGroup | None = None
     ) -> None:
-        """Accept until WouldBlock, start ``handler(stream)`` for each, wait for the next event."""
+        """Accept whatever comes, and start ``handler(stream)`` for each connection.
+
+        Args:
+            handler: an async function; it closes the stream.
+            task_group: where the handlers run; one of its own by default.
+
+        Raises:
+            ClosedResourceError: the listener was closed.
+
+        It returns only by an exception. An error of a handler ends the task group, as everywhere in
+        AnyIO; `anyio_mio.serve_tcp()` can log it instead, and has limits and an orderly stop.
+        """
         async with AsyncExitStack() as stack:
             if task_group is None:
                 task_group = await stack.enter_async_context(anyio.create_task_group())
+            hand_over: HandOver = partial(task_group.start_soon, handler)  # type: ignore[arg-type]
             while True:
-                await self._wait_until_ready()
-                self._accept_batch(handler, task_group)
+                await self.wait_until_ready()
+                self.drain(hand_over, ACCEPT_BATCH)
 
-    def _accept_batch(self, handler: Callable[[SocketStream], Any], task_group: TaskGroup) -> None:
-        count = 0
-        while count < ACCEPT_BATCH and (stream := self._accept_nowait()) is not None:
-            count += 1
-            task_group.start_soon(handler, stream)
-        self._batches[count] += 1
-
-    async def _wait_until_ready(self) -> None:
+    async def wait_until_ready(self) -> None:
+        """Wait until accepting may not block, and for the end of a back-off. A checkpoint."""
         scheduler, registration = self._scheduler, self._registration
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
+        if self._back_off.is_due:
+            await self._back_off.wait()
         while not registration.ready & WAKES_READER:
             await registration.wait_readable()
 
-    def _accept_nowait(self) -> SocketStream | None:
-        """Accept one connection; None if none waits."""
-        try:
-            fd, _ = self._accept_fd()
-        except BlockingIOError:
-            self._registration.ready &= READ_WOULD_BLOCK
-            return None
-        except OSError as exc:
-            raise self._translate(exc) from exc
+    def drain(self, hand_over: HandOver, limit: int, on_error: ErrorHook | None = None) -> int:
+        """Accept until WouldBlock, or until ``limit`` attempts are spent; never waits (N1, N2).
+
+        Args:
+            hand_over: takes each stream and owns it from then on. If it raises, the stream is
+                closed and the error passes through.
+            limit: attempts; one that fails counts too.
+            on_error: may overrule what is done about an error.
+
+        Returns:
+            How many connections were handed over.
+        """
+        count = failed = 0
+        while count + failed < limit:
+            try:
+                fd, address = self._accept_fd()
+            except BlockingIOError:
+                self._registration.ready &= READ_WOULD_BLOCK
+                break
+            except OSError as exc:
+                if self._takes_a_break(exc, on_error):
+                    break
+                failed += 1
+                continue
+            stream = self._set_up(fd, address)
+            if stream is None:
+                failed += 1
+                continue
+            count += 1
+            try:
+                hand_over(stream)
+            except BaseException:
+                stream._close()
+                raise
+        if count:
+            self._in_a_row = 0
+            self._batches[count] += 1
+            self._back_off.reset()
+        return count
+
+    def statistics(self) -> ListenerStatistics:
+        """A snapshot of the counters."""
+        return ListenerStatistics(
+            accepted=sum(size * times for size, times in self._batches.items()),
+            accepts_per_wakeup=dict(self._batches),
+            aborted=self._aborted,
+            backed_off=self._back_off.count,
+            shed=self.shed,
+            open=self.open_streams,
+            paused_until=self._back_off.paused_until,
+            last_errno=self._last_errno,
+        )
+
+    def _set_up(self, fd: int, address: object) -> SocketStream | None:
+        """The stream for an accepted descriptor; None if this connection cannot be used."""
         sock = socket.socket(self._family, self._kind, self._protocol, fd)
-        return self._stream_type(sock, self._registration.reactor)
+        if address is None:  # macOS: a connection that was gone already has no address
+            sock.close()
+            self._aborted += 1
+            return None
+        stream = self._stream_type(sock, self._registration.reactor)
+        stream._listener = self
+        self.open_streams += 1
+        return stream
+
+    def _takes_a_break(self, error: OSError, on_error: ErrorHook | None) -> bool:
+        """Deal with an error of ``accept()``; True if the drain is over for now."""
+        self._last_errno = error.errno or 0
+        verdict = judge(error, is_closed=self._is_closed, in_a_row=self._in_a_row)
+        if on_error is not None:
+            verdict = on_error(error, verdict) or verdict
+        if verdict is Verdict.SKIP:
+            self._aborted += 1
+            self._in_a_row += 1
+            return False
+        if verdict is Verdict.BACK_OFF:
+            self._back_off.begin(error)
+            return True
+        if verdict is Verdict.CLOSED:
+            raise self._scheduler.errors.closed() from error
+        error.add_note(f"while accepting on {self!r}")
+        raise error

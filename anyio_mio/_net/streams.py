@@ -23,6 +23,7 @@ from anyio_mio._reactor.registration import (
 from anyio_mio.poll.bits import READABLE
 
 if TYPE_CHECKING:
+    from anyio_mio._net.listeners import SocketListener
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.registration import Registration
 
@@ -32,7 +33,7 @@ MAX_BYTES_ERROR = "max_bytes must be a positive integer"
 class SocketStream(SocketBase, AbstractSocketStream):
     """A connected TCP socket, or a UNIX one of a kind that carries no descriptors."""
 
-    __slots__ = ("_has_sent_eof", "_is_sending", "_receive_some", "_send_some")
+    __slots__ = ("_is_sending", "_listener", "_receive_some", "_send_some")
 
     def __init__(
         self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
@@ -41,7 +42,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         self._receive_some = sock.recv
         self._send_some = sock.send
         self._is_sending = False
-        self._has_sent_eof = False
+        self._listener: SocketListener | None = None  # who accepted it, and counts it
 
     async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: C901 - hot: one frame
         """Receive what has arrived, waiting for the first byte.
@@ -124,13 +125,17 @@ class SocketStream(SocketBase, AbstractSocketStream):
 
         A peer that is gone already is no error, and neither is a second call.
         """
-        self._has_sent_eof = True
         if not self._is_closed:
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError as exc:
                 if exc.errno not in (errno.ENOTCONN, errno.EPIPE, errno.ECONNRESET):
                     raise
+
+    def _release(self) -> None:
+        self._sock.close()
+        if self._listener is not None:
+            self._listener.open_streams -= 1
 
     async def _send_rest(self, view: memoryview) -> None:
         """The part of a payload that the first system call did not take."""

@@ -51,6 +51,7 @@ class Reactor:
         "registrations",
         "scheduler",
         "selector",
+        "starving",
     )
 
     def __init__(self, selector: Selector, scheduler: Scheduler) -> None:
@@ -61,6 +62,7 @@ class Reactor:
         self.registrations: dict[int, Registration] = {}
         self.foreign = ForeignWaits(self)
         self._internal: dict[int, Callable[[], None]] = {}
+        self.starving: list[Callable[[], object]] = []
         self._events = 0
         self._stale = 0
 

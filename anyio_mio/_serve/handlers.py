@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
@@ -38,23 +39,26 @@ async def http_hello(stream: ByteStream) -> None:
     """Answer each HTTP/1 request with a greeting; keeps the connection alive."""
     import h11  # only who serves HTTP needs it
 
-    connection = h11.Connection(h11.SERVER)
     async with stream:
-        try:
-            while connection.our_state is not h11.MUST_CLOSE:
-                if connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
-                    connection.start_next_cycle()
-                event = connection.next_event()
-                if event is h11.NEED_DATA:
-                    connection.receive_data(await stream.receive())
-                elif isinstance(event, h11.ConnectionClosed):
-                    return
-                elif isinstance(event, h11.EndOfMessage):
-                    await stream.send(greeting(connection))
-        except HANGS_UP:
-            pass
-        except h11.RemoteProtocolError:
-            pass  # not HTTP: the connection is closed, which is what the peer understands
+        # What is not HTTP is hung up on, which is what the peer understands.
+        with suppress(*HANGS_UP, h11.RemoteProtocolError):
+            await converse(stream, h11.Connection(h11.SERVER))
+
+
+async def converse(stream: ByteStream, connection: Any) -> None:
+    """Answer requests until the connection has to be closed."""
+    import h11
+
+    while connection.our_state is not h11.MUST_CLOSE:
+        if connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+            connection.start_next_cycle()
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await stream.receive())
+        elif isinstance(event, h11.ConnectionClosed):
+            return
+        elif isinstance(event, h11.EndOfMessage):
+            await stream.send(greeting(connection))
 
 
 def greeting(connection: Any) -> bytes:
