@@ -163,7 +163,7 @@ class AcceptLoop:
             if stream is None:
                 return
             self._pause = FIRST_PAUSE
-            stream._has_started = True
+            stream._hand_to_handler()
             self._nursery.start_soon(self._handle, stream, name=self._name)
 
     async def _handle(self, stream: SocketStream) -> None:

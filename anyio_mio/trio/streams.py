@@ -4,9 +4,10 @@ In Trio every operation yields, even one that could finish at once, and that is 
 it costs (python-trio/trio#1595, #1757). Here every operation checks for cancellation, and
 
 * each `receive_some()` is a schedule point, by waiting or else by yielding once, and pays for the
-  next `SENDS_PER_RECEIVE` sends on the same stream. In a handler that the serve loop has just
-  started, the first is paid for by the start of its task;
-* a `send_all()` that is paid for does not yield, unless it has to wait. Any other yields once.
+  next `SENDS_PER_RECEIVE` sends on the same stream;
+* a `send_all()` that is paid for does not yield, unless it has to wait. Any other yields once;
+* in a handler that the serve loop has started, the start of its task pays for the first receive,
+  and a receive also for closing the stream.
 
 So an answer is sent in the same step in which its request was received, a task that only sends
 yields each time, and no task does more than so many operations in a row.
@@ -100,8 +101,9 @@ class SocketStream(trio.abc.HalfCloseableStream):
     __slots__ = (
         "__weakref__",
         "_has_sent_eof",
-        "_has_started",
+        "_is_first_step",
         "_is_sending",
+        "_is_served",
         "_receive_some",
         "_registration",
         "_send_some",
@@ -134,9 +136,12 @@ class SocketStream(trio.abc.HalfCloseableStream):
         self._send_some = sock.send
         self._sends_left = 0
         self._is_sending = self._has_sent_eof = False
-        # Set by the serve loop: the start of the handler's task pays for the first receive.
-        self._has_started = False
+        self._is_served = self._is_first_step = False
         self._trio_socket: trio.socket.SocketType | None = None
+
+    def _hand_to_handler(self) -> None:
+        """The serve loop starts a task for this stream: that pays for its first receive."""
+        self._is_served = self._is_first_step = True
 
     def __repr__(self) -> str:
         fd = self._sock.fileno()
@@ -198,9 +203,10 @@ class SocketStream(trio.abc.HalfCloseableStream):
             registration.ready &= ~READABLE
         self._sends_left = SENDS_PER_RECEIVE
         if not has_waited:
-            if not self._has_started:
+            if self._is_first_step:
+                self._is_first_step = False
+            else:
                 await cancel_shielded_checkpoint()
-            self._has_started = False
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -290,10 +296,15 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         Safe to call again, and while cancelled: the descriptor is released in any case.
 
-        Checkpoint: always.
+        Checkpoint: always of cancellation; a schedule point too, except in a handler that the serve
+        loop started, if a receive has paid for it.
         """
         self._close()
-        await trio.lowlevel.checkpoint()
+        if self._is_served and self._sends_left > 0:
+            self._sends_left -= 1
+            await checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
 
     def setsockopt(
         self,
