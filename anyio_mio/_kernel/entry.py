@@ -39,7 +39,7 @@ class EntryQueue(deque[Callback]):
     __slots__ = ("_closed", "_lock", "_waking", "waker")
 
     def __init__(self, waker: Waker) -> None:
-        self.waker = waker
+        self.waker: Waker = waker
         self._waking = False
         self._closed = False
         # Re-entrant: a signal handler may interrupt put() in the same thread.

@@ -61,33 +61,33 @@ class Kernel:
         run_queue: deque[Task] | None = None,
     ) -> None:
         self.errors = errors
-        self.clock = clock or SYSTEM_CLOCK
+        self.clock: Clock = clock or SYSTEM_CLOCK
         self.now: Callable[[], float] = self.clock.now
         self._quiet = quiet_hook(self.clock)
         self.full_budget = 0 if strict_checkpoints else BUDGET
         self.current: Task | None = None
-        self.budget = 0
+        self.budget: int = 0
         self.run_queue: deque[Task] = deque() if run_queue is None else run_queue
-        self.deadlines = Deadlines()
-        self.idle = IdleWaiters()
-        self.other_threads = OtherThreads()
-        self.instruments = Instruments(instruments)
-        self.root = CancelScope()
-        self.system = CancelScope()
+        self.deadlines: Deadlines = Deadlines()
+        self.idle: IdleWaiters = IdleWaiters()
+        self.other_threads: OtherThreads = OtherThreads()
+        self.instruments: Instruments = Instruments(instruments)
+        self.root: CancelScope = CancelScope()
+        self.system: CancelScope = CancelScope()
         self.root.members, self.system.members = {}, {}
         self.abandoned: list[CancelScope] = []
-        self.interrupted = False
-        self.is_dead = False
+        self.interrupted: bool = False
+        self.is_dead: bool = False
         self._thread = threading.get_ident()
         self.main: Task | None = None
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
-        self.async_generators = AsyncGenerators(self)
+        self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
         self._crashes: list[BaseException] = []
-        self.reactor = Reactor(selector or default_selector(), self)
+        self.reactor: Reactor = Reactor(selector or default_selector(), self)
         self._select = self.reactor.selector.select
         try:
-            self.entry = EntryQueue(self._make_waker())
+            self.entry: EntryQueue = EntryQueue(self._make_waker())
         except BaseException:
             self.reactor.selector.close()
             raise

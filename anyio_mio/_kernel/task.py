@@ -63,20 +63,20 @@ class Task:
         base: CancelScope,
         host: Task | None,
     ) -> None:
-        self.kernel = kernel
-        self.coro = coro
+        self.kernel: Kernel = kernel
+        self.coro: Coroutine[object, object, object] = coro
         # Bound once: binding it at each step would cost 34 ns (measured, CPython 3.11).
         self.send: Callable[[None], object] = coro.send
-        self.name = name
-        self.context = context
-        self.owner = owner
-        self.base = base
-        self.scope = base
-        self.host = host
+        self.name: str = name
+        self.context: Context = context
+        self.owner: Owner = owner
+        self.base: CancelScope = base
+        self.scope: CancelScope = base
+        self.host: Task | None = host
         self.parked_on: Waitable | None = None
         self.error: BaseException | None = None
-        self.alarm = 0
-        self.done = False
+        self.alarm: int = 0
+        self.done: bool = False
         self.info: object = None
 
     def __repr__(self) -> str:

@@ -41,8 +41,9 @@ class ForeignWait:
     __slots__ = ("fd", "owner", "reader", "watched", "writer")
 
     def __init__(self, owner: ForeignWaits, fd: int) -> None:
-        self.owner = owner
-        self.fd = self.watched = fd
+        self.owner: ForeignWaits = owner
+        self.fd: int = fd
+        self.watched: int = fd
         self.reader: TaskRef | None = None
         self.writer: TaskRef | None = None
 

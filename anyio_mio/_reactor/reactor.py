@@ -55,12 +55,12 @@ class Reactor:
     )
 
     def __init__(self, selector: Selector, scheduler: Scheduler) -> None:
-        self.selector = selector
-        self.scheduler = scheduler
-        self.emulated = not selector.edge_triggered
-        self.has_forked = False
+        self.selector: Selector = selector
+        self.scheduler: Scheduler = scheduler
+        self.emulated: bool = not selector.edge_triggered
+        self.has_forked: bool = False
         self.registrations: dict[int, Registration] = {}
-        self.foreign = ForeignWaits(self)
+        self.foreign: ForeignWaits = ForeignWaits(self)
         self._internal: dict[int, Callable[[], None]] = {}
         self.starving: list[Callable[[], object]] = []
         self._events = 0

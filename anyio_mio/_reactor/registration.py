@@ -60,12 +60,12 @@ class Registration:
     )
 
     def __init__(self, reactor: Reactor, fd: int) -> None:
-        self.reactor = reactor
-        self.trusts_short = not reactor.emulated
-        self.fd = fd
-        self.ready = READY
-        self.armed = False
-        self.may_be_shared = False
+        self.reactor: Reactor = reactor
+        self.trusts_short: bool = not reactor.emulated
+        self.fd: int = fd
+        self.ready: int = READY
+        self.armed: bool = False
+        self.may_be_shared: bool = False
         self.reader: TaskRef | None = None
         self.writer: TaskRef | None = None
 

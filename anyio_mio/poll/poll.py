@@ -33,7 +33,7 @@ class Poll:
 
     def __init__(self, selector: Selector | None = None) -> None:
         self._selector = default_selector() if selector is None else selector
-        self.registry = Registry(self._selector)
+        self.registry: Registry = Registry(self._selector)
 
     def poll(self, events: Events, timeout: float | None = None) -> None:
         """Wait for events and put them into `events`, in place of those that are there.

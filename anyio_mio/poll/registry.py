@@ -36,7 +36,7 @@ class Registration:
     def __init__(self, token: Token, interest: Interest) -> None:
         self.token: Final = token
         self.mask: Final = interest.bits | UNASKED
-        self.alive = True
+        self.alive: bool = True
 
 
 @final

@@ -34,7 +34,7 @@ class MockClock:
 
     def __init__(self, start: float = 0.0, *, autojump: float | None = None) -> None:
         self._now = start
-        self.autojump = autojump
+        self.autojump: float | None = autojump
 
     def __repr__(self) -> str:
         mode = "" if self.autojump is None else f", autojump={self.autojump}"

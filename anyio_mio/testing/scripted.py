@@ -79,7 +79,7 @@ class ScriptedSelector:
         self.timeouts: list[float | None] = []
         self.registered: dict[int, int] = {}
         self.refusals: dict[int, OSError] = {}
-        self.closed = False
+        self.closed: bool = False
         self._script: deque[list[Pair]] = deque()
         self._to_lose: list[int] = []
         self.play(*script)
