@@ -52,6 +52,7 @@ from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.registration import Registration
 from anyio_mio.poll.selector import default_selector
 from anyio_mio.trio.nesting import poller_nests
+from anyio_mio.trio.registration import HostedRegistration
 from anyio_mio.trio.scheduler import TrioScheduler
 
 BREAK_EVEN: Final = 4
@@ -121,6 +122,10 @@ class Hub(Reactor):
         self._harvester = Harvester(self)
         self._opened = trio.Event()
 
+    def register(self, fd: int) -> HostedRegistration:
+        """A registration for a socket of ours; no system call."""
+        return HostedRegistration(self, fd)
+
     def withdraw(self, registration: Registration) -> None:
         """Take a socket out of the nested set, if it is there and this is its thread."""
         if registration.armed and threading.get_ident() == self.thread:
@@ -156,6 +161,12 @@ class Hub(Reactor):
         """Let waits happen on Trio's poller from now on; the attendant wakes those in the set."""
         self.is_nested = False
         self._moves += 1
+
+    def has_room(self) -> None:
+        """A socket was closed: whoever waits for a descriptor may try again."""
+        if threading.get_ident() == self.thread:
+            for try_again in self.starving:
+                try_again()
 
     async def attend(self) -> None:
         """The system task: look after the nested set, and close the hub with the run."""

@@ -1,19 +1,17 @@
-"""Listeners with Trio's interface."""
+"""Listeners with Trio's interface, around the accept loop that all of mio shares."""
 
 from __future__ import annotations
 
-import errno
 import socket as stdlib_socket
 from contextlib import suppress
-from typing import Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import trio
 
-from anyio_mio._reactor.registration import WAKES_READER
-from anyio_mio.trio.hub import current_hub
-from anyio_mio.trio.registration import HostedRegistration
+from anyio_mio._net.accept_errors import Verdict
+from anyio_mio._net.listeners import SocketListener as Drain
+from anyio_mio.trio.hub import Hub, current_hub
 from anyio_mio.trio.streams import (
-    CLOSED_ERRNOS,
     SocketStream,
     require_trio_stream_socket,
     set_stream_options,
@@ -21,16 +19,9 @@ from anyio_mio.trio.streams import (
     trusts_short_reads,
 )
 
-ONE_CONNECTION: Final = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("EPERM", "ECONNABORTED", "ECONNRESET", "EPROTO", "ETIMEDOUT", "EOPNOTSUPP"),
-        *("ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENONET", "ENOSR"),
-        *("ENOPROTOOPT", "ESOCKTNOSUPPORT", "EPROTONOSUPPORT"),
-    )
-    if hasattr(errno, name)
-)
-"""Errors of one connection that died while it waited; Trio's list."""
+if TYPE_CHECKING:
+    from anyio_mio._net.listener_statistics import ListenerStatistics
+    from anyio_mio.trio.registration import HostedRegistration
 
 
 @final
@@ -47,34 +38,21 @@ class SocketListener(trio.abc.Listener[SocketStream]):
         RuntimeError: outside ``trio.run``.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_accept_fd",
-        "_family",
-        "_hub",
-        "_kind",
-        "_protocol",
-        "_registration",
-        "_sock",
-        "_trio_socket",
-        "_trusts_short",
-    )
+    __slots__ = ("__weakref__", "_drain", "_registration", "_sock", "_trio_socket")
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
         require_trio_stream_socket(socket, "SocketListener")
         require_listening(socket)
-        self._hub = current_hub()
+        hub = current_hub()
         self._sock = take_over(socket)
         # Linux hands the options on to the sockets that are accepted: two calls here instead of two
         # for each of them.
         set_stream_options(self._sock)
-        self._registration = HostedRegistration(self._hub, self._sock)
+        self._drain = drain_of(self._sock, hub)
+        self._registration = cast("HostedRegistration", self._drain._registration)
+        self._registration.sock = self._sock
+        self._registration.yields_first = False
         self._trio_socket: trio.socket.SocketType | None = None
-        # Plain ints, read once: the properties of a socket make an enum member each time.
-        self._family, self._kind = int(self._sock.family), int(self._sock.type)
-        self._protocol = self._sock.proto
-        self._trusts_short = trusts_short_reads(self._sock)
-        self._accept_fd = self._sock._accept  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         fd = self._sock.fileno()
@@ -98,46 +76,40 @@ class SocketListener(trio.abc.Listener[SocketStream]):
 
         Checkpoint: always. Cancellation: no connection is lost.
         """
-        while True:
-            await self._wait_until_ready()
-            stream = self._accept_nowait()
-            if stream is not None:
-                return stream
+        accepted: list[Any] = []
+        while not accepted:
+            await self._drain.wait_until_ready()
+            self._drain.drain(accepted.append, 1, raise_at_once)
+        stream: SocketStream = accepted[0]
+        return stream
 
     async def aclose(self) -> None:
         """Close the socket at once and wake whoever waits on it. Checkpoint: always."""
         self._close()
         await trio.lowlevel.checkpoint()
 
+    def statistics(self) -> ListenerStatistics:
+        """What the listener has done so far."""
+        return self._drain.statistics()
+
     def _close(self) -> None:
         if self._sock.fileno() != -1:
-            self._registration.close()
-            self._sock.close()
+            self._drain._close()
 
-    async def _wait_until_ready(self) -> None:
-        """Wait until accepting may not block. Always a checkpoint."""
-        registration = self._registration
-        if registration.ready & WAKES_READER:
-            await trio.lowlevel.checkpoint()
-        while not registration.ready & WAKES_READER:
-            await registration.wait_readable()
 
-    def _accept_nowait(self) -> SocketStream | None:
-        """Accept one connection; None if none waits."""
-        while True:
-            try:
-                fd, _ = self._accept_fd()
-            except BlockingIOError:
-                self._registration.receive_would_block()
-                return None
-            except OSError as exc:
-                if exc.errno in CLOSED_ERRNOS:
-                    raise trio.ClosedResourceError from None
-                if exc.errno not in ONE_CONNECTION:
-                    raise
-            else:
-                sock = stdlib_socket.socket(self._family, self._kind, self._protocol, fd)
-                return SocketStream._of(sock, self._hub, self._trusts_short)
+def drain_of(sock: stdlib_socket.socket, hub: Hub) -> Drain:
+    """The shared accept loop on a socket, making streams for Trio."""
+    trusts_short: Final = trusts_short_reads(sock)
+
+    def make_stream(accepted: stdlib_socket.socket, _: object) -> Any:
+        return SocketStream._of(accepted, hub, trusts_short)
+
+    return Drain(sock, hub, make_stream)
+
+
+def raise_at_once(_error: OSError, verdict: Verdict) -> Verdict:
+    """What Trio does in ``accept()``: it has no back-off, the caller may have one."""
+    return Verdict.RAISE if verdict is Verdict.BACK_OFF else verdict
 
 
 def require_listening(socket: trio.socket.SocketType) -> None:

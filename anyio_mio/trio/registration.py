@@ -62,15 +62,19 @@ class HostedRegistration(Registration):
 
     Attributes:
         direct: the directions that a task waits for on Trio's own poller.
+        sock: the socket, which the program may close behind our back once it is shared.
+        yields_first: whether a receive yields before it waits. A listener does not: the loop that
+            drains it has just yielded.
         has_yielded: the last yield did not help a receive, so the next wait is a proper one.
     """
 
-    __slots__ = ("direct", "has_yielded", "hub", "sock")
+    __slots__ = ("direct", "has_yielded", "hub", "sock", "yields_first")
 
-    def __init__(self, hub: Hub, sock: socket.socket) -> None:
-        Registration.__init__(self, hub, sock.fileno())
+    def __init__(self, hub: Hub, fd: int) -> None:
+        Registration.__init__(self, hub, fd)
         self.hub = hub
-        self.sock = sock
+        self.sock: socket.socket | None = None
+        self.yields_first = True
         self.direct = 0
         self.has_yielded = False
 
@@ -85,7 +89,7 @@ class HostedRegistration(Registration):
         """
         if self.reader is not None or self.direct & READABLE:
             raise trio.BusyResourceError(BUSY)
-        if not self.armed and not self.has_yielded:
+        if self.yields_first and not self.armed and not self.has_yielded:
             self.hub.direct_waits += 1
             await checkpoint()
             self.ready |= READABLE
@@ -173,7 +177,7 @@ class HostedRegistration(Registration):
 
     def _require_open(self) -> None:
         # The program may have closed the socket itself, and then the number can be another's.
-        if self.sock.fileno() == -1:
+        if self.sock is not None and self.sock.fileno() == -1:
             raise trio.ClosedResourceError(CLOSED)
 
     def _may_nest(self, other: object) -> bool:

@@ -1,25 +1,35 @@
 """Serving: accept whatever has come, start a handler for each, and survive running out.
 
-After an event the loop accepts until accepting would block, or until `ACCEPT_BATCH` connections
-have come; a spent batch goes on without a new event, after the others had their turn. No await lies
-between accepting a connection and handing it to its handler, so a cancelled loop loses none.
+The loop is the one of all of mio (`anyio_mio._net.listeners`): it accepts until accepting would
+block or the batch is spent, knows what each error of ``accept()`` means, and waits while there is
+no descriptor left. No await lies between accepting a connection and handing it to its handler.
 
-Running out of descriptors or memory is no reason to stop. The connections that wait make no further
-event, so the loop keeps its readiness and comes back by itself: after 5 ms, then twice as long each
-time, up to a second. It tells the logger at the first time, and then every half minute.
+The signatures are Trio's, with keywords behind them:
+
+* ``max_connections``, the most that are open at once in this call. A permit is taken before each
+  accept, so what exceeds the limit stays in the system's queue.
+* ``accept_batch``, the most connections that are accepted before the other tasks get their turn; 1
+  where several processes share a socket.
+* ``on_accept_error(error, verdict)``, which may return another `Verdict`.
+
+A server stops when it is cancelled, and its handlers with it. To let them finish, give them a
+nursery of their own, as with Trio:
+
+    async with trio.open_nursery() as handlers:
+        with trio.CancelScope() as server:          # server.cancel() stops accepting
+            await serve_tcp(handler, 8000, handler_nursery=handlers)
+        handlers.cancel_scope.deadline = trio.current_time() + 10    # seconds of grace
 """
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
-import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeAlias, TypeVar, final
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, final
 
 import trio
 
+from anyio_mio._net.listeners import ACCEPT_BATCH, ErrorHook, HandOver
 from anyio_mio.trio.listeners import SocketListener
 from anyio_mio.trio.opening import open_tcp_listeners, open_unix_listener
 from anyio_mio.trio.streams import SocketStream
@@ -27,13 +37,13 @@ from anyio_mio.trio.streams import SocketStream
 Handler: TypeAlias = Callable[[SocketStream], Awaitable[object]]
 ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[Any])
 
-ACCEPT_BATCH: Final = 64
-OUT_OF_SOMETHING: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-FIRST_PAUSE: Final = 0.005
-LONGEST_PAUSE: Final = 1.0
-SECONDS_BETWEEN_LINES: Final = 30.0
 
-LOGGER: Final = logging.getLogger("anyio_mio.trio.serving")
+class Limits(TypedDict, total=False):
+    """The keywords that Trio does not have; see the module."""
+
+    max_connections: int | None
+    accept_batch: int
+    on_accept_error: ErrorHook | None
 
 
 async def serve_tcp(
@@ -44,6 +54,7 @@ async def serve_tcp(
     backlog: int | None = None,
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[list[SocketListener]] = trio.TASK_STATUS_IGNORED,
+    **limits: Unpack[Limits],
 ) -> None:
     """Listen for TCP connections and run ``handler(stream)`` for each; `trio.serve_tcp()`.
 
@@ -54,15 +65,17 @@ async def serve_tcp(
         backlog: connections that may wait for being accepted; None for the system's most.
         handler_nursery: where the handlers' tasks go; None for a nursery of the call's own.
         task_status: with ``nursery.start(...)``, its value are the listeners.
+        **limits: ``max_connections``, ``accept_batch`` and ``on_accept_error``; see the module.
 
     Raises:
+        ValueError: a limit is below 1.
         OSError: an address could not be bound, or accepting failed for good.
 
     It returns only when it is cancelled. An error of a handler is not caught.
     """
     listeners = await open_tcp_listeners(port, host=host, backlog=backlog)
     await serve_listeners(
-        handler, listeners, handler_nursery=handler_nursery, task_status=task_status
+        handler, listeners, handler_nursery=handler_nursery, task_status=task_status, **limits
     )
 
 
@@ -74,6 +87,7 @@ async def serve_unix(
     mode: int | None = None,
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[list[SocketListener]] = trio.TASK_STATUS_IGNORED,
+    **limits: Unpack[Limits],
 ) -> None:
     """Listen on a UNIX socket and run ``handler(stream)`` for each connection.
 
@@ -84,13 +98,14 @@ async def serve_unix(
         mode: the file's permissions; None leaves them to the umask.
         handler_nursery: as for `serve_tcp()`.
         task_status: as for `serve_tcp()`.
+        **limits: as for `serve_tcp()`.
 
     Raises:
         OSError: the socket could not be made, or accepting failed for good.
     """
     listeners = [await open_unix_listener(path, backlog=backlog, mode=mode)]
     await serve_listeners(
-        handler, listeners, handler_nursery=handler_nursery, task_status=task_status
+        handler, listeners, handler_nursery=handler_nursery, task_status=task_status, **limits
     )
 
 
@@ -100,6 +115,7 @@ async def serve_listeners(
     *,
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[list[ListenerT]] = trio.TASK_STATUS_IGNORED,
+    **limits: Unpack[Limits],
 ) -> None:
     """Run ``handler(stream)`` for each connection of some listeners; `trio.serve_listeners()`.
 
@@ -109,16 +125,18 @@ async def serve_listeners(
             one, say) are served by `trio.serve_listeners()`.
         handler_nursery: as for `serve_tcp()`.
         task_status: with ``nursery.start(...)``, its value are the listeners.
+        **limits: as for `serve_tcp()`. They concern `SocketListener` only.
 
     Raises:
         OSError: accepting failed for good.
     """
+    loop = AcceptLoop(handler, limits)
     ours = [listener for listener in listeners if isinstance(listener, SocketListener)]
     others = [listener for listener in listeners if not isinstance(listener, SocketListener)]
     async with trio.open_nursery() as nursery:
         where = handler_nursery if handler_nursery is not None else nursery
         for listener in ours:
-            nursery.start_soon(AcceptLoop(listener, handler, where).run)
+            nursery.start_soon(loop.run, listener, where)
         if others:
             nursery.start_soon(_serve_others, handler, others, where)
         task_status.started(listeners)
@@ -132,53 +150,57 @@ async def _serve_others(
 
 @final
 class AcceptLoop:
-    """Serves one listener."""
+    """One call of `serve_listeners()`."""
 
-    def __init__(self, listener: SocketListener, handler: Handler, nursery: trio.Nursery) -> None:
-        self._listener = listener
+    def __init__(self, handler: Handler, limits: Limits) -> None:
         self._handler = handler
-        self._nursery = nursery
         self._name = trio_name(handler)
-        self._pause = FIRST_PAUSE
-        self._silent_until = -float("inf")
+        self._batch = limits.get("accept_batch", ACCEPT_BATCH)
+        self._on_error = limits.get("on_accept_error")
+        most = limits.get("max_connections")
+        for name, value in (("accept_batch", self._batch), ("max_connections", most)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1\n  right: {name}=100")
+        self._permits = None if most is None else trio.Semaphore(most)
 
-    async def run(self) -> None:
+    async def run(self, listener: SocketListener, nursery: trio.Nursery) -> None:
         """Accept until cancelled, or until an error that concerns more than one connection."""
-        async with self._listener:
-            while True:
-                await self._listener._wait_until_ready()
-                await self._accept_or_back_off()
 
-    async def _accept_or_back_off(self) -> None:
-        try:
-            self._accept_batch()
-        except OSError as exc:
-            if exc.errno not in OUT_OF_SOMETHING:
-                raise
-            await self._back_off(exc)
-
-    def _accept_batch(self) -> None:
-        for _ in range(ACCEPT_BATCH):
-            stream = self._listener._accept_nowait()
-            if stream is None:
-                return
-            self._pause = FIRST_PAUSE
+        def hand_over(stream: Any) -> None:
             stream._hand_to_handler()
-            self._nursery.start_soon(self._handle, stream, name=self._name)
+            nursery.start_soon(self._handle, stream, name=self._name)
+
+        drain = listener._drain
+        async with listener:
+            while True:
+                await drain.wait_until_ready()
+                if self._permits is None:
+                    drain.drain(hand_over, self._batch, self._on_error)
+                else:
+                    await self._permits.acquire()
+                    self._drain_within_permits(listener, hand_over, self._permits)
+
+    def _drain_within_permits(
+        self, listener: SocketListener, hand_over: HandOver, permits: trio.Semaphore
+    ) -> None:
+        """Drain with the permit that is held, and with as many more as there are."""
+        extra = min(self._batch, permits.value + 1) - 1
+        for _ in range(extra):
+            permits.acquire_nowait()
+        accepted = 0
+        try:
+            accepted = listener._drain.drain(hand_over, extra + 1, self._on_error)
+        finally:
+            for _ in range(extra + 1 - accepted):
+                permits.release()
 
     async def _handle(self, stream: SocketStream) -> None:
         try:
             await self._handler(stream)
         finally:
             stream._close()
-
-    async def _back_off(self, error: OSError) -> None:
-        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
-        now = trio.current_time()
-        if now >= self._silent_until:
-            self._silent_until = now + SECONDS_BETWEEN_LINES
-            LOGGER.error("cannot accept on %r, and keep trying: %s", self._listener, error)
-        await trio.sleep(pause * random.uniform(0.8, 1.2))
+            if self._permits is not None:
+                self._permits.release()
 
 
 def trio_name(handler: object) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import socket as stdlib_socket
 from contextlib import suppress
-from typing import Any, Final, NoReturn, final
+from typing import Any, Final, NoReturn, Protocol, final
 
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
@@ -84,6 +84,12 @@ def take_over(socket: trio.socket.SocketType) -> stdlib_socket.socket:
     return stdlib_socket.socket(family, kind, protocol, socket.detach())
 
 
+class Counts(Protocol):
+    """Who accepted a stream, and counts those that are open."""
+
+    open_streams: int
+
+
 @final
 class SocketStream(trio.abc.HalfCloseableStream):
     """A connected TCP or UNIX socket; `trio.SocketStream` on a cached readiness.
@@ -104,6 +110,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         "_is_first_step",
         "_is_sending",
         "_is_served",
+        "_listener",
         "_receive_some",
         "_registration",
         "_send_some",
@@ -130,13 +137,15 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
     def _set_up(self, sock: stdlib_socket.socket, hub: Hub, trusts_short: bool) -> None:
         self._sock = sock
-        self._registration = HostedRegistration(hub, sock)
+        self._registration = HostedRegistration(hub, sock.fileno())
+        self._registration.sock = sock
         self._registration.trusts_short = trusts_short
         self._receive_some = sock.recv
         self._send_some = sock.send
         self._sends_left = 0
         self._is_sending = self._has_sent_eof = False
         self._is_served = self._is_first_step = False
+        self._listener: Counts | None = None
         self._trio_socket: trio.socket.SocketType | None = None
 
     def _hand_to_handler(self) -> None:
@@ -333,8 +342,13 @@ class SocketStream(trio.abc.HalfCloseableStream):
         """Close, if that has not happened. Not a checkpoint."""
         sock = self._sock
         if sock.fileno() != -1:
-            self._registration.close()
+            registration = self._registration
+            registration.close()
             sock.close()
+            if self._listener is not None:
+                self._listener.open_streams -= 1
+            if registration.hub.starving:
+                registration.hub.has_room()
 
     async def _send_rest(self, view: memoryview) -> None:
         """What the first system call did not take, or what is not bytes."""

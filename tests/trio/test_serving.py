@@ -15,8 +15,8 @@ import trio
 import trio.testing
 
 import anyio_mio.trio as mio_trio
-from anyio_mio.trio import serving
-from tests.trio.running import everything_is_blocked, run
+from anyio_mio._net import backoff
+from tests.trio.running import everything_is_blocked, run, tcp_pair
 
 LOCAL = "127.0.0.1"
 
@@ -121,14 +121,14 @@ def test_running_out_of_descriptors_is_waited_out_and_told_once(
     async def main() -> bytes:
         async with trio.open_nursery() as nursery:
             listener = await start(nursery)
-            accept_fd, failures = listener._accept_fd, iter(range(5))
+            accept_fd, failures = listener._drain._accept_fd, iter(range(5))
 
             def fail_at_first() -> object:
                 if next(failures, None) is not None:
                     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                 return accept_fd()
 
-            listener._accept_fd = fail_at_first
+            listener._drain._accept_fd = fail_at_first
             stream = await mio_trio.open_tcp_stream(*listener.socket.getsockname())
             async with stream:
                 await stream.send_all(b"x")
@@ -136,8 +136,8 @@ def test_running_out_of_descriptors_is_waited_out_and_told_once(
             nursery.cancel_scope.cancel()
         return answer
 
-    monkeypatch.setattr(serving, "FIRST_PAUSE", 0.001)
-    with caplog.at_level(logging.ERROR, logger=serving.LOGGER.name):
+    monkeypatch.setattr(backoff, "FIRST_DELAY", 0.001)
+    with caplog.at_level(logging.ERROR, logger=backoff.LOGGER.name):
         assert run(main) == b"x"
     assert len(caplog.records) == 1
 
@@ -147,14 +147,14 @@ def test_an_error_of_one_connection_concerns_that_connection(code: int) -> None:
     async def main() -> bytes:
         async with trio.open_nursery() as nursery:
             listener = await start(nursery)
-            accept_fd, failures = listener._accept_fd, iter(range(3))
+            accept_fd, failures = listener._drain._accept_fd, iter(range(3))
 
             def fail_at_first() -> object:
                 if next(failures, None) is not None:
                     raise OSError(code, os.strerror(code))
                 return accept_fd()
 
-            listener._accept_fd = fail_at_first
+            listener._drain._accept_fd = fail_at_first
             async with await mio_trio.open_tcp_stream(*listener.socket.getsockname()) as stream:
                 await stream.send_all(b"x")
                 answer = await stream.receive_some()
@@ -174,11 +174,107 @@ def test_any_other_error_of_accept_is_raised() -> None:
 
             # The client is connected before the loop hears of it, so that only accepting fails.
             with socket.create_connection(listener.socket.getsockname()):
-                listener._accept_fd = fail
+                listener._drain._accept_fd = fail
                 await trio.sleep_forever()
 
     with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="Invalid"), flatten_subgroups=True):
         run(main)
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_more_connections_are_open_than_allowed(most: int) -> None:
+    async def main() -> tuple[int, int]:
+        now = highest = 0
+
+        async def count(stream: mio_trio.SocketStream) -> None:
+            nonlocal now, highest
+            now += 1
+            highest = max(now, highest)
+            await stream.receive_some()
+            now -= 1
+
+        async with trio.open_nursery() as nursery:
+            listener = await start(nursery, count, max_connections=most)
+            clients = [socket.create_connection(listener.socket.getsockname()) for _ in range(10)]
+            for client in clients:
+                await everything_is_blocked()
+                client.close()
+            await everything_is_blocked()
+            assert listener.statistics().open == 0
+            nursery.cancel_scope.cancel()
+        return highest, listener.statistics().accepted
+
+    assert run(main) == (most, 10)
+
+
+def test_a_socket_that_closes_ends_the_wait_for_a_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            listener = await start(nursery)
+            accept_fd, failures = listener._drain._accept_fd, iter(range(1))
+
+            def fail_at_first() -> object:
+                if next(failures, None) is not None:
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+                return accept_fd()
+
+            pair = await tcp_pair()
+            listener._drain._accept_fd = fail_at_first
+            async with await mio_trio.open_tcp_stream(*listener.socket.getsockname()) as stream:
+                await everything_is_blocked()
+                assert listener.statistics().paused_until
+                for one in pair:
+                    await one.aclose()
+                await stream.send_all(b"x")
+                assert await stream.receive_some() == b"x"
+            nursery.cancel_scope.cancel()
+
+    monkeypatch.setattr(backoff, "FIRST_DELAY", 60)
+    monkeypatch.setattr(backoff, "LAST_DELAY", 60)
+    run(main)
+
+
+def test_accept_itself_raises_when_out_of_descriptors_as_trios_does() -> None:
+    async def main() -> None:
+        (listener,) = await mio_trio.open_tcp_listeners(0, host=LOCAL)
+
+        def fail() -> object:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        listener._drain._accept_fd = fail
+        async with listener:
+            with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+                await listener.accept()
+
+    run(main)
+
+
+def test_a_hook_may_overrule_what_an_error_means() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            listener = await start(nursery, on_accept_error=lambda *_: mio_trio.Verdict.RAISE)
+
+            def fail() -> object:
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+            with socket.create_connection(listener.socket.getsockname()):
+                listener._drain._accept_fd = fail
+                await trio.sleep_forever()
+
+    with pytest.RaisesGroup(pytest.RaisesExc(PermissionError), flatten_subgroups=True):
+        run(main)
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "accept_batch"])
+def test_a_limit_below_one_is_refused(limit: str) -> None:
+    async def main() -> None:
+        with pytest.raises(ValueError, match=limit):
+            await mio_trio.serve_listeners(echo, [], **{limit: 0})  # type: ignore[arg-type]
+
+    run(main)
 
 
 @pytest.mark.usefixtures("place")
