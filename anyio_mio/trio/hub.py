@@ -50,7 +50,7 @@ from trio.lowlevel import RunVar, enable_ki_protection, reschedule
 from anyio_mio._reactor.dead_selector import DeadSelector
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.registration import Registration
-from anyio_mio.poll.selector import default_selector
+from anyio_mio.poll.selector import Selector, default_selector
 from anyio_mio.trio.nesting import poller_nests
 from anyio_mio.trio.registration import HostedRegistration
 from anyio_mio.trio.scheduler import TrioScheduler
@@ -112,10 +112,10 @@ class Hub(Reactor):
     def __init__(self) -> None:
         # A set is made when it is needed; until then nothing reaches the selector.
         Reactor.__init__(self, DeadSelector(), TrioScheduler())
-        self.is_nested = False
-        self.is_closed = False
-        self.thread = threading.get_ident()
-        self.direct_waits = 0
+        self.is_nested: bool = False
+        self.is_closed: bool = False
+        self.thread: int = threading.get_ident()
+        self.direct_waits: int = 0
         self._weight = 0
         self._moves = 0
         self._has_harvested = False
@@ -219,7 +219,7 @@ class Hub(Reactor):
         try:
             if not poller_nests():
                 return False
-            self.selector = default_selector()
+            self.selector: Selector = default_selector()
         except OSError:  # no descriptor left
             return False
         self._weight = DECIDED

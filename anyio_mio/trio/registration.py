@@ -69,14 +69,15 @@ class HostedRegistration(Registration):
     """
 
     __slots__ = ("direct", "has_yielded", "hub", "sock", "yields_first")
+    ready: int
 
     def __init__(self, hub: Hub, fd: int) -> None:
         Registration.__init__(self, hub, fd)
-        self.hub = hub
+        self.hub: Hub = hub
         self.sock: socket.socket | None = None
-        self.yields_first = True
-        self.direct = 0
-        self.has_yielded = False
+        self.yields_first: bool = True
+        self.direct: int = 0
+        self.has_yielded: bool = False
 
     @enable_ki_protection
     async def wait_readable(self) -> None:

@@ -36,7 +36,7 @@ class TrioScheduler:
     errors: Final = TRIO_ERRORS
 
     def __init__(self) -> None:
-        self.budget = 0
+        self.budget: int = 0
 
     @property
     def current(self) -> Task:
