@@ -34,13 +34,22 @@ class BackOff:
         paused_until: when the current wait ends at the latest, on the scheduler's clock; 0 if none.
     """
 
-    __slots__ = ("_delay", "_logged_at", "_reactor", "_unlogged", "count", "paused_until")
+    __slots__ = (
+        "_delay",
+        "_is_announced",
+        "_logged_at",
+        "_reactor",
+        "_unlogged",
+        "count",
+        "paused_until",
+    )
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._delay = 0.0
         self._logged_at = -LOG_EVERY
         self._unlogged = 0
+        self._is_announced = False
         self.count = 0
         self.paused_until = 0.0
 
@@ -48,6 +57,11 @@ class BackOff:
     def is_due(self) -> bool:
         """Whether the next attempt has to wait first."""
         return self.paused_until > 0
+
+    @property
+    def is_raised(self) -> bool:
+        """Whether the last attempt failed."""
+        return self._delay > 0
 
     def begin(self, error: OSError) -> None:
         """An attempt has failed: the next one comes later than the last."""
@@ -59,8 +73,9 @@ class BackOff:
 
     def reset(self) -> None:
         """An attempt has succeeded."""
-        if self._delay:
-            self._delay = 0.0
+        self._delay = 0.0
+        if self._is_announced:  # once for each line about the trouble, which may come and go
+            self._is_announced = False
             LOGGER.info("accepting again")
 
     async def wait(self) -> None:
@@ -86,4 +101,4 @@ class BackOff:
             name,
             self._unlogged,
         )
-        self._logged_at, self._unlogged = now, 0
+        self._logged_at, self._unlogged, self._is_announced = now, 0, True

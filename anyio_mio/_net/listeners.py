@@ -11,6 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from errno import EINVAL
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -46,6 +47,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
     __slots__ = (
         "_aborted",
         "_accept_fd",
+        "_accepted",
         "_back_off",
         "_batches",
         "_family",
@@ -71,7 +73,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
         self._accept_fd = sock._accept  # type: ignore[attr-defined]
         self._batches: Counter[int] = Counter()
         self._back_off = BackOff(reactor)
-        self._aborted = self._in_a_row = self._last_errno = 0
+        self._accepted = self._aborted = self._in_a_row = self._last_errno = 0
         self.shed = self.open_streams = 0
         if sock.family != socket.AF_UNIX:
             # Linux hands it on to accepted sockets: one call here instead of one for each.
@@ -142,8 +144,17 @@ class SocketListener(SocketBase, AbstractSocketListener):
         Returns:
             How many connections were handed over.
         """
-        count = failed = 0
-        while count + failed < limit:
+        before = self._accepted
+        try:
+            self._drain(hand_over, limit, on_error)
+        finally:  # what was accepted before an error is counted too
+            count = self._accepted - before
+            if count:
+                self._batches[count] += 1
+        return count
+
+    def _drain(self, hand_over: HandOver, limit: int, on_error: ErrorHook | None) -> None:
+        for _ in range(limit):
             try:
                 fd, address = self._accept_fd()
             except BlockingIOError:
@@ -152,28 +163,24 @@ class SocketListener(SocketBase, AbstractSocketListener):
             except OSError as exc:
                 if self._takes_a_break(exc, on_error):
                     break
-                failed += 1
                 continue
             stream = self._set_up(fd, address)
             if stream is None:
-                failed += 1
                 continue
-            count += 1
+            self._accepted += 1
+            self._in_a_row = 0
+            if self._back_off.is_raised:
+                self._back_off.reset()
             try:
                 hand_over(stream)
             except BaseException:
                 stream._close()
                 raise
-        if count:
-            self._in_a_row = 0
-            self._batches[count] += 1
-            self._back_off.reset()
-        return count
 
     def statistics(self) -> ListenerStatistics:
         """A snapshot of the counters."""
         return ListenerStatistics(
-            accepted=sum(size * times for size, times in self._batches.items()),
+            accepted=self._accepted,
             accepts_per_wakeup=dict(self._batches),
             aborted=self._aborted,
             backed_off=self._back_off.count,
@@ -187,18 +194,28 @@ class SocketListener(SocketBase, AbstractSocketListener):
         """The stream for an accepted descriptor; None if this connection cannot be used."""
         sock = socket.socket(self._family, self._kind, self._protocol, fd)
         if address is None:  # macOS: a connection that was gone already has no address
-            sock.close()
-            self._aborted += 1
+            self._give_up(sock)
             return None
-        stream = self._stream_type(sock, self._registration.reactor)
+        try:
+            stream = self._stream_type(sock, self._registration.reactor)
+        except OSError as exc:  # such as an option that a dead socket does not take
+            self._last_errno = exc.errno or 0
+            self._give_up(sock)
+            return None
         stream._listener = self
         self.open_streams += 1
         return stream
 
+    def _give_up(self, sock: socket.socket) -> None:
+        """Close a connection that cannot be used; it concerns no other."""
+        sock.close()
+        self._aborted += 1
+
     def _takes_a_break(self, error: OSError, on_error: ErrorHook | None) -> bool:
         """Deal with an error of ``accept()``; True if the drain is over for now."""
         self._last_errno = error.errno or 0
-        verdict = judge(error, is_closed=self._is_closed, in_a_row=self._in_a_row)
+        is_closed = self._is_closed or (error.errno == EINVAL and not self._listens())
+        verdict = judge(error, is_closed=is_closed, in_a_row=self._in_a_row)
         if on_error is not None:
             verdict = on_error(error, verdict) or verdict
         if verdict is Verdict.SKIP:
@@ -212,3 +229,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
             raise self._scheduler.errors.closed() from error
         error.add_note(f"while accepting on {self!r}")
         raise error
+
+    def _listens(self) -> bool:
+        """Whether the system takes this for a listening socket: ``shutdown()`` ends that."""
+        return bool(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
