@@ -2,15 +2,17 @@
 
 Facts. httpcore and httpcore2 refuse to run when sniffio answers anything else, although all that
 they do under the name asyncio is call AnyIO. The ASGI transports of httpx and httpx2 make an
-``asyncio.Event`` unless the name is trio.
+``asyncio.Event`` unless the name is trio. asyncer looks for the task group in a private module of
+AnyIO that is named after the backend.
 
 Decision. Exactly these functions are taught the name when their modules are imported, before or
 after this package: while mio runs in the calling thread the answer is the one that leads to AnyIO,
-otherwise the library's own function answers. Nothing is imported for that, and a module that no
-longer looks as expected is left alone with a warning. ``ANYIO_MIO_COMPAT=0`` turns it all off. The
-same changes for the libraries themselves are in docs/upstream/.
+otherwise the library's own function answers. Nothing is imported for that. A module whose code no
+longer shows what the answer relies on is left alone, with a warning: a httpcore2 whose asyncio
+backend does not go through AnyIO must not be sent there. ``ANYIO_MIO_COMPAT=0`` turns it all off.
+The same changes for the libraries themselves are in docs/upstream/.
 
-Cost. Four names of other projects' private modules, in the one table below.
+Cost. A few names of other projects' private modules, in the one table below.
 """
 
 from __future__ import annotations
@@ -22,16 +24,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Final, TypeAlias, final
 
 import anyio
 
+from anyio_mio._backend import tasks
 from anyio_mio._kernel.running import running
 
-Function: TypeAlias = Callable[[], Any]
+Function: TypeAlias = Callable[..., Any]
 
 SWITCH: Final = "ANYIO_MIO_COMPAT"
+
+ORIGINAL: Final = "original_of_anyio_mio"
+"""The attribute of a replacement that holds the library's own function."""
 
 
 def asyncio_while_mio_runs(original: Function) -> Function:
@@ -52,44 +58,99 @@ def anyio_event_while_mio_runs(original: Function) -> Function:
     return create_event
 
 
-@dataclass(frozen=True, slots=True)
+def task_group_while_mio_runs(original: Function) -> Function:
+    """A ``get_asynclib()`` that finds mio's task group while mio runs."""
+
+    def get_asynclib(asynclib_name: str | None = None) -> Any:
+        if running.kernel is not None and asynclib_name in (None, "mio"):
+            return tasks
+        return original(asynclib_name)
+
+    return get_asynclib
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
     """One function of one module.
 
     Attributes:
         module: the module's full name.
-        function: the name of a function without parameters.
+        function: the name of the function that is replaced.
+        parameters: how many it takes.
         replace: makes the new function from the old one.
-        copies: modules that may have imported the function already.
+        reason: what happens without it.
         tested: the versions that were tried.
+        evidence: the function that shows what the answer leads to.
+        mentions: a name that its code must have.
+        avoids: what no name of its code may contain, in lower case; empty for nothing.
     """
 
     module: str
     function: str
+    parameters: int = 0
     replace: Callable[[Function], Function]
-    copies: tuple[str, ...]
+    reason: str
     tested: str
+    evidence: str
+    mentions: str
+    avoids: str = ""
+
+
+def patches_of_httpcore(package: str, tested: str) -> tuple[Patch, Patch]:
+    """The function that refuses, where it is defined and where it was imported to."""
+    locks = Patch(
+        module=f"{package}._synchronization",
+        function="current_async_library",
+        replace=asyncio_while_mio_runs,
+        reason="locks and events refuse any name but asyncio and trio",
+        tested=tested,
+        evidence="AsyncLock.setup",
+        mentions="anyio",
+        avoids="asyncio",
+    )
+    connections = Patch(
+        module=f"{package}._backends.auto",
+        function="current_async_library",
+        replace=asyncio_while_mio_runs,
+        reason="connecting refuses any name but asyncio and trio",
+        tested=tested,
+        evidence="AutoBackend._init_backend",
+        mentions="AnyIOBackend",
+        avoids="asyncio",
+    )
+    return locks, connections
+
+
+def patch_of_asgi_transport(package: str, tested: str) -> Patch:
+    """The event that tells an application of the end of its request."""
+    return Patch(
+        module=f"{package}._transports.asgi",
+        function="create_event",
+        replace=anyio_event_while_mio_runs,
+        reason="an asyncio.Event is made for any name but trio, and fails when it must wait",
+        tested=tested,
+        evidence="create_event",
+        mentions="Event",
+    )
 
 
 PATCHES: Final = {
     patch.module: patch
     for patch in (
+        *patches_of_httpcore("httpcore", "1.0.9"),
+        *patches_of_httpcore("httpcore2", "2.16.2"),
+        patch_of_asgi_transport("httpx", "0.28.1"),
+        patch_of_asgi_transport("httpx2", "2.16.2"),
         Patch(
-            "httpcore._synchronization",
-            "current_async_library",
-            asyncio_while_mio_runs,
-            ("httpcore._backends.auto",),
-            "1.0.9",
+            module="asyncer._main",
+            function="get_asynclib",
+            parameters=1,
+            replace=task_group_while_mio_runs,
+            reason="the task group is looked for in anyio._backends, where only AnyIO's own are",
+            tested="0.0.18",
+            evidence="create_task_group",
+            mentions="get_asynclib",
         ),
-        Patch(
-            "httpcore2._synchronization",
-            "current_async_library",
-            asyncio_while_mio_runs,
-            ("httpcore2._backends.auto",),
-            "2.16.2",
-        ),
-        Patch("httpx._transports.asgi", "create_event", anyio_event_while_mio_runs, (), "0.28.1"),
-        Patch("httpx2._transports.asgi", "create_event", anyio_event_while_mio_runs, (), "2.16.2"),
     )
 }
 
@@ -106,29 +167,49 @@ def install() -> None:
 
 
 def apply(patch: Patch, module: ModuleType) -> None:
-    """Replace the function in its module, and in those that hold a copy of it."""
-    original: Any = getattr(module, patch.function, None)
-    if not looks_as_expected(original):
-        warnings.warn(
-            f"anyio_mio does not know this version of {patch.module} (tested: {patch.tested}) and "
-            "left it alone; it may refuse to run on the mio backend.\n"
-            f"  right: upgrade anyio-mio, or set {SWITCH}=0 to silence this",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    """Replace the function in its module, or leave the module as it was made, with a warning."""
+    # What was imported from a module that is patched already is put back to its own first.
+    original = getattr(module, patch.function, None)
+    original = getattr(original, ORIGINAL, original)
+    if original is None or not looks_as_expected(patch, module, original):
+        if original is not None:
+            setattr(module, patch.function, original)
+        warn_of(patch)
         return
     replacement = patch.replace(original)
+    setattr(replacement, ORIGINAL, original)
     setattr(module, patch.function, replacement)
-    for name in patch.copies:
-        copy = sys.modules.get(name)
-        if copy is not None and getattr(copy, patch.function, None) is original:
-            setattr(copy, patch.function, replacement)
 
 
-def looks_as_expected(function: object) -> bool:
-    """Whether it is a plain function that is called without arguments."""
+def warn_of(patch: Patch) -> None:
+    """Say that a library may not run, and what to do."""
+    warnings.warn(
+        f"anyio_mio does not know this version of {patch.module} (tested: {patch.tested}) and left "
+        f"it alone; it may not run on the mio backend ({patch.reason}).\n"
+        f"  right: upgrade anyio-mio, or set {SWITCH}=0 to silence this",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def looks_as_expected(patch: Patch, module: ModuleType, original: object) -> bool:
+    """Whether the function is called as it was, and the evidence still leads where it did."""
+    code = code_of(original)
+    if code is None or code.co_argcount != patch.parameters or code.co_kwonlyargcount:
+        return False
+    evidence: Any = module
+    for name in patch.evidence.split("."):
+        evidence = getattr(evidence, name, None)
+    shown = code_of(getattr(evidence, ORIGINAL, evidence))
+    if shown is None or patch.mentions not in shown.co_names:
+        return False
+    return not patch.avoids or not any(patch.avoids in name.lower() for name in shown.co_names)
+
+
+def code_of(function: object) -> CodeType | None:
+    """The code of a function that is written in Python."""
     code = getattr(function, "__code__", None)
-    return code is not None and code.co_argcount == 0 and code.co_kwonlyargcount == 0
+    return code if isinstance(code, CodeType) else None
 
 
 @final

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import textwrap
@@ -13,8 +12,6 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
-
-from anyio_mio._backend import compat
 
 LIBRARIES = ["httpx", "httpx2"]
 
@@ -127,35 +124,11 @@ def test_switched_off_the_library_refuses_the_name() -> None:
 
 
 def test_importing_mio_imports_none_of_the_libraries() -> None:
-    program = "import sys, anyio_mio; print({'httpx', 'httpcore', 'httpx2'} & set(sys.modules))"
+    libraries = "{'httpx', 'httpcore', 'httpx2', 'asyncer'}"
+    program = f"import sys, anyio_mio; print({libraries} & set(sys.modules))"
 
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
     )
 
     assert done.stdout == "set()\n"
-
-
-def test_outside_a_run_the_library_answers_for_itself() -> None:
-    synchronization = pytest.importorskip("httpcore._synchronization")
-    sniffio = importlib.import_module("sniffio")
-
-    with pytest.raises(sniffio.AsyncLibraryNotFoundError):
-        synchronization.current_async_library()
-
-
-def test_a_module_that_has_changed_is_left_alone_with_a_warning() -> None:
-    module = ModuleType("httpcore._synchronization")
-    module.current_async_library = lambda new_parameter: "asyncio"  # type: ignore[attr-defined]
-    before = module.current_async_library
-
-    with pytest.warns(RuntimeWarning, match="does not know this version of httpcore"):
-        compat.apply(compat.PATCHES["httpcore._synchronization"], module)
-
-    assert module.current_async_library is before
-
-
-def test_a_patched_module_keeps_its_own_loader() -> None:
-    synchronization = pytest.importorskip("httpcore._synchronization")
-
-    assert not isinstance(synchronization.__spec__.loader, compat.PatchingLoader)
