@@ -223,8 +223,17 @@ class Server:
 
     async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Serve until told to stop; see the module."""
+        try:
+            await self._serve(task_status)
+        finally:  # even where it was cancelled before it began
+            for listener in self._listeners:
+                listener._close()
+        return self._summary()
+
+    async def _serve(self, task_status: TaskStatus[Sequence[SocketListener]]) -> None:
         async with anyio.create_task_group() as group:
-            self._handlers = await group.start(self._host_handlers)
+            with anyio.CancelScope(shield=True):  # or nobody could end it
+                self._handlers = await group.start(self._host_handlers)
             try:
                 if self._policy.signals:
                     await group.start(self._watch_signals)
@@ -234,7 +243,6 @@ class Server:
                 self._close_listeners()
                 await self._end_handlers()
                 self._watching.cancel()
-        return self._summary()
 
     # While it serves.
 
@@ -272,11 +280,11 @@ class Server:
         extra = min(batch, self._permits.value + 1) - 1
         for _ in range(extra):
             self._permits.acquire_nowait()
-        accepted = 0
+        before = self._open
         try:
-            accepted = listener.drain(self._start, extra + 1, self._policy.on_accept_error)
-        finally:
-            for _ in range(extra + 1 - accepted):
+            listener.drain(self._start, extra + 1, self._policy.on_accept_error)
+        finally:  # those that were started keep their permits, even if the drain failed after them
+            for _ in range(extra + 1 - (self._open - before)):
                 self._permits.release()
 
     def _start(self, stream: SocketStream) -> None:
@@ -336,7 +344,9 @@ class Server:
                 self._stopping.set()
 
     def _close_listeners(self) -> None:
-        if self._policy.queued == "serve":
+        assert self._handlers is not None
+        # A handler that failed, or a second signal, has ended them all: nobody is there to serve.
+        if self._policy.queued == "serve" and not self._handlers.cancel_scope.cancel_called:
             self._serve_the_queue()
         for listener in self._listeners:
             listener._close()
