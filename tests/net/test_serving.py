@@ -19,6 +19,7 @@ import trustme
 from anyio.abc import SocketAttribute
 
 import anyio_mio
+from anyio_mio._net.backoff import BackOff
 from anyio_mio._net.listeners import SocketListener
 from anyio_mio.serving import ServeSummary, serve_listeners, serve_tcp, serve_unix
 
@@ -336,7 +337,10 @@ def test_an_error_is_logged_and_ends_one_connection(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("queued", [0, 10])
-def test_an_error_ends_the_server_on_demand(queued: int) -> None:
+def test_an_error_ends_the_server_on_demand(queued: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is queued stays queued until the server ends.
+    monkeypatch.setattr(BackOff, "wait", lambda self: anyio.sleep_forever())
+
     async def main(clients: Clients) -> None:
         fails = anyio.Event()
 
