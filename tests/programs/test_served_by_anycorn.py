@@ -148,10 +148,9 @@ def test_starlettes_test_client_takes_the_name_of_the_backend() -> None:
 
 @pytest.fixture
 def program() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    path = Path(__file__).with_name("application.py")
-    with subprocess.Popen(
-        [sys.executable, str(path)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.programs.application"]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process, process.stdout.readline().strip()
         process.kill()
