@@ -17,6 +17,8 @@ import pytest
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+import anyio_mio as anyio_mio
+
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("anycorn")
 pytest.importorskip("starlette")
