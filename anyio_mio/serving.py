@@ -84,6 +84,8 @@ class Policy:
             raise ValueError("accept_batch must be at least 1\n  right: accept_batch=16, or None")
         if self.max_connections is not None and self.max_connections < 1:
             raise ValueError("max_connections must be at least 1\n  right: max_connections=1000")
+        if not self.handshake_timeout > 0:
+            raise ValueError("handshake_timeout must be positive\n  right: 10 (seconds)")
         if not self.grace >= 0:
             raise ValueError("grace must not be negative\n  right: grace=10 (seconds)")
         if self.handler_errors not in ("log", "raise"):
@@ -165,11 +167,13 @@ async def serve_unix(
     settings = Policy(**policy)
     listener = await anyio.create_unix_listener(path, mode=mode, backlog=backlog)
     assert isinstance(listener, SocketListener)
+    made = os.stat(path).st_ino
     try:
         return await Server(handler, [listener], settings).run(task_status)
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            if os.stat(path).st_ino == made:  # else another server has taken the place
+                os.unlink(path)
 
 
 async def serve_listeners(
@@ -321,6 +325,7 @@ class Server:
                 )
         except (TimeoutError, ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
             LOGGER.debug("no TLS handshake from %s: %r", peer_of(stream), error)
+            self._failed += 1
             return
         await self._handler(tls)
 

@@ -1,0 +1,117 @@
+"""HAProxy with health checks in front of two servers, of which one is killed and one reloads."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .command import LIMIT, kill, port_of, serving
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed"),
+]
+
+CONFIGURATION = """
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 10s
+    timeout server 10s
+    retries 5
+    retry-on conn-failure empty-response response-timeout
+    option redispatch
+frontend front
+    bind 127.0.0.1:{front}
+    default_backend mio
+backend mio
+    balance roundrobin
+    option httpchk GET /
+    server one 127.0.0.1:{one} check inter 100ms fall 2 rise 1
+    server two 127.0.0.1:{two} check inter 100ms fall 2 rise 1
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def haproxy(folder: Path, one: int, two: int) -> Iterator[int]:
+    """HAProxy in front of two ports; its own port."""
+    front = free_port()
+    path = folder / "haproxy.cfg"
+    path.write_text(CONFIGURATION.format(front=front, one=one, two=two))
+    with subprocess.Popen(
+        ["haproxy", "-db", "-f", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            until(lambda: get(front) == 200)
+            yield front
+        finally:
+            process.kill()
+
+
+def get(port: int) -> int:
+    """The status of one request, 0 if there was no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Ask again until it is so."""
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_no_request_fails_while_one_server_is_killed_and_the_other_reloads(tmp_path: Path) -> None:
+    statuses: list[int] = []
+    done = threading.Event()
+    # HAProxy keeps idle connections open, and a worker waits for them as long as its grace is.
+    options = ("--bind", "127.0.0.1:0", "--workers", "2", "--grace", "1")
+
+    def load(port: int) -> None:
+        while not done.is_set():
+            statuses.append(get(port))
+
+    with serving("http-hello", *options) as one, serving("http-hello", *options) as two:
+        ports = port_of(one), port_of(two)
+        victims = [one.wait_for("worker ready")["pid"] for _ in range(2)]
+        two.wait_for("worker ready", times=2)
+        with haproxy(tmp_path, *ports) as front:
+            clients = [threading.Thread(target=load, args=(front,)) for _ in range(3)]
+            for client in clients:
+                client.start()
+            until(lambda: len(statuses) > 50)
+            for pid in victims:
+                kill(pid)
+            two.send(signal.SIGHUP)
+            one.wait_for("worker ready", times=2)
+            two.wait_for("reloaded")
+            reached = len(statuses)
+            until(lambda: len(statuses) > reached + 50)
+            done.set()
+            for client in clients:
+                client.join(LIMIT)
+
+    assert set(statuses) == {200}
