@@ -8,11 +8,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
-import httpx
 import pytest
 import trustme
 
 from tests.programs.conftest import Serving, refuses
+
+pytest.importorskip("anycorn", reason="anycorn is not installed")
+pytest.importorskip("starlette", reason="starlette is not installed")
+pytest.importorskip("httpx", reason="httpx is not installed")
+
+import httpx
+
 from tests.programs.routes import app
 
 pytestmark = pytest.mark.anyio

@@ -10,14 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import anyio
-import httpx
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tests.programs.conftest import SECONDS
+from tests.programs.conftest import SECONDS, Address, address_of
+
+pytest.importorskip("anycorn", reason="anycorn is not installed")
+pytest.importorskip("starlette", reason="starlette is not installed")
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +37,7 @@ def anycorn() -> Iterator[subprocess.Popen[str]]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def address_in(log: TextIO | None) -> httpx.URL:
+def address_in(log: IO[str] | None) -> Address:
     """Reads anycorn's log until the worker runs."""
     assert log is not None
     lines = []
@@ -43,7 +45,7 @@ def address_in(log: TextIO | None) -> httpx.URL:
         lines.append(line)
         found = re.search(r"Running on (http://\S+)", line)
         if found:
-            return httpx.URL(found[1])
+            return address_of(found[1])
     raise AssertionError("anycorn ended before its worker ran: " + "".join(lines))
 
 
@@ -52,8 +54,8 @@ async def test_sigterm_lets_a_request_finish_and_ends_the_worker(
     anycorn: subprocess.Popen[str],
 ) -> None:
     with anyio.fail_after(SECONDS):
-        url = await anyio.to_thread.run_sync(address_in, anycorn.stderr)
-        async with await anyio.connect_tcp(url.host, url.port or 0) as stream:
+        address = await anyio.to_thread.run_sync(address_in, anycorn.stderr)
+        async with await anyio.connect_tcp(*address) as stream:
             answer = BufferedByteReceiveStream(stream)
             await stream.send(REQUEST + b"before")
             await answer.receive_until(b"before\r\n", 4096)
