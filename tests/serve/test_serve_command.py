@@ -194,7 +194,7 @@ def test_a_handler_that_cannot_be_loaded_ends_it_with_a_clear_line() -> None:
         assert serve.status() == 1
         serve.wait_for("stopped")
 
-    assert any("there is no module 'no_such_module'" in line["event"] for line in serve.seen)
+    assert any("there is no module 'no_such_module'" in str(line) for line in serve.seen)
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:
