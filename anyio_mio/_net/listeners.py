@@ -75,7 +75,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
         self._back_off = BackOff(reactor)
         self._accepted = self._aborted = self._in_a_row = self._last_errno = 0
         self.shed = self.open_streams = 0
-        if sock.family != socket.AF_UNIX:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Linux hands it on to accepted sockets: one call here instead of one for each.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -124,11 +124,12 @@ class SocketListener(SocketBase, AbstractSocketListener):
     async def wait_until_ready(self) -> None:
         """Wait until accepting may not block, and for the end of a back-off. A checkpoint."""
         scheduler, registration = self._scheduler, self._registration
-        if scheduler.budget <= 0:
+        if self._back_off.is_due:
+            # Before anybody else runs: it would not see a socket that they close.
+            await self._back_off.wait()
+        elif scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
-        if self._back_off.is_due:
-            await self._back_off.wait()
         while not registration.ready & WAKES_READER:
             await registration.wait_readable()
 

@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
+from anyio_mio._kernel.running import running_kernel
 from anyio_mio._net.accept_errors import MANY_IN_A_ROW, Verdict
-from anyio_mio._net.listeners import ACCEPT_BATCH
+from anyio_mio._net.listeners import ACCEPT_BATCH, SocketListener
 from anyio_mio._net.streams import SocketStream
 from anyio_mio._reactor.registration import WAKES_READER
 from tests.net.scripted import CONNECTION, NO_ADDRESS, run, scripted
@@ -186,6 +187,26 @@ def test_closing_ends_a_back_off() -> None:
     run(main)
 
 
+@pytest.mark.invariant("N3")
+def test_a_socket_closed_before_the_wait_began_ends_it_as_well() -> None:
+    """The accepting task has no budget left, so that others run before it waits."""
+
+    async def main() -> None:
+        ours, peer = socket.socketpair()
+        stream = await anyio.abc.UNIXSocketStream.from_socket(ours)
+        with peer, scripted(*["EMFILE"] * 8, CONNECTION) as (listener, _):
+            for _ in range(8):
+                listener.drain(close, 1)
+            before = anyio.current_time()
+            async with anyio.create_task_group() as group:
+                group.start_soon(stream.aclose)
+                listener._scheduler.budget = 0
+                (await listener.accept())._close()
+            assert anyio.current_time() == before
+
+    run(main)
+
+
 @pytest.mark.invariant("N2")
 def test_a_hand_over_that_raises_closes_the_stream() -> None:
     def refuse(stream: object) -> None:
@@ -284,5 +305,18 @@ def test_the_counters_tell_what_happened() -> None:
             for stream in streams:
                 stream._close()
             assert listener.statistics().open == 0
+
+    run(main)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="no sockets of virtual machines here")
+def test_only_tcp_listeners_are_asked_for_no_delay() -> None:
+    async def main() -> None:
+        try:
+            sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+        except OSError as error:
+            pytest.skip(f"no sockets of virtual machines here: {error}")
+        sock.setblocking(False)
+        SocketListener(sock, running_kernel().reactor)._close()
 
     run(main)
