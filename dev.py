@@ -40,6 +40,7 @@ STEPS = (
     ("lint", ["ruff", "check", "."]),
     ("imports", ["lint-imports", "--no-logo"]),
     ("types", ["mypy"]),
+    ("docs", ["sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build/html"]),
 )
 
 
