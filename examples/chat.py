@@ -9,6 +9,7 @@ never waits: who lets a queue fill up is hung up on, or one stopped terminal wou
 
 from __future__ import annotations
 
+from signal import SIGINT
 from typing import Any
 
 import anyio
@@ -19,7 +20,6 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 import anyio_mio
 
 QUEUED, LONGEST = 16, 4096
-GONE = (anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound)
 clients: dict[SocketStream, tuple[MemoryObjectSendStream[bytes], anyio.CancelScope]] = {}
 
 
@@ -46,14 +46,14 @@ async def converse(client: SocketStream) -> None:
             group.start_soon(deliver, client, lines)
             while True:
                 tell_all_but(client, await received.receive_until(b"\n", LONGEST) + b"\n")
-    except* GONE:
+    except* (anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound):
         pass
     finally:
         del clients[client]
 
 
-async def main(port: int = 7007, **options: Any) -> None:
-    await anyio_mio.serve_tcp(converse, port, host="127.0.0.1", **options)
+async def main(port: int = 7007, **more: Any) -> None:
+    await anyio_mio.serve_tcp(converse, port, host="127.0.0.1", signals=(SIGINT,), grace=0, **more)
 
 
 if __name__ == "__main__":
