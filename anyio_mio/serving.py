@@ -13,17 +13,19 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from signal import Signals
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, TaskGroup, TaskStatus
-from anyio.streams.tls import TLSStream
+import anyio.lowlevel
+from anyio.abc import SocketAttribute, TaskGroup, TaskStatus
 
 from anyio_mio._net.accept_errors import Verdict
 from anyio_mio._net.listener_statistics import ListenerStatistics
-from anyio_mio._net.listeners import ACCEPT_BATCH, ErrorHook, SocketListener
+from anyio_mio._net.listeners import ACCEPT_BATCH, SocketListener
+from anyio_mio._net.serve_policy import Policy
+from anyio_mio._net.spare_descriptor import SpareDescriptor
 from anyio_mio._net.streams import SocketStream
+from anyio_mio._net.tls_streams import HANDSHAKE_ERRORS, ServerTLSStream
 
 __all__ = [
     "ListenerStatistics",
@@ -63,37 +65,6 @@ class ServeSummary:
     aborted: int
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How to serve; see `serve_tcp()` for each of them."""
-
-    accept_batch: int | None = None
-    max_connections: int | None = None
-    shed: bool = False
-    ssl_context: ssl.SSLContext | None = None
-    handshake_timeout: float = 10.0
-    on_accept_error: ErrorHook | None = None
-    handler_errors: Literal["log", "raise"] = "log"
-    grace: float = 10.0
-    queued: Literal["serve", "refuse"] = "serve"
-    signals: tuple[Signals, ...] = ()
-    stop: anyio.Event | None = None
-
-    def __post_init__(self) -> None:
-        if self.accept_batch is not None and self.accept_batch < 1:
-            raise ValueError("accept_batch must be at least 1\n  right: accept_batch=16, or None")
-        if self.max_connections is not None and self.max_connections < 1:
-            raise ValueError("max_connections must be at least 1\n  right: max_connections=1000")
-        if not self.handshake_timeout > 0:
-            raise ValueError("handshake_timeout must be positive\n  right: 10 (seconds)")
-        if not self.grace >= 0:
-            raise ValueError("grace must not be negative\n  right: grace=10 (seconds)")
-        if self.handler_errors not in ("log", "raise"):
-            raise ValueError(f"handler_errors is {self.handler_errors!r}\n  right: 'log', 'raise'")
-        if self.queued not in ("serve", "refuse"):
-            raise ValueError(f"queued is {self.queued!r}\n  right: 'serve' or 'refuse'")
-
-
 async def serve_tcp(
     handler: Handler,
     port: int,
@@ -116,7 +87,8 @@ async def serve_tcp(
         **policy: ``accept_batch``, the most connections accepted before others get their turn;
             1 where several processes share a socket (default 64).
             ``max_connections``, the most that are open at once; others stay queued (no limit).
-            ``shed``, True to close at once what exceeds the limit, instead of queueing it.
+            ``shed``, True to close what cannot be served, for the limit or for want of
+            descriptors; otherwise it stays queued.
             ``ssl_context``, for TLS, and ``handshake_timeout`` in seconds (10).
             ``on_accept_error(error, verdict)``, may return another `Verdict`.
             ``handler_errors``, ``"log"`` (default: the one connection is closed) or ``"raise"``
@@ -133,6 +105,8 @@ async def serve_tcp(
     Raises:
         OSError: the port cannot be bound.
         ValueError: an argument is out of range.
+        ExceptionGroup: accepting failed for good, or somebody else closed a listener; with
+            ``handler_errors="raise"``, a handler failed.
 
     Checkpoint: always. Cancellation: stops it in the same order, then passes on.
     """
@@ -217,6 +191,7 @@ class Server:
         self._policy = policy
         self._limit = policy.max_connections
         self._permits = anyio.Semaphore(policy.max_connections or 1)
+        self._spare = SpareDescriptor()
         self._stopping = policy.stop or anyio.Event()
         self._idle = anyio.Event()
         self._watching = anyio.CancelScope(shield=True)
@@ -228,8 +203,11 @@ class Server:
     async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Serve until told to stop; see the module."""
         try:
+            if self._policy.shed:
+                self._spare.take()
             await self._serve(task_status)
         finally:  # even where it was cancelled before it began
+            self._spare.release()
             for listener in self._listeners:
                 listener._close()
         return self._summary()
@@ -278,6 +256,16 @@ class Server:
                 # First come, first served: with several listeners none can starve the others.
                 await self._permits.acquire()
                 self._drain_within_permits(listener, batch)
+            if self._policy.shed and listener.is_out_of_descriptors:
+                await self._shed_all_queued(listener, batch)
+
+    async def _shed_all_queued(self, listener: SocketListener, batch: int) -> None:
+        """Close what is queued, one after the other in place of the spare descriptor."""
+        batch_is_spent = True
+        while batch_is_spent:
+            with self._spare.lent():
+                batch_is_spent = listener.shed_queued(batch) == batch
+            await anyio.lowlevel.checkpoint()
 
     def _drain_within_permits(self, listener: SocketListener, batch: int) -> None:
         """Drain with the permit that is held, and with as many more as there are."""
@@ -318,16 +306,15 @@ class Server:
             self._connection_is_over()
 
     async def _handle_tls(self, stream: SocketStream, context: ssl.SSLContext) -> None:
+        timeout = self._policy.handshake_timeout
         try:
-            with anyio.fail_after(self._policy.handshake_timeout):
-                tls: ByteStream = await TLSStream.wrap(
-                    stream, ssl_context=context, server_side=True, standard_compatible=False
-                )
-        except (TimeoutError, ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
+            tls = await ServerTLSStream.shake_hands(stream, context, timeout)
+        except HANDSHAKE_ERRORS as error:
             LOGGER.debug("no TLS handshake from %s: %r", peer_of(stream), error)
             self._failed += 1
             return
         await self._handler(tls)
+        await tls.aclose()
 
     def _connection_is_over(self) -> None:
         self._open -= 1

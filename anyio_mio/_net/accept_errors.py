@@ -92,6 +92,12 @@ VERDICTS: Final = {
 }
 
 
+OUT_OF_DESCRIPTORS: Final = {
+    getattr(errno, name) for name in ("EMFILE", "ENFILE", "WSAEMFILE") if hasattr(errno, name)
+}
+"""Back-offs that one descriptor more would end."""
+
+
 def judge(error: OSError, *, is_closed: bool = False, in_a_row: int = 0) -> Verdict:
     """What to do about ``error``.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from errno import EINVAL
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import anyio
 from anyio.abc import SocketListener as AbstractSocketListener
 
-from anyio_mio._net.accept_errors import Verdict, judge
+from anyio_mio._net.accept_errors import OUT_OF_DESCRIPTORS, Verdict, judge
 from anyio_mio._net.backoff import BackOff
 from anyio_mio._net.listener_statistics import ListenerStatistics
 from anyio_mio._net.socket_base import SocketBase
@@ -177,6 +177,30 @@ class SocketListener(SocketBase, AbstractSocketListener):
             except BaseException:
                 stream._close()
                 raise
+
+    @property
+    def is_out_of_descriptors(self) -> bool:
+        """Whether it backs off because no descriptor was left."""
+        return self._back_off.is_due and self._last_errno in OUT_OF_DESCRIPTORS
+
+    def shed_queued(self, limit: int) -> int:
+        """Close queued connections instead of serving them, ``limit`` at the most; never waits.
+
+        Errors end it without a word, an empty queue among them. Readiness stays as it is, so the
+        next drain meets them again.
+
+        Returns:
+            How many were closed.
+        """
+        count = 0
+        with suppress(OSError):
+            while count < limit:
+                fd, _ = self._accept_fd()
+                socket.close(fd)
+                count += 1
+        self._accepted += count
+        self.shed += count
+        return count
 
     def statistics(self) -> ListenerStatistics:
         """A snapshot of the counters."""

@@ -19,8 +19,11 @@ import trustme
 from anyio.abc import SocketAttribute
 
 import anyio_mio
+from anyio_mio import serving
+from anyio_mio._net import tls_streams
 from anyio_mio._net.backoff import BackOff
 from anyio_mio._net.listeners import SocketListener
+from anyio_mio._net.spare_descriptor import SpareDescriptor
 from anyio_mio.serving import ServeSummary, serve_listeners, serve_tcp, serve_unix
 
 HOST = "127.0.0.1"
@@ -229,6 +232,37 @@ def test_no_listener_waits_for_a_permit_where_connections_are_shed() -> None:
     run(main)
 
 
+def test_what_there_is_no_descriptor_for_is_shed_on_demand(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a descriptor is free only while the spare one is lent."""
+    spare = SpareDescriptor()
+    monkeypatch.setattr(serving, "SpareDescriptor", lambda: spare)
+
+    async def main(clients: Clients) -> None:
+        async with tcp(say_hello, shed=True, accept_batch=4) as server:
+            (listener,) = server.listeners
+            real = listener._accept_fd
+
+            def accept() -> Any:
+                return real() if spare._fd < 0 else out_of_descriptors()
+
+            listener._accept_fd = accept
+            late = clients.connect(listener, 10)
+            await until(lambda: listener.statistics().shed == 10)
+            assert {received(each) for each in late} == {b""}
+            listener._accept_fd = real
+            (client,) = clients.connect(listener)
+            await until(lambda: listener.statistics().accepted == 11)
+            await settled()
+            assert received(client) == b"hello"
+        assert server.summary == ServeSummary(11, 1, 0, 0, 10, 0)
+
+    run(main)
+
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
 def test_a_drain_that_fails_keeps_the_permits_of_those_it_started() -> None:
     """One connection is accepted, then ``accept()`` fails: the limit must hold to the end."""
 
@@ -280,6 +314,91 @@ def test_handlers_get_tls_streams(authority: trustme.CA, server_context: ssl.SSL
                 HOST, port, ssl_context=context, tls_standard_compatible=False
             ) as stream:
                 assert await stream.receive() == b"hello"
+
+    run(main)
+
+
+async def say_hello_and_close(stream: anyio.abc.ByteStream) -> None:
+    async with stream:
+        await stream.send(b"hello")
+
+
+@pytest.mark.parametrize("handler", [say_hello, say_hello_and_close])
+def test_a_strict_tls_client_is_told_the_end(
+    handler: Any, authority: trustme.CA, server_context: ssl.SSLContext
+) -> None:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    def strict(port: int) -> bytes:
+        with (
+            socket.create_connection((HOST, port), timeout=5) as plain,
+            context.wrap_socket(
+                plain, server_hostname=HOST, suppress_ragged_eofs=False
+            ) as connection,
+        ):
+            return received(connection)
+
+    async def main(clients: Clients) -> None:
+        async with tcp(handler, ssl_context=server_context) as server:
+            port = server.listener.extra(SocketAttribute.local_port)
+            assert await anyio.to_thread.run_sync(strict, port) == b"hello"
+        assert server.summary == ServeSummary(1, 1, 0, 0, 0, 0)
+
+    run(main)
+
+
+def test_an_answer_that_failed_looks_truncated(
+    authority: trustme.CA, server_context: ssl.SSLContext
+) -> None:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    async def fail(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(b"hel")
+        raise LookupError("no such thing")
+
+    def strict(port: int) -> None:
+        with (
+            socket.create_connection((HOST, port), timeout=5) as plain,
+            context.wrap_socket(
+                plain, server_hostname=HOST, suppress_ragged_eofs=False
+            ) as connection,
+            pytest.raises(ssl.SSLEOFError),
+        ):
+            received(connection)
+
+    async def main(clients: Clients) -> None:
+        async with tcp(fail, ssl_context=server_context) as server:
+            port = server.listener.extra(SocketAttribute.local_port)
+            await anyio.to_thread.run_sync(strict, port)
+
+    run(main)
+
+
+def test_a_tls_client_that_reads_nothing_does_not_hold_its_connection_for_ever(
+    authority: trustme.CA, server_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_streams, "LAST_WORDS", 0.02)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    async def flood(stream: anyio.abc.ByteStream) -> None:
+        while True:
+            with anyio.move_on_after(0.05) as waiting:
+                await stream.send(bytes(1 << 20))
+            if waiting.cancelled_caught:
+                return
+
+    def shake_hands(plain: socket.socket) -> ssl.SSLSocket:
+        return context.wrap_socket(plain, server_hostname=HOST)
+
+    async def main(clients: Clients) -> None:
+        async with tcp(flood, ssl_context=server_context) as server:
+            (plain,) = clients.connect(server.listener)
+            silent = await anyio.to_thread.run_sync(shake_hands, plain)
+            clients.stack.enter_context(silent)
+            await until(lambda: server.listener.statistics().open == 0)
 
     run(main)
 

@@ -1,0 +1,83 @@
+"""TLS on accepted connections: the handshake has a deadline, and the end is said.
+
+Facts. A connection that just stops may have been cut by somebody, so TLS says its end with a
+message of its own, close_notify; a strict client takes an end without it for a truncated answer.
+AnyIO's stream has two ways: it says its end and then waits for the peer's, for as long as the peer
+likes, or it says nothing and asks for nothing (``standard_compatible=False``).
+
+Decision. As Go does: a server says its end, waits for no answer, and takes a peer that ends without
+a word for one that has ended. Nothing is said after an error or a cancellation: such an answer is
+truncated, and should look like it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import Final, NoReturn, final
+
+import anyio
+from anyio.abc import AnyByteStream, ByteStream
+from anyio.streams.tls import TLSStream
+
+LAST_WORDS: Final = 1.0
+"""Seconds for the end to be sent: a peer that reads nothing may have filled all buffers."""
+
+HANDSHAKE_ERRORS: Final = (
+    TimeoutError,
+    ssl.SSLError,
+    anyio.BrokenResourceError,
+    anyio.EndOfStream,
+)
+
+UNSAID: Final = (
+    ssl.SSLError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+
+
+class ServerTLSStream(TLSStream):
+    """AnyIO's TLS stream, but for how it begins and ends."""
+
+    @classmethod
+    async def shake_hands(
+        cls, stream: ByteStream, context: ssl.SSLContext, timeout: float
+    ) -> TLSStream:
+        """Do a server's handshake within ``timeout`` seconds; one of `HANDSHAKE_ERRORS` if not."""
+        with anyio.fail_after(timeout):
+            return await cls.wrap(
+                stream, ssl_context=context, server_side=True, standard_compatible=False
+            )
+
+    async def aclose(self) -> None:
+        """Say the end, and close the connection."""
+        connection = self.transport_stream
+        self.transport_stream = Deaf(connection)
+        try:
+            with anyio.move_on_after(LAST_WORDS), contextlib.suppress(*UNSAID):
+                await self.unwrap()
+        finally:
+            self.transport_stream = connection
+            await connection.aclose()
+
+
+@final
+class Deaf(ByteStream):
+    """A connection from which nothing more is awaited."""
+
+    def __init__(self, connection: AnyByteStream) -> None:
+        self._connection = connection
+
+    async def send(self, item: bytes) -> None:
+        await self._connection.send(item)
+
+    async def receive(self, max_bytes: int = 65536) -> NoReturn:
+        raise anyio.EndOfStream
+
+    async def send_eof(self) -> None:
+        raise NotImplementedError  # closing never asks for it
+
+    async def aclose(self) -> None:
+        await self._connection.aclose()
