@@ -1,9 +1,9 @@
 """An echo server under a limit of open files; prints its port, and how it ended.
 
-    python accept_server.py FILES HOLD
+    python accept_server.py FILES HOLD [shed]
 
 FILES is its limit of open files (0: none), HOLD how many seconds a connection is kept after the
-first message.
+first message. With `shed`, what cannot be served is closed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ async def serve(*, task_status: TaskStatus[Sequence[SocketListener]]) -> None:
             task_status.started(value)
 
     summary = await serve_tcp(
-        echo, 0, host="127.0.0.1", signals=(signal.SIGTERM,), grace=5, task_status=Keep()
+        echo,
+        0,
+        host="127.0.0.1",
+        signals=(signal.SIGTERM,),
+        grace=5,
+        shed="shed" in sys.argv,
+        task_status=Keep(),
     )
     figures = asdict(summary)
     for listener in listeners:

@@ -70,8 +70,10 @@ def child_of(pid: int) -> int:
 
 
 @contextmanager
-def server(files: int = 0, hold: float = 0, inject: str = "") -> Iterator[Server]:
-    command = [sys.executable, str(SERVER), str(files), str(hold)]
+def server(
+    files: int = 0, hold: float = 0, inject: str = "", shed: bool = False
+) -> Iterator[Server]:
+    command = [sys.executable, str(SERVER), str(files), str(hold), *["shed"] * shed]
     if inject:
         assert STRACE is not None
         trace = [STRACE, "-f", "-qq", "-o", os.devnull, "-e", "trace=accept4"]
@@ -80,7 +82,7 @@ def server(files: int = 0, hold: float = 0, inject: str = "") -> Iterator[Server
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,  # some lines at the most: they fit into the pipe
         text=True,
         env=environment,
     ) as process:
@@ -148,6 +150,30 @@ def test_a_starved_server_sleeps(record_property: Any) -> None:
     assert share <= 0.02
 
 
+def test_clients_without_a_descriptor_for_them_are_turned_away_on_demand() -> None:
+    with server(files=64, shed=True) as ours, ExitStack() as stack:
+        clients = [stack.enter_context(ours.connect()) for _ in range(200)]
+        turned_away = 0
+        for client in clients:
+            with contextlib.suppress(ConnectionError):
+                ask(client)
+        for client in clients:
+            try:
+                turned_away += client.recv(16) == b""
+            except ConnectionResetError:
+                turned_away += 1
+        for client in clients:
+            client.close()
+        with ours.connect() as late:
+            ask(late)
+            assert late.recv(16) == b"ping"
+        figures = ours.figures()
+
+    assert turned_away == figures["shed"] > 100
+    assert figures["accepted"] == 201
+    assert figures["finished"] == 201 - turned_away
+
+
 # Errors that the system is made to report.
 
 CAPACITY = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]
@@ -177,6 +203,20 @@ def test_an_injected_error_ends_nothing(error: str) -> None:
     assert figures["last_errno"] == getattr(errno, error)
     assert figures["backed_off"] == (3 if error in CAPACITY else 0)
     assert figures["aborted"] == (0 if error in CAPACITY else 3)
+
+
+@pytest.mark.usefixtures("strace")
+@pytest.mark.parametrize(
+    "error, complaint",
+    [("EBADF", "ClosedResourceError"), ("EFAULT", "while accepting on <SocketListener")],
+)
+def test_what_no_waiting_mends_ends_the_server_and_is_told(error: str, complaint: str) -> None:
+    # The first call finds an empty queue; the next one is for the client.
+    with server(inject=f"error={error}:when=2") as ours, ours.connect():
+        _, errors = ours.process.communicate(timeout=8)
+
+    assert ours.process.returncode != 0
+    assert complaint in errors
 
 
 @pytest.mark.usefixtures("strace")
