@@ -1,0 +1,54 @@
+"""Every link to a file of this project leads somewhere, and no page is a dead end.
+
+Sphinx checks the links of the site, with their anchors, when it builds it with warnings as errors.
+These tests are for a reader of the repository, and need no Sphinx.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.page import ROOT
+
+FOLDERS = ("docs", ".github")
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(p for name in FOLDERS for p in (ROOT / name).rglob("*.md") if "_build" not in p.parts),
+    ]
+)
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+SITE = [name for name in NAMES if name.startswith("docs/") and not name.startswith("docs/upstream")]
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+
+
+def links(path: Path) -> Iterator[str]:
+    """The targets of a page's links, without those inside code."""
+    for match in LINK.finditer(FENCED.sub("", path.read_text())):
+        yield match["target"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_to_files_lead_somewhere(name: str) -> None:
+    path = ROOT / name
+    local = [each.partition("#")[0] for each in links(path) if "://" not in each]
+
+    assert [each for each in local if each and not (path.parent / each).exists()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_to_the_outside_are_encrypted(name: str) -> None:
+    assert [each for each in links(ROOT / name) if each.startswith("http://")] == []
+
+
+@pytest.mark.parametrize("name", SITE)
+def test_no_page_is_a_dead_end(name: str) -> None:
+    text = re.sub(r"```\{toctree\}.*?```", "", (ROOT / name).read_text(), flags=re.DOTALL)
+    end = text.strip().splitlines()[-12:]
+
+    assert LINK.search("\n".join(end)), "let the page end with a link to the next step"
