@@ -165,13 +165,9 @@ async def test_tls_echo_speaks_tls(example: Load, tmp_path: Path) -> None:
 
     async with serving(example("tls_echo").main, *files) as port:
         stream = await anyio.connect_tcp(
-            "127.0.0.1",
-            port,
-            ssl_context=context,
-            tls_hostname="127.0.0.1",
-            tls_standard_compatible=False,  # the server says no farewell either
+            "127.0.0.1", port, ssl_context=context, tls_hostname="127.0.0.1"
         )
-        async with stream:
+        async with stream:  # raises if the server does not say that this is the end
             await stream.send(b"hello")
             received = await stream.receive()
 
