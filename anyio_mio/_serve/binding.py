@@ -24,8 +24,8 @@ class BindError(Exception):
 class Address(Protocol):
     """Where to listen."""
 
-    def bind(self, *, backlog: int, reuse_port: bool) -> socket.socket:
-        """A listening, non-blocking socket.
+    def bind(self, *, backlog: int | None, reuse_port: bool) -> socket.socket:
+        """A listening, non-blocking socket; with a backlog of None it is bound and no more.
 
         Raises:
             OSError: what the system said.
@@ -45,7 +45,7 @@ class TcpAddress:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    def bind(self, *, backlog: int, reuse_port: bool) -> socket.socket:
+    def bind(self, *, backlog: int | None, reuse_port: bool) -> socket.socket:
         """See `Address.bind()`."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -74,7 +74,7 @@ class UnixAddress:
     def __str__(self) -> str:
         return f"unix:{self.path}"
 
-    def bind(self, *, backlog: int, reuse_port: bool) -> socket.socket:
+    def bind(self, *, backlog: int | None, reuse_port: bool) -> socket.socket:
         """See `Address.bind()`. A socket that a dead server left at the path is replaced."""
         self._remove_if_dead()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -121,9 +121,10 @@ def numeric(host: str) -> str:
         raise BindError(f"the host name {host!r} has no address here: {error.strerror}") from error
 
 
-def listen(sock: socket.socket, backlog: int) -> socket.socket:
+def listen(sock: socket.socket, backlog: int | None) -> socket.socket:
     """Turn a bound socket into a listening one."""
-    sock.listen(backlog)
+    if backlog is not None:
+        sock.listen(backlog)
     sock.setblocking(False)
     return sock
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Protocol, TextIO, final
 
 
@@ -26,7 +27,7 @@ class PlainLog:
         """See `Log`."""
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         pairs = "".join(f" {name}={text_of(value)}" for name, value in fields.items())
-        print(f"{now} {event}{pairs}", file=self._stream, flush=True)
+        write(self._stream, f"{now} {event}{pairs}")
 
 
 @final
@@ -39,7 +40,13 @@ class JsonLog:
     def __call__(self, event: str, /, **fields: object) -> None:
         """See `Log`."""
         record: dict[str, Any] = {"time": round(time.time(), 3), "event": event, **fields}
-        print(json.dumps(record, default=str), file=self._stream, flush=True)
+        write(self._stream, json.dumps(record, default=str))
+
+
+def write(stream: TextIO, line: str) -> None:
+    """Write a line; a log that nobody reads any more is no reason to stop serving."""
+    with suppress(OSError):
+        print(line, file=stream, flush=True)
 
 
 def text_of(value: object) -> str:

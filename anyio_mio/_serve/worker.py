@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 import anyio
-from anyio.abc import SocketListener
+from anyio.abc import SocketListener, TaskStatus
 
 import anyio_mio
 from anyio_mio._serve.configuration import Configuration
@@ -27,19 +27,27 @@ def main() -> int:
     configuration = Configuration.load(sys.argv[1])
     report = ReportWriter(configuration.reports)
     os.set_inheritable(configuration.reports, False)
-    # Ctrl-C goes to the whole process group; the supervisor alone decides what it means.
+    # A service manager may send these to every process; the supervisor alone decides on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         handler = load_handler(configuration.target)
         context = tls_context(configuration)
-    except (TargetError, OSError, ssl.SSLError) as error:
-        sys.stderr.write(f"anyio-mio serve: {error}\n")
+    except TargetError as error:
+        report("cannot serve", error=" ".join(str(error).split()))
         return CANNOT_SERVE
-    except Exception:  # noqa: BLE001 - the user's module may raise anything while it is imported
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
+        report("cannot serve", error=in_one_line(error))
         return CANNOT_SERVE
     anyio_mio.run(serve, configuration, handler, context, report)
     return 0
+
+
+def in_one_line(error: Exception) -> str:
+    """What was raised, and the line that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    what = " ".join(traceback.format_exception_only(error)[-1].split())
+    return f"{what} ({frame.filename}:{frame.lineno})"
 
 
 def tls_context(configuration: Configuration) -> ssl.SSLContext | None:
@@ -62,6 +70,9 @@ async def serve(
     async with anyio.create_task_group() as group:
         if configuration.statistics_every:
             group.start_soon(report_figures, configuration, listeners, report)
+        stop = anyio.Event()
+        await group.start(watch_signals, stop)
+        group.start_soon(watch_supervisor, configuration, stop)
         report("ready")
         summary = await anyio_mio.serve_listeners(
             handler,
@@ -70,10 +81,29 @@ async def serve(
             max_connections=configuration.max_connections,
             ssl_context=context,
             grace=configuration.grace,
-            signals=(signal.SIGTERM,),
+            stop=stop,
         )
         report("stopped", **asdict(summary))
         group.cancel_scope.cancel()
+
+
+async def watch_signals(
+    stop: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """SIGTERM stops in good order, however often it comes: a service manager signals every process.
+
+    To stop at once is the supervisor's business.
+    """
+    with anyio.open_signal_receiver(signal.SIGTERM) as received:
+        task_status.started()
+        async for _ in received:
+            stop.set()
+
+
+async def watch_supervisor(configuration: Configuration, stop: anyio.Event) -> None:
+    """Stop when nobody reads the reports any more: without a supervisor nobody could stop us."""
+    await anyio.wait_readable(configuration.reports)  # the system tells this end of the pipe too
+    stop.set()
 
 
 async def listener_on(fd: int) -> SocketListener:

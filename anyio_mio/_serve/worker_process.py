@@ -16,6 +16,9 @@ from anyio_mio._serve.configuration import Configuration
 from anyio_mio._serve.log import Log
 from anyio_mio._serve.reports import ReportReader
 
+LAST_WORDS = 0.5
+"""Seconds to read what a worker said before it ended."""
+
 KILL_AFTER = 5.0
 """Seconds past the grace period after which a worker that does not end is killed."""
 
@@ -28,15 +31,20 @@ class WorkerProcess:
         number: which of the workers it is, from 1.
         figures: what it last reported.
         stopping: True once it was told to end.
+        error: why it says it cannot serve; empty if it says nothing.
+        launched: set when its process was started, or could not be.
+        ended: set when its process is gone.
     """
 
     def __init__(self, number: int, configuration: Configuration, log: Log) -> None:
         self.number = number
         self.figures: dict[str, Any] = {}
         self.stopping = False
+        self.error = ""
         self._configuration = configuration
         self._log = log
         self._process: Process | None = None
+        self.launched = anyio.Event()
         self.ended = anyio.Event()
 
     @property
@@ -58,14 +66,31 @@ class WorkerProcess:
             os.close(read)
             raise
         finally:
+            self.launched.set()
             os.close(write)
         try:
-            async for report in ReportReader(read):
-                self._take(report, task_status)
-            return await process.wait()
+            return await self._follow(process, read, task_status)
         finally:
             self.ended.set()
             await process.aclose()
+
+    async def _follow(self, process: Process, read: int, task_status: TaskStatus[None]) -> int:
+        """Take its reports until it is gone: processes that it forked may hold the pipe open."""
+        async with anyio.create_task_group() as group:
+            reading = anyio.Event()
+            group.start_soon(self._take_reports, read, reading, task_status)
+            status = await process.wait()
+            with anyio.move_on_after(LAST_WORDS):
+                await reading.wait()
+            group.cancel_scope.cancel()
+        return status
+
+    async def _take_reports(
+        self, read: int, ended: anyio.Event, task_status: TaskStatus[None]
+    ) -> None:
+        async for report in ReportReader(read):
+            self._take(report, task_status)
+        ended.set()
 
     def stop(self) -> None:
         """Ask it to end: it closes its listeners and gives its handlers their grace period."""
@@ -80,6 +105,10 @@ class WorkerProcess:
     async def stop_and_wait(self) -> None:
         """Ask it to end and wait; one that does not listen is killed after grace and some."""
         self.stop()
+        await self.wait_or_kill()
+
+    async def wait_or_kill(self) -> None:
+        """Wait until it ends; kill it when the grace period is well over."""
         with anyio.move_on_after(self._configuration.grace + KILL_AFTER) as scope:
             await self.ended.wait()
         if scope.cancelled_caught:
@@ -92,7 +121,12 @@ class WorkerProcess:
         configuration = replace(self._configuration, sockets=fds, reports=write)
         command = [sys.executable, "-m", "anyio_mio._serve.worker", configuration.dump()]
         self._process = await anyio.open_process(
-            command, stdin=None, stdout=None, stderr=None, pass_fds=(*fds, write)
+            command,
+            stdin=None,
+            stdout=None,
+            stderr=None,
+            pass_fds=(*fds, write),
+            start_new_session=True,  # a signal for the group is the supervisor's alone
         )
         self._log("worker started", worker=self.number, pid=self.pid)
         return self._process
@@ -102,6 +136,8 @@ class WorkerProcess:
         if kind == "ready":
             self._log("worker ready", worker=self.number, pid=self.pid)
             task_status.started()
+        elif kind == "cannot serve":
+            self.error = str(report["error"])
         elif kind == "figures":
             self.figures = report
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -56,29 +57,24 @@ def serve(  # noqa: PLR0913 - one for each option of the command line
             "--tls-key needs --tls-cert\n  right: --tls-cert c.pem --tls-key k.pem"
         )
     check_target(target)
-    log = JsonLog() if log_format == "json" else PlainLog()
     adopted = binding.adopted()
     addresses = parse_addresses(binds, adopted)
-    slots, shared = make_slots(addresses, adopted, workers, backlog, share)
-    configuration = Configuration(
-        target=target,
-        grace=grace,
-        max_connections=max_connections,
-        accept_batch=1 if shared and workers > 1 else None,
-        tls_cert=os.fspath(tls_cert) if tls_cert else None,
-        tls_key=os.fspath(tls_key) if tls_key else None,
-        statistics_every=live.REFRESH_SECONDS if live.wanted(show_live) else 0.0,
-    )
-    try:
-        for text in served(addresses, slots):
+    log = JsonLog() if log_format == "json" else PlainLog()
+    with contextlib.ExitStack() as at_end:
+        slots, shared = make_slots(addresses, adopted, workers, backlog, share, at_end)
+        configuration = Configuration(
+            target=target,
+            grace=grace,
+            max_connections=max_connections,
+            accept_batch=1 if shared and workers > 1 else None,
+            tls_cert=os.fspath(tls_cert) if tls_cert else None,
+            tls_key=os.fspath(tls_key) if tls_key else None,
+            statistics_every=live.REFRESH_SECONDS if live.wanted(show_live) else 0.0,
+        )
+        for text in served(slots):
             log("serving", address=text, workers=workers, target=target)
         supervisor = Supervisor(configuration, slots, log)
         succeeded = anyio_mio.run(live.run, supervisor, live.wanted(show_live))
-    finally:
-        for sock in {sock for slot in slots for sock in slot}:
-            sock.close()
-        for address in addresses:
-            address.clean_up()
     context.exit(0 if succeeded else 1)
 
 
@@ -109,40 +105,55 @@ def make_slots(
     workers: int,
     backlog: int,
     share: bool,
+    at_end: contextlib.ExitStack,
 ) -> tuple[list[list[socket.socket]], bool]:
-    """The sockets of each worker, and whether any of them is shared between workers."""
+    """The sockets of each worker, and whether any of them is shared between workers.
+
+    ``at_end`` closes them and removes the paths that were made: those, and no other server's.
+    """
     slots: list[list[socket.socket]] = [list(adopted) for _ in range(workers)]
+    for sock in adopted:
+        at_end.callback(sock.close)
     shared = bool(adopted)
     for address in addresses:
         own = workers > 1 and not share and isinstance(address, binding.TcpAddress)
         shared = shared or not own
+        if own:
+            check_free(address)
         first = bind(address, backlog, reuse_port=own)
+        at_end.callback(address.clean_up)
         for number, slot in enumerate(slots):
-            slot.append(another(first, address, backlog) if own and number else first)
+            slot.append(another(first, backlog) if own and number else first)
+            at_end.callback(slot[-1].close)
     return slots, shared
 
 
 def bind(
-    address: binding.TcpAddress | binding.UnixAddress, backlog: int, *, reuse_port: bool
+    address: binding.TcpAddress | binding.UnixAddress, backlog: int | None, *, reuse_port: bool
 ) -> socket.socket:
     """Bind an address, or say why not."""
     try:
         return address.bind(backlog=backlog, reuse_port=reuse_port)
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {address}: {error.strerror}") from None
+        reason = error.strerror or error  # a path that is too long has no number, hence no text
+        raise click.ClickException(f"cannot listen on {address}: {reason}") from None
 
 
-def another(
-    first: socket.socket, address: binding.TcpAddress | binding.UnixAddress, backlog: int
-) -> socket.socket:
+def check_free(address: binding.TcpAddress | binding.UnixAddress) -> None:
+    """Refuse a port that somebody else serves.
+
+    SO_REUSEPORT alone would let two servers share it unawares, each with a part of the clients.
+    """
+    bind(address, None, reuse_port=False).close()
+
+
+def another(first: socket.socket, backlog: int) -> socket.socket:
     """One more SO_REUSEPORT socket on the port that the first one got."""
     host, port = first.getsockname()[:2]
     return bind(binding.TcpAddress(host, port), backlog, reuse_port=True)
 
 
-def served(
-    addresses: list[binding.TcpAddress | binding.UnixAddress], slots: list[list[socket.socket]]
-) -> list[str]:
+def served(slots: list[list[socket.socket]]) -> list[str]:
     """The addresses as they turned out, each once."""
     names = []
     for sock in slots[0]:

@@ -1,0 +1,214 @@
+"""`anyio-mio serve` where things go wrong: crashes, reloads, lost supervisors, clashes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from anyio_mio._serve.log import JsonLog, PlainLog
+
+from .command import LIMIT, Serve, connect, kill, ping, port_of, serving
+
+pytestmark = pytest.mark.slow
+
+ANY_PORT = ("--bind", "127.0.0.1:0")
+
+FORKS = """
+import os
+
+if os.fork() == 0:
+    os.close(2)
+    os.read(0, 1)  # until the test ends
+    os._exit(0)
+
+async def handler(stream):
+    await stream.send(await stream.receive())
+"""
+
+
+def started_and_gone(serve: Serve) -> tuple[int, int]:
+    """How many workers the log saw start, and stop by order."""
+    events = [line["event"] for line in serve.seen]
+    return events.count("worker started"), events.count("worker stopped")
+
+
+def echo_once(client: socket.socket) -> None:
+    client.sendall(b"ping")
+    assert client.recv(4) == b"ping"
+
+
+def refused(port: int) -> bool:
+    try:
+        connect(port).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def user_module(folder: Path, source: str) -> dict[str, object]:
+    """A module of the user's, and how to start a process that finds it."""
+    (folder / "user_module.py").write_text(source)
+    return {"cwd": folder, "env": {**os.environ, "PYTHONPATH": os.getcwd()}}
+
+
+def test_a_sighup_during_a_reload_asks_for_one_more_and_leaves_no_worker_behind() -> None:
+    with serving("echo", *ANY_PORT, "--workers", "2") as serve:
+        serve.wait_for("worker ready", times=2)
+        serve.send(signal.SIGHUP)
+        serve.wait_for("reloading")
+        serve.send(signal.SIGHUP)
+        serve.wait_for("reloaded", times=2)
+
+        assert started_and_gone(serve) == (6, 4)
+
+
+def test_a_reload_that_fills_the_place_of_a_crashed_worker_leaves_no_second_one_there() -> None:
+    with serving("echo", *ANY_PORT) as serve:
+        for _ in range(3):  # the next restart is 0.4 s away
+            kill(serve.wait_for("worker ready")["pid"])
+        serve.wait_for("worker crashed")
+        serve.send(signal.SIGHUP)
+        serve.wait_for("reloaded")
+        kill([line for line in serve.seen if line["event"] == "worker ready"][-1]["pid"])
+        crashed = serve.wait_for("worker crashed")
+        serve.wait_for("worker ready")
+
+    events = [line["event"] for line in serve.seen[serve.seen.index(crashed) :]]
+    assert events.count("worker started") == 1
+
+
+def test_a_failed_reload_says_why_and_the_old_worker_goes_on(tmp_path: Path) -> None:
+    popen = user_module(tmp_path, "from anyio_mio._serve.handlers import echo as handler\n")
+    with serving("user_module:handler", *ANY_PORT, **popen) as serve:
+        port = port_of(serve)
+        serve.wait_for("worker ready")
+        user_module(
+            tmp_path, "raise ValueError('half\\nedited')  # a longer file than before\n" * 9
+        )
+        serve.send(signal.SIGHUP)
+        failed = serve.wait_for("reload failed, the old worker goes on")
+        ping(port)
+
+    assert failed["error"].startswith("ValueError: half")
+    assert failed["error"].endswith("user_module.py:1)")
+
+
+def test_a_service_manager_may_signal_every_process_and_connections_still_finish() -> None:
+    with serving("echo", *ANY_PORT) as serve:
+        port = port_of(serve)
+        worker = serve.wait_for("worker ready")["pid"]
+        with connect(port) as client:
+            echo_once(client)
+            serve.send(signal.SIGTERM)
+            serve.wait_for("stopping")
+            for _ in range(5):
+                os.kill(worker, signal.SIGTERM)
+                echo_once(client)
+        stopped = serve.wait_for("worker stopped")
+
+        assert serve.status() == 0
+    assert (stopped["finished"], stopped["cancelled"]) == (1, 0)
+
+
+def test_new_clients_are_refused_while_open_connections_finish() -> None:
+    with serving("echo", *ANY_PORT, "--grace", "600") as serve:
+        port = port_of(serve)
+        serve.wait_for("worker ready")
+        with connect(port) as client:
+            echo_once(client)
+            serve.send(signal.SIGTERM)
+            serve.wait_for("stopping")
+            deadline = time.monotonic() + LIMIT / 2
+            while not refused(port):
+                assert time.monotonic() < deadline
+            echo_once(client)
+
+
+def test_workers_stop_when_their_supervisor_was_killed() -> None:
+    with serving("echo", *ANY_PORT, "--grace", "0") as serve:
+        port = port_of(serve)
+        serve.wait_for("worker ready")
+        with connect(port) as client:
+            echo_once(client)
+            serve.process.kill()
+
+            assert client.recv(1) == b""
+
+
+def test_a_worker_whose_child_outlives_it_is_restarted(tmp_path: Path) -> None:
+    popen = user_module(tmp_path, FORKS)
+    with serving("user_module:handler", *ANY_PORT, stdin=subprocess.PIPE, **popen) as serve:
+        port = port_of(serve)
+        kill(serve.wait_for("worker ready")["pid"])
+        serve.wait_for("worker ready")
+        ping(port)
+
+
+def test_a_port_that_another_server_shares_among_its_workers_is_in_use() -> None:
+    with serving("echo", *ANY_PORT, "--workers", "2") as first:
+        address = f"127.0.0.1:{port_of(first)}"
+        with serving("echo", "--bind", address, "--workers", "2") as second:
+            assert second.status() == 1
+            second.wait_for(f"Error: cannot listen on {address}: Address already in use")
+
+
+def test_a_path_that_was_made_is_removed_if_another_address_is_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with serving("echo", "--bind", f"unix:{path}", "--bind", address) as serve:
+            assert serve.status() == 1
+
+    assert not path.exists()
+
+
+def test_a_server_that_cannot_start_leaves_the_path_of_the_living_one(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    with serving("echo", "--bind", f"unix:{path}") as first:
+        first.wait_for("worker ready")
+        with serving("echo", "--bind", f"unix:{path}") as second:
+            assert second.status() == 1
+        assert path.exists()
+
+
+def test_a_path_that_is_too_long_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 120)
+    with serving("echo", "--bind", f"unix:{path}") as serve:
+        assert serve.status() == 1
+        serve.wait_for(f"Error: cannot listen on unix:{path}: AF_UNIX path too long")
+
+
+def test_a_target_that_no_worker_can_load_is_said_once(tmp_path: Path) -> None:
+    popen = user_module(tmp_path, "import no_such_dependency\n")
+    with serving("user_module:handler", *ANY_PORT, "--workers", "3", **popen) as serve:
+        assert serve.status() == 1
+        serve.wait_for("stopped")
+
+    (line,) = (line for line in serve.seen if "error" in line)
+    assert line["error"].startswith("ModuleNotFoundError: No module named 'no_such_dependency'")
+
+
+def test_the_plain_log_has_one_line_for_each_event() -> None:
+    command = [sys.executable, "-m", "anyio_mio", "serve", "nothing:here", *ANY_PORT]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
+
+    texts = [line[len("2026-01-31 12:00:00 ") :] for line in done.stderr.splitlines()]
+    kinds = ["serving address=", "worker started worker=1 pid=", "cannot serve error=", "stopped"]
+    assert [text[: len(kind)] for text, kind in zip(texts, kinds, strict=True)] == kinds
+
+
+@pytest.mark.parametrize("log", [PlainLog, JsonLog])
+def test_a_log_that_nobody_reads_any_more_stops_nothing(log: type[PlainLog | JsonLog]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w", buffering=1, closefd=False) as stream:
+        log(stream)("worker ready", worker=1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), write)  # closing flushes what is left
+    os.close(write)
