@@ -211,8 +211,12 @@ def test_an_injected_error_ends_nothing(error: str) -> None:
     [("EBADF", "ClosedResourceError"), ("EFAULT", "while accepting on <SocketListener")],
 )
 def test_what_no_waiting_mends_ends_the_server_and_is_told(error: str, complaint: str) -> None:
-    # The first call finds an empty queue; the next one is for the client.
-    with server(inject=f"error={error}:when=2") as ours, ours.connect():
+    # The first call finds an empty queue; the next one is for the client, who is still queued when
+    # the server ends, and so is served.
+    with server(inject=f"error={error}:when=2") as ours:
+        client = ours.connect()
+        ask(client)
+        assert answered(client)
         _, errors = ours.process.communicate(timeout=8)
 
     assert ours.process.returncode != 0
