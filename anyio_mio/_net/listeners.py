@@ -147,23 +147,25 @@ class SocketListener(SocketBase, AbstractSocketListener):
         """
         before = self._accepted
         try:
-            self._drain(hand_over, limit, on_error)
+            if self._drain(hand_over, limit, on_error):
+                self._scheduler.budget = 0  # the next wait lets the others have their turn
         finally:  # what was accepted before an error is counted too
             count = self._accepted - before
             if count:
                 self._batches[count] += 1
         return count
 
-    def _drain(self, hand_over: HandOver, limit: int, on_error: ErrorHook | None) -> None:
+    def _drain(self, hand_over: HandOver, limit: int, on_error: ErrorHook | None) -> bool:
+        """Do the work of `drain()`; True if the batch was spent."""
         for _ in range(limit):
             try:
                 fd, address = self._accept_fd()
             except BlockingIOError:
                 self._registration.ready &= READ_WOULD_BLOCK
-                break
+                return False
             except OSError as exc:
                 if self._takes_a_break(exc, on_error):
-                    break
+                    return False
                 continue
             stream = self._set_up(fd, address)
             if stream is None:
@@ -177,6 +179,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
             except BaseException:
                 stream._close()
                 raise
+        return True
 
     @property
     def is_out_of_descriptors(self) -> bool:

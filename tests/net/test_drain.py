@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+from itertools import pairwise
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from anyio_mio._kernel.running import running_kernel
@@ -44,6 +46,55 @@ def test_a_spent_batch_goes_on_without_a_new_edge() -> None:
                 turns.append(listener.drain(close, ACCEPT_BATCH))
             assert turns == [64, 64, 22]
             assert listener.statistics().accepts_per_wakeup == {64: 2, 22: 1}
+
+    run(main)
+
+
+@pytest.mark.invariant("N1")
+def test_after_a_spent_batch_the_others_have_their_turn() -> None:
+    async def main() -> None:
+        with scripted(*[CONNECTION] * 200) as (listener, _):
+            turns: list[int] = []  # how many were accepted and handled when another task had one
+
+            async def handle(stream: SocketStream) -> None:
+                handled.append(stream)
+                close(stream)
+
+            handled: list[SocketStream] = []
+            async with anyio.create_task_group() as group:
+                group.start_soon(listener.serve, handle)
+                while len(handled) < 200:
+                    await anyio.lowlevel.checkpoint()
+                    turns.append(len(handled))
+                group.cancel_scope.cancel()
+
+            steps = [after - before for before, after in pairwise(turns)]
+            assert max(steps) <= ACCEPT_BATCH
+
+    run(main)
+
+
+@pytest.mark.invariant("N1")
+def test_a_batch_of_one_lets_the_others_run_after_each_connection() -> None:
+    async def main() -> None:
+        with scripted(*[CONNECTION] * 20) as (listener, script):
+            turns = [0]
+
+            async def note_turns() -> None:
+                while script.calls <= 20:
+                    turns.append(script.calls)
+                    await anyio.lowlevel.checkpoint()
+
+            async def accept_all() -> None:
+                while script.calls <= 20:
+                    await listener.wait_until_ready()
+                    listener.drain(close, 1)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(accept_all)
+                group.start_soon(note_turns)
+
+            assert max(after - before for before, after in pairwise(turns)) == 1
 
     run(main)
 
