@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,15 +65,21 @@ def haproxy(folder: Path, one: int, two: int) -> Iterator[int]:
 
 
 def get(port: int) -> int:
-    """The status of one request, 0 if there was no answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+    """The status of one request on a connection of its own."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT)) as client:
+        return status_of(client)
+
+
+def status_of(client: http.client.HTTPConnection) -> int:
+    """The status of the next request, 0 if there was no answer."""
     try:
-        connection.request("GET", "/")
-        return connection.getresponse().status
-    except OSError:
+        client.request("GET", "/")
+        response = client.getresponse()
+        response.read()
+    except (OSError, http.client.HTTPException):
+        client.close()
         return 0
-    finally:
-        connection.close()
+    return response.status
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -91,8 +97,11 @@ def test_no_request_fails_while_one_server_is_killed_and_the_other_reloads(tmp_p
     options = ("--bind", "127.0.0.1:0", "--workers", "2", "--grace", "1")
 
     def load(port: int) -> None:
-        while not done.is_set():
-            statuses.append(get(port))
+        """A keep-alive client; it connects again only where HAProxy would have it so."""
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+        with closing(client):
+            while not done.is_set():
+                statuses.append(status_of(client))
 
     with serving("http-hello", *options) as one, serving("http-hello", *options) as two:
         ports = port_of(one), port_of(two)
