@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Generic, TypeVar, final
 
 from anyio.abc import TestRunner as AbstractTestRunner
 
 from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel.interrupts import Interrupts, door
-from anyio_mio._kernel.run import Outcome, living_kernels, shut_down
+from anyio_mio._kernel.run import Outcome, living_kernels, pump_main, shut_down
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Task
 
@@ -46,6 +46,11 @@ class Item(Generic[T]):
         self.coro: Awaitable[T] | None = coro
         self.outcome: Outcome[T] = Outcome()
 
+    def close(self) -> None:
+        """It is not going to be awaited, which is no mistake of the program."""
+        if isinstance(self.coro, CoroutineType):
+            self.coro.close()
+
 
 @final
 class TestRunner(AbstractTestRunner):
@@ -57,6 +62,7 @@ class TestRunner(AbstractTestRunner):
         self._kernel = make_kernel(options)
         self._mailbox = Mailbox()
         self._end: Outcome[None] = Outcome()
+        self._is_broken = False
         self._interrupts = Interrupts(self._kernel)
         living_kernels.add(self._kernel)
 
@@ -74,10 +80,11 @@ class TestRunner(AbstractTestRunner):
     ) -> None:
         kernel = self._kernel
         try:
-            self._give(None)
-            kernel.pump(self._end.done)
-            kernel.main = None
-            shut_down(kernel)
+            if not self._is_broken:  # else its task waits for something that may never come
+                self._give(None)
+                kernel.pump(self._end.done)
+                kernel.main = None
+                shut_down(kernel)
         finally:
             living_kernels.discard(kernel)
             self._interrupts.__exit__()
@@ -115,8 +122,15 @@ class TestRunner(AbstractTestRunner):
 
     def _call(self, coro: Awaitable[T]) -> T:
         item: Item[T] = Item(coro)
+        if self._is_broken:
+            item.close()
+            raise RuntimeError("the test runner was broken off and runs nothing more")
         self._give(item)
-        self._kernel.pump(item.outcome.done)
+        try:
+            pump_main(self._kernel, item.outcome.done, is_patient=False)
+        except BaseException:
+            self._is_broken = True
+            raise
         self._kernel.raise_pending()
         return item.outcome.unwrap()
 

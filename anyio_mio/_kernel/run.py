@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
@@ -68,7 +68,7 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
     try:
         with Interrupts(kernel):
             kernel.main = kernel.spawn(main, name, outcome, kernel.root)
-            kernel.pump(outcome.done)
+            pump_main(kernel, outcome.done)
             kernel.main = None
             shut_down(kernel)
     finally:
@@ -83,6 +83,40 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
             raise
         # Ctrl-C went through task groups on its way; programs expect it bare, as from asyncio.
         raise KeyboardInterrupt from group
+
+
+def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool = True) -> None:
+    """Take turns until ``is_over()``; what breaks them ends the main task's wait, once.
+
+    A signal's handler raises between any two bytecodes, and mostly while all tasks wait: it may be
+    ``sys.exit()``, or the time limit of a test. The main task gets it where it waits, so that the
+    program unwinds and shows where that was. A second error breaks off the run.
+
+    Args:
+        kernel: the run.
+        is_over: whether the main task has done what was asked.
+        is_patient: whether to go on while the main task cannot leave its wait, for a thread, say.
+    """
+    main = kernel.main
+    try:
+        kernel.pump(is_over)
+    except BaseException as error:
+        if kernel.is_dead or main is None:
+            raise
+        if not kernel.throw(main, error):
+            if not (is_patient or main in kernel.run_queue):
+                raise
+            throw_when_it_waits(kernel, main, error, is_over)
+    else:
+        return
+    kernel.pump(is_over)
+
+
+def throw_when_it_waits(
+    kernel: Kernel, main: Task, error: BaseException, is_over: Callable[[], bool]
+) -> None:
+    """Take turns until the main task is in a wait that it can leave, or is done."""
+    kernel.pump(lambda: is_over() or kernel.throw(main, error))
 
 
 def close_unstarted(coros: Iterable[Coroutine[object, object, object]]) -> None:
