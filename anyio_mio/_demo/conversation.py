@@ -1,5 +1,6 @@
-"""One connection of the load: it sends a payload and wants exactly the same bytes back."""
+"""One peer of the load: it sends a payload and wants exactly the same bytes back."""
 
+import contextlib
 import errno
 import os
 import random
@@ -21,30 +22,40 @@ def payloads(size: int) -> list[bytes]:
 
 
 class Conversation:
-    """A non-blocking connection to a port of the loopback.
+    """A non-blocking socket whose other end is on this machine.
 
     Args:
-        port: Where to connect; the connection is under way when the constructor returns.
+        place: A port of the loopback or the path of a UNIX socket; the connection is under way when
+            the constructor returns.
         number: Which of the payloads comes first.
         choice: The payloads, sent in turns.
+        kind: The kind of socket.
 
     Attributes:
         trips: How many payloads have come back.
         sent_at: When the latest payload was sent, for the caller's clock.
     """
 
-    __slots__ = ("_answer", "_choice", "_expected", "_next", "sent_at", "sock", "trips")
+    __slots__ = ("_choice", "_expected", "_matched", "_next", "_unsent", "sent_at", "sock", "trips")
 
-    def __init__(self, port: int, number: int, choice: list[bytes]) -> None:
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    def __init__(
+        self,
+        place: int | str,
+        number: int,
+        choice: list[bytes],
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+    ) -> None:
+        at_port = isinstance(place, int)
+        self.sock = socket.socket(socket.AF_INET if at_port else socket.AF_UNIX, kind)
         self.sock.setblocking(False)
         self.trips = 0
         self.sent_at = 0
         self._choice = choice
         self._next = number
         self._expected = b""
-        self._answer = b""
-        problem = self.sock.connect_ex(("127.0.0.1", port))
+        self._matched = 0
+        self._unsent = memoryview(b"")
+        problem = self.sock.connect_ex(("127.0.0.1", place) if at_port else place)
         if problem not in NOT_YET:
             self.sock.close()
             raise OSError(problem, os.strerror(problem))
@@ -59,13 +70,15 @@ class Conversation:
             raise OSError(problem, os.strerror(problem))
 
     def send(self, now: int) -> None:
-        """Send the next payload; it always fits in the socket's empty buffer."""
-        payload = self._choice[self._next % PAYLOADS]
+        """Send the next payload, or as much of it as fits; `receive()` goes on with the rest."""
+        payload = self._choice[self._next % len(self._choice)]
         self._next += 1
         self._expected = payload
+        self._matched = 0
         self.sent_at = now
-        if self.sock.send(payload) != len(payload):
-            raise LostBytesError("the socket's send buffer is smaller than one payload")
+        sent = self.sock.send(payload)
+        if sent != len(payload):
+            self._unsent = memoryview(payload)[sent:]
 
     def receive(self) -> bool:
         """Read what is there.
@@ -79,16 +92,20 @@ class Conversation:
         data = self.sock.recv(65536)
         if not data:
             raise LostBytesError(f"the server closed the connection after {self.trips} round trips")
-        if self._answer:
-            data = self._answer + data
-        if data != self._expected:
-            if not self._expected.startswith(data):
-                raise LostBytesError(f"other bytes came back on round trip {self.trips + 1}")
-            self._answer = data
+        if not self._expected.startswith(data, self._matched):
+            raise LostBytesError(f"other bytes came back on round trip {self.trips + 1}")
+        self._matched += len(data)
+        if self._unsent:
+            self._send_more()
+        if self._matched < len(self._expected):
             return False
-        self._answer = b""
         self.trips += 1
         return True
+
+    def _send_more(self) -> None:
+        """Send of the rest what fits; an echo of what was sent before has just made room."""
+        with contextlib.suppress(BlockingIOError):
+            self._unsent = self._unsent[self.sock.send(self._unsent) :]
 
     def close(self) -> None:
         self.sock.close()

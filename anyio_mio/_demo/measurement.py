@@ -67,6 +67,10 @@ class Server:
         self._say_why = say_why
         self.port: int = self._answer()["port"]
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def statistics(self) -> dict[str, Any]:
         """Ask for the processor time used and for what the listener has counted."""
         assert self._process.stdin is not None
@@ -120,9 +124,17 @@ def measure(
 
 
 @contextmanager
-def running_server(backend: str) -> Iterator[Server]:
-    """A server process, ended when the block is left."""
-    command = python_module("anyio_mio._demo.server", backend, processor.pair()[0])
+def running_server(
+    backend: str, module: str = "anyio_mio._demo.server", *arguments: str
+) -> Iterator[Server]:
+    """A server process, ended when the block is left.
+
+    Args:
+        backend: A name that `backends.installed()` gives.
+        module: A module that greets with a port and answers each line, as the default does.
+        arguments: What else its command line has.
+    """
+    command = [*python_module(module, backend, processor.pair()[0]), *arguments]
     with tempfile.TemporaryFile("w+") as errors:
 
         def say_why() -> str:
