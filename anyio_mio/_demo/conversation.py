@@ -45,8 +45,8 @@ class Conversation:
         choice: list[bytes],
         kind: socket.SocketKind = socket.SOCK_STREAM,
     ) -> None:
-        at_port = isinstance(place, int)
-        self.sock = socket.socket(socket.AF_INET if at_port else socket.AF_UNIX, kind)
+        family = socket.AF_INET if isinstance(place, int) else socket.AF_UNIX
+        self.sock = socket.socket(family, kind)
         self.sock.setblocking(False)
         self.trips = 0
         self.sent_at = 0
@@ -55,7 +55,8 @@ class Conversation:
         self._expected = b""
         self._matched = 0
         self._unsent = memoryview(b"")
-        problem = self.sock.connect_ex(("127.0.0.1", place) if at_port else place)
+        address = ("127.0.0.1", place) if isinstance(place, int) else place
+        problem = self.sock.connect_ex(address)
         if problem not in NOT_YET:
             self.sock.close()
             raise OSError(problem, os.strerror(problem))
