@@ -30,6 +30,7 @@ ROOMS = {
     "_net": {"anyio_mio.poll", "anyio_mio._reactor", "anyio"},
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
+    "_bench": {"anyio_mio", "anyio"},
     "_demo": {"anyio_mio", "anyio"},
     "_serve": {"anyio_mio", "anyio", "h11", "rich"},
 }
@@ -40,7 +41,13 @@ PUBLIC = (
     "anyio_mio.serving",
     "anyio_mio.testing",
 )
-TOOLS = ("anyio_mio.cli", "anyio_mio._demo", "anyio_mio._serve", "anyio_mio.console")
+TOOLS = (
+    "anyio_mio.cli",
+    "anyio_mio._bench",
+    "anyio_mio._demo",
+    "anyio_mio._serve",
+    "anyio_mio.console",
+)
 
 
 def parse(path: Path) -> ast.Module:

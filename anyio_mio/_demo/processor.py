@@ -10,12 +10,18 @@ import sys
 
 def pair() -> tuple[int | None, int | None]:
     """One processor for the server and one for the load; none where there are not two."""
-    if sys.platform != "linux":
-        return None, None
-    available = sorted(os.sched_getaffinity(0))
-    if len(available) < 2:
-        return None, None
-    return available[0], available[1]
+    available = usable()
+    return (available[0], available[1]) if len(available) >= 2 else (None, None)
+
+
+def third() -> int | None:
+    """One for a process that measures beside those two; the load's where there are no three."""
+    return usable()[1:3][-1] if len(usable()) >= 2 else None
+
+
+def usable() -> list[int]:
+    """The processors that this process may be placed on; none where it cannot be placed."""
+    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 
 
 def stay_on(processor: int | None) -> None:

@@ -8,34 +8,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from anyio_mio._demo import backends
 from anyio_mio._demo.measurement import Measurement, MeasurementError, measure
 from anyio_mio.cli import report
-
-
-def split_names(context: click.Context, parameter: click.Parameter, given: str) -> list[str]:
-    """Split a comma-separated list of backends and refuse what cannot run here."""
-    known = backends.installed()
-    names = [name.strip() for name in given.split(",") if name.strip()]
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        what = f"{unknown[0]} is not a backend that can run here" if unknown else "no name is given"
-        right = ",".join(known)
-        raise click.BadParameter(
-            f"{what}\n  wrong: --backends {given}\n  right: --backends {right}"
-        )
-    return list(dict.fromkeys(names))
+from anyio_mio.cli.names import backends_option
 
 
 @click.command()
-@click.option(
-    "--backends",
-    "names",
-    callback=split_names,
-    default=lambda: ",".join(backends.installed()),
-    show_default="all that are installed",
-    help="Which backends to compare; ratios are to the first.",
-)
+@backends_option()
 @click.option(
     "--seconds",
     type=click.FloatRange(0.2, 60),

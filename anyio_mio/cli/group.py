@@ -2,6 +2,8 @@
 
 import click
 
+from anyio_mio.cli.bench import bench
+from anyio_mio.cli.curves import curves
 from anyio_mio.cli.demo import demo
 from anyio_mio.cli.run import run
 from anyio_mio.cli.serve import serve
@@ -13,6 +15,8 @@ def group() -> None:
     """An AnyIO backend in pure Python on a poller with the rules of Mio."""
 
 
+group.add_command(bench)
+group.add_command(curves)
 group.add_command(demo)
 group.add_command(run)
 group.add_command(serve)

@@ -1,0 +1,131 @@
+"""The command `anyio-mio bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from anyio_mio._bench import machine, plot
+from anyio_mio._bench.resources import raise_descriptor_limit
+from anyio_mio._bench.rounds import Cells, measure_row, steps
+from anyio_mio._bench.rows import ROWS, Row, choose
+from anyio_mio._bench.system_calls import can_count
+from anyio_mio.cli import bench_table
+from anyio_mio.cli.names import backends_option
+from anyio_mio.cli.progress import steps_shown
+
+WRITABLE_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+def chosen_rows(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> list[Row]:
+    """The rows that the names stand for."""
+    try:
+        return choose(given)
+    except LookupError as error:
+        groups = dict.fromkeys(row.group for row in ROWS)
+        raise click.BadParameter(
+            f"there is no row {error.args[0]}\n"
+            f"  right, a group: anyio-mio bench {' '.join(groups)}\n"
+            f"  right, rows:    anyio-mio bench {' '.join(row.name for row in ROWS)}"
+        ) from None
+
+
+@click.command()
+@click.argument("rows", nargs=-1, callback=chosen_rows)
+@backends_option()
+@click.option("--rounds", type=click.IntRange(1, 99), default=3, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.05, 60),
+    default=1.0,
+    show_default=True,
+    help="How long each measurement takes.",
+)
+@click.option(
+    "--syscalls/--no-syscalls",
+    default=None,
+    help="Count system calls, in a run of its own.  [default: if strace is installed]",
+)
+@click.option("--json", "json_file", type=WRITABLE_FILE, help="Write all figures to this file.")
+@click.option("--plot", "plot_file", type=WRITABLE_FILE, help="Write a chart to this file (SVG).")
+@click.option("--list", "only_list", is_flag=True, help="Say what the rows measure, and end.")
+@click.pass_context
+def bench(  # noqa: PLR0913 - one for each option of the command line
+    context: click.Context,
+    rows: list[Row],
+    names: list[str],
+    rounds: int,
+    seconds: float,
+    syscalls: bool | None,
+    json_file: Path | None,
+    plot_file: Path | None,
+    only_list: bool,
+) -> None:
+    """Measure what operations cost on each backend; ROWS are rows or groups, or none for all.
+
+    Backends take turns in each of the rounds; the median counts. The figure that is compared is the
+    processor time of the server for each operation, since rates depend on the load as well.
+    """
+    console = Console()
+    if only_list:
+        console.print(bench_table.catalogue(rows))
+        return
+    count = can_count() if syscalls is None else syscalls
+    if count and not can_count():
+        raise click.UsageError("--syscalls needs strace\n  right: apt install strace")
+    raise_descriptor_limit()
+    facts = machine.facts()
+    bench_table.show_method(console, facts, rounds, seconds)
+    results = measure_all(console, rows, names, rounds, seconds, count=count)
+    if json_file:
+        document = as_document(facts, rows, results, {"rounds": rounds, "seconds": seconds})
+        json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if plot_file:
+        plot_file.write_text(chart(rows, results), encoding="utf-8")
+    problems = [cell.problem for cells in results.values() for cell in cells.values()]
+    context.exit(1 if any(problems) else 0)
+
+
+def measure_all(
+    console: Console, rows: list[Row], names: list[str], rounds: int, seconds: float, *, count: bool
+) -> dict[str, Cells]:
+    """Measure row by row, and show each as soon as it is done."""
+    total = sum(steps(names, rounds, row, count=count) for row in rows)
+    results: dict[str, Cells] = {}
+    with steps_shown(console, total) as step:
+        for row in rows:
+            cells = measure_row(row, names, rounds, seconds, step, count=count)
+            results[row.name] = cells
+            bench_table.show_row(console, row, cells)
+    bench_table.show_summary(console, rows, results)
+    return results
+
+
+def as_document(
+    facts: dict[str, Any], rows: list[Row], results: dict[str, Cells], options: dict[str, float]
+) -> dict[str, Any]:
+    """Everything in the form that `--json` writes."""
+    documents = {}
+    for row in rows:
+        cells = results[row.name]
+        figures = sorted({key for cell in cells.values() for each in cell.rounds for key in each})
+        documents[row.name] = {
+            "what": row.what,
+            "compared_by": row.figure,
+            "backends": {name: cell.as_document(figures) for name, cell in cells.items()},
+        }
+    return {"machine": facts, "options": options, "rows": documents}
+
+
+def chart(rows: list[Row], results: dict[str, Cells]) -> str:
+    """A chart of the figures by which backends are compared."""
+    bars = [(row.name, bench_table.multiples(row, results[row.name])) for row in rows]
+    first = next(iter(next(iter(results.values()))))
+    title = f"Cost of an operation, as a multiple of {first}'s (shorter is better)"
+    return plot.bar_chart(title, [(name, values) for name, values in bars if values])
