@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -26,25 +26,31 @@ from anyio_mio._demo.server import BACKLOG, READ_SIZE, counted, echo, say
 
 
 async def take(stream: anyio.abc.ByteStream) -> None:
-    """Receive what comes, and answer each complete transfer by one byte."""
+    """Receive a transfer, and answer by one byte."""
     missing = TRANSFER
-    async with stream:
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            while True:
-                missing -= len(await stream.receive(READ_SIZE))
-                if missing <= 0:
-                    missing += TRANSFER
-                    await stream.send(b".")
+    while missing:
+        missing -= len(await stream.receive(READ_SIZE))
+    await stream.send(b".")
 
 
 async def give(stream: anyio.abc.ByteStream) -> None:
-    """Answer each byte by a transfer."""
-    data = bytes(TRANSFER)
-    async with stream:
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            while True:
-                await stream.receive(1)
-                await stream.send(data)
+    """Answer a byte by a transfer."""
+    await stream.receive(1)
+    await stream.send(bytes(TRANSFER))
+
+
+def repeated(
+    step: Callable[[anyio.abc.ByteStream], Awaitable[None]],
+) -> Callable[[anyio.abc.ByteStream], Awaitable[None]]:
+    """A handler that takes this step until the client is done."""
+
+    async def handle(stream: anyio.abc.ByteStream) -> None:
+        async with stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await step(stream)
+
+    return handle
 
 
 async def return_packets(socket: anyio.abc.UDPSocket) -> None:
@@ -53,7 +59,7 @@ async def return_packets(socket: anyio.abc.UDPSocket) -> None:
         await socket.sendto(packet, host, port)
 
 
-HANDLERS: Final[dict[str, Callable[[Any], Any]]] = {"take": take, "give": give}
+HANDLERS: Final = {"take": repeated(take), "give": repeated(give)}
 
 
 async def listen(kind: str, where: str) -> tuple[Any, int]:
