@@ -30,7 +30,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
 ]
-exclude_patterns = ["_build", "upstream"]
+exclude_patterns = ["_build", "figures", "upstream"]
 # Another machine may have no internet, so the inventories are in the tree; see their script.
 intersphinx_mapping = {
     name: (url, f"inventories/{name}.inv")

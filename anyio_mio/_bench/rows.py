@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -36,37 +36,19 @@ class Row:
     figure: str = "cpu_us"
 
 
-def driven(group: str, name: str, drive: Drive, what: str) -> Row:
+def driven(
+    group: str,
+    name: str,
+    drive: Drive,
+    what: str,
+    how: Callable[[str, Drive, float], Figures] = measure,
+) -> Row:
     """A row that drives a server."""
 
     def measure_it(backend: str, seconds: float) -> Figures:
-        return measure(backend, drive, seconds)
+        return how(backend, drive, seconds)
 
     return Row(name, group, what, measure_it, drive)
-
-
-def burst_row(drive: Drive) -> Row:
-    """The row that has a quiet connection beside the bursts."""
-
-    def measure_it(backend: str, seconds: float) -> Figures:
-        return measure_burst(backend, drive, seconds)
-
-    what = f"{drive.peers} connections at once every {drive.every * 1000:.0f} ms, a round trip on"
-    what += " each; p50 and p99 are of one quiet connection beside them"
-    return Row("bursts", "churn", what, measure_it, drive)
-
-
-def idle_row(drive: Drive) -> Row:
-    """The row that measures memory."""
-
-    def measure_it(backend: str, seconds: float) -> Figures:
-        return measure_idle(backend, drive, seconds)
-
-    what = (
-        f"{drive.peers} connections that did one round trip and stay: bytes for each; the rest is"
-    )
-    what += " of 20 busy ones beside them"
-    return Row("idle", "memory", what, measure_it, figure="bytes")
 
 
 def inside(name: str) -> Row:
@@ -81,8 +63,19 @@ def inside(name: str) -> Row:
 
 
 trips = partial(driven, "trips")
+connecting = partial(driven, "connecting")
 transfer = partial(driven, "transfer")
+memory = partial(driven, "memory")
 MICRO: Final = [name for name in GOES if name not in ("crowd", "timers")]  # those are for curves
+
+BURSTS: Final = (
+    "256 connections at once every 80 ms, a round trip on each; p50 and p99 are of one quiet"
+    " connection beside them"
+)
+IDLE: Final = (
+    "4000 connections that did one round trip and stay: bytes for each; CPU time is of a round trip"
+    " of 20 busy ones beside them, the share what it was without them"
+)
 
 ROWS: Final[tuple[Row, ...]] = (
     trips("latency", Drive("tcp", 1), "a round trip of 64 bytes, 1 connection"),
@@ -92,16 +85,11 @@ ROWS: Final[tuple[Row, ...]] = (
     trips("tls", Drive("tls", 100), "a round trip of 64 bytes over TLS, 100 connections"),
     trips("udp", Drive("udp", 100), "a datagram of 64 bytes and its answer, 100 clients"),
     trips("unix", Drive("unix", 100), "a round trip of 64 bytes, 100 UNIX connections"),
-    driven(
-        "churn",
-        "churn",
-        Drive("rolling", 64),
-        "connect, one round trip of 64 bytes, close; 64 at a time",
-    ),
-    burst_row(Drive("bursts", 256, every=0.08)),
+    connecting("churn", Drive("rolling", 64), "connect, one round trip, close; 64 at a time"),
+    connecting("bursts", Drive("bursts", 256, every=0.08), BURSTS, measure_burst),
     transfer("upload", Drive("upload", 1, MEBIBYTE), "a mebibyte received, of 16 at a time"),
     transfer("download", Drive("download", 1, MEBIBYTE), "a mebibyte sent, of 16 at a time"),
-    idle_row(Drive("tcp", 4000)),
+    replace(memory("idle", Drive("tcp", 4000), IDLE, measure_idle), drive=None, figure="bytes"),
     *(inside(name) for name in MICRO),
 )
 

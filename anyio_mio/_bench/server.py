@@ -36,7 +36,7 @@ async def take(stream: anyio.abc.ByteStream) -> None:
 async def give(stream: anyio.abc.ByteStream) -> None:
     """Answer a byte by a transfer."""
     await stream.receive(1)
-    await stream.send(bytes(TRANSFER))
+    await stream.send(DATA)
 
 
 def repeated(
@@ -59,6 +59,7 @@ async def return_packets(socket: anyio.abc.UDPSocket) -> None:
         await socket.sendto(packet, host, port)
 
 
+DATA: Final = bytes(TRANSFER)
 HANDLERS: Final = {"take": repeated(take), "give": repeated(give)}
 
 

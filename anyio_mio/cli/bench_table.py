@@ -93,7 +93,7 @@ def show_summary(console: Console, rows: list[Row], results: dict[str, Cells]) -
 def catalogue(rows: list[Row]) -> Table:
     """What the rows measure."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("group", "row", "an operation is"):
+    for title in ("group", "row", "operation"):
         table.add_column(title)
     for row in rows:
         table.add_row(row.group, row.name, row.what)

@@ -1,0 +1,104 @@
+"""The commands `bench` and `curves`, with measurements that take no time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from anyio_mio._bench import curves, rows
+from anyio_mio._demo import backends
+from anyio_mio._demo.measurement import MeasurementError
+
+Invoke = Callable[..., Result]
+COSTS = {"mio": 5.0, "trio": 12.0, "asyncio": 15.0}
+
+
+def cost(backend: str, *_: object) -> dict[str, float]:
+    return {"cpu_us": COSTS[backend], "rate": 1000.0}
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is measured at once; system calls are not counted."""
+    monkeypatch.setattr(backends, "installed", lambda: list(COSTS))
+    fast = [replace(row, measure=cost, drive=None, figure="cpu_us") for row in rows.ROWS]
+    monkeypatch.setattr(rows, "ROWS", tuple(fast))
+    quick = replace(curves.CURVES["tasks"], measure=lambda backend, *_: COSTS[backend])
+    monkeypatch.setitem(curves.CURVES, "tasks", quick)
+
+
+@pytest.mark.usefixtures("measured")
+def test_the_method_comes_before_the_figures(invoke: Invoke) -> None:
+    result = invoke("bench", "echo", "--no-syscalls")
+
+    assert result.exit_code == 0
+    assert result.stdout.index("take turns through 3 rounds") < result.stdout.index("echo:")
+    assert "Not shown: networks" in " ".join(result.stdout.split())
+
+
+@pytest.mark.usefixtures("measured")
+def test_costs_are_multiples_of_the_first_backends(invoke: Invoke) -> None:
+    result = invoke("bench", "echo", "churn", "--no-syscalls")
+
+    line = next(line for line in result.stdout.splitlines() if "trio   " in line)
+    assert line.split() == ["trio", "12.00", "1,000", "0%", "2.40"]
+    assert "over 2 rows: mio 1.00, trio 2.40, asyncio 3.00" in result.stdout
+
+
+@pytest.mark.usefixtures("measured")
+def test_all_rounds_are_written_as_json_and_drawn(invoke: Invoke, tmp_path: Path) -> None:
+    document, chart = tmp_path / "rows.json", tmp_path / "rows.svg"
+
+    invoke("bench", "echo", "--json", str(document), "--plot", str(chart), "--rounds", "2")
+
+    written = json.loads(document.read_text())
+    assert written["rows"]["echo"]["backends"]["trio"]["rounds"] == 2 * [cost("trio")]
+    assert written["machine"]["python"]
+    assert chart.read_text().startswith("<svg")
+
+
+def test_a_backend_that_fails_is_named_and_sets_the_status(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> dict[str, float]:
+        raise MeasurementError("the server is stuck")
+
+    monkeypatch.setattr(rows, "ROWS", (replace(rows.ROWS[0], measure=fail, drive=None),))
+
+    result = invoke("bench", "--backends", "asyncio", "--rounds", "1")
+
+    assert result.exit_code == 1
+    assert "asyncio: the server is stuck" in result.stdout
+
+
+def test_an_unknown_row_is_answered_with_the_rows(invoke: Invoke) -> None:
+    result = invoke("bench", "ehco")
+
+    assert result.exit_code == 2
+    assert "there is no row ehco" in result.stderr
+    assert "anyio-mio bench latency echo" in result.stderr
+
+
+def test_the_list_says_what_each_row_is(invoke: Invoke) -> None:
+    result = invoke("bench", "--list")
+
+    assert result.exit_code == 0
+    assert "memory-stream" in result.stdout
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_curve_is_drawn_and_its_growth_is_told(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("curves", "tasks", "--out", str(tmp_path), "--most", "1000")
+
+    assert result.exit_code == 0
+    exponents = next(line for line in result.stdout.splitlines() if "exponent" in line)
+    assert exponents.split() == ["exponent", "1.00", "1.00", "1.00"]
+    assert (tmp_path / "tasks.svg").read_text().startswith("<svg")
+    assert list(json.loads((tmp_path / "curves.json").read_text())["tasks"]["cpu_us"]) == list(
+        COSTS
+    )
