@@ -20,6 +20,7 @@ import anyio.to_thread
 from anyio.streams.tls import TLSListener
 
 from anyio_mio._bench.resources import raise_descriptor_limit, used
+from anyio_mio._bench.system_calls import allow_tracing
 from anyio_mio._bench.transfer import TRANSFER
 from anyio_mio._demo import backends, processor
 from anyio_mio._demo.server import BACKLOG, READ_SIZE, counted, echo, say
@@ -114,6 +115,7 @@ def main() -> None:
     arguments = parser.parse_args()
     processor.stay_on(arguments.processor)
     raise_descriptor_limit()
+    allow_tracing()
     run = backends.run_arguments(arguments.backend)
     anyio.run(serve, arguments.kind, arguments.where, **run)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,18 @@ from typing import Final
 
 ATTACH_LIMIT: Final = 5.0  # seconds
 LINE: Final = re.compile(r"^\s*(\d+)\s+(\w+)$", re.MULTILINE)
+
+
+PR_SET_PTRACER: Final = 0x59616D61
+ANYBODY: Final = -1
+
+
+def allow_tracing() -> None:
+    """Let strace attach to this process; Linux' Yama would allow it to parents alone."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(ANYBODY), 0, 0, 0)
 
 
 def can_count() -> bool:

@@ -1,114 +1,150 @@
-"""System calls for each operation: counts, the same on a noisy machine and on a quiet one.
+"""System calls for each operation, counted by strace while a server does it over and over.
 
-The server runs under strace, which counts the calls that concern sockets and waiting. The load is
-one thread with blocking sockets, so it is the same each time.
+The server is stopped while the clients send, so that it finds everything at once when it goes on:
+how many events share a wait is then no matter of timing.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
+import os
+import signal
 import socket
 import struct
-import subprocess
-import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-CALLS = (
-    "epoll_wait,epoll_pwait,epoll_ctl,recvfrom,sendto,accept4,accept,getsockname,getpeername,"
-    "ioctl,setsockopt,getsockopt,shutdown,futex"
-)
-SERVER = Path(__file__).parent / "echo_server.py"
+from anyio_mio._bench.measuring import serving
+from anyio_mio._bench.system_calls import can_count, counting
+from tests.guard.bounds import within
 
-IMPORTING = {"ioctl", "futex"}
-"""Python opens each module's file with an ioctl, and takes a lock or two."""
-
-ROUND_TRIPS = 2000
-CONNECTIONS = 500
+PAYLOAD = b"x" * 64
+PEERS = 100
+ROUNDS = 10
+ALONE = 1000
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed"),
+    pytest.mark.skipif(not can_count(), reason="strace is not installed"),
 ]
 
 
-def count(load: Callable[[int], None], folder: Path) -> dict[str, int]:
-    """The server's system calls while ``load(port)`` runs, by name."""
-    output = folder / "strace"
-    command = ["strace", "-f", "-c", "-U", "calls,name", "-e", f"trace={CALLS}", "-o", str(output)]
-    server = subprocess.Popen(
-        [*command, sys.executable, str(SERVER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with server:
-        assert server.stdout is not None
-        assert server.stdin is not None
-        line = server.stdout.readline()
-        if not line:
+class Traced:
+    """A server on mio whose system calls can be counted, and its clients."""
+
+    def __init__(self, pid: int, port: int, stack: ExitStack) -> None:
+        self.pid = pid
+        self._port = port
+        self._stack = stack
+
+    def client(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+        client = self._stack.enter_context(socket.socket(socket.AF_INET, kind))
+        client.settimeout(20)
+        client.connect(("127.0.0.1", self._port))
+        return client
+
+    def count(self, body: Callable[[], None]) -> dict[str, int]:
+        with counting(self.pid) as finish:
+            body()
+            calls = finish()
+        if not calls:
             pytest.skip("strace may not trace here")
-        load(int(line))
-        server.stdin.close()
-    found = re.findall(r"^\s*(\d+)\s+(\w+)$", output.read_text(), re.MULTILINE)
-    return {name: int(calls) for calls, name in found if name != "total"}
+        return calls
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The server does nothing in this block."""
+        os.kill(self.pid, signal.SIGSTOP)
+        status = Path(f"/proc/{self.pid}/stat")
+        deadline = time.monotonic() + 10
+        while status.read_text().rpartition(")")[2].split()[0] not in "tT":
+            assert time.monotonic() < deadline
+        yield
+        os.kill(self.pid, signal.SIGCONT)
 
 
-def each(calls: dict[str, int], operations: int) -> float:
-    """Calls for each operation, without those that importing modules makes."""
-    return sum(number for name, number in calls.items() if name not in IMPORTING) / operations
+@pytest.fixture
+def tcp() -> Iterator[Traced]:
+    with serving("mio", "tcp") as (server, _), ExitStack() as stack:
+        yield Traced(server.pid, server.port, stack)
 
 
-def one_connection(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port)) as client:
-        for _ in range(ROUND_TRIPS):
-            client.sendall(b"x" * 64)
-            assert len(client.recv(64)) == 64
+@pytest.fixture
+def udp() -> Iterator[Traced]:
+    with serving("mio", "udp") as (server, _), ExitStack() as stack:
+        yield Traced(server.pid, server.port, stack)
 
 
-def hundred_connections(port: int) -> None:
-    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
-    for _ in range(ROUND_TRIPS // 100):
+def round_trips(server: Traced, clients: list[socket.socket]) -> None:
+    """The clients send while the server is stopped, and then get everything back."""
+    with server.stopped():
         for client in clients:
-            client.sendall(b"x" * 64)
-        for client in clients:
-            assert len(client.recv(64)) == 64
+            client.send(PAYLOAD)
     for client in clients:
-        client.close()
+        assert client.recv(len(PAYLOAD)) == PAYLOAD
 
 
-def short_connections(port: int) -> None:
-    for _ in range(CONNECTIONS):
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.sendall(b"x" * 64)
-            assert len(client.recv(64)) == 64
+def repeat(server: Traced, clients: list[socket.socket]) -> None:
+    for _ in range(ROUNDS):
+        round_trips(server, clients)
 
 
-def test_a_round_trip_is_one_wait_one_receive_and_one_send(tmp_path: Path) -> None:
-    calls = count(one_connection, tmp_path)
+def test_a_round_trip_alone_is_a_wait_a_receive_and_a_send(tcp: Traced) -> None:
+    client = tcp.client()
 
-    assert each(calls, ROUND_TRIPS) <= 3.05, calls
+    def body() -> None:
+        for _ in range(ALONE):
+            client.send(PAYLOAD)
+            assert client.recv(len(PAYLOAD)) == PAYLOAD
+
+    body()
+    calls = tcp.count(body)
+
+    within("system calls: a round trip alone", sum(calls.values()) / ALONE, calls)
 
 
-def test_many_connections_share_the_waits_and_need_nothing_else(tmp_path: Path) -> None:
-    calls = count(hundred_connections, tmp_path)
+def test_round_trips_share_their_waits(tcp: Traced) -> None:
+    clients = [tcp.client() for _ in range(PEERS)]
+    round_trips(tcp, clients)
 
-    # Each connection's set-up and end is in the count: 100 of them for 2000 round trips.
-    assert calls["recvfrom"] <= ROUND_TRIPS + 2 * 100 + 10, calls
-    assert calls["sendto"] <= ROUND_TRIPS + 10, calls
-    assert calls["epoll_ctl"] <= 100 + 10, calls
+    calls = tcp.count(lambda: repeat(tcp, clients))
+
+    cost = sum(calls.values()) / PEERS / ROUNDS
+    within("system calls: a round trip among 100", cost, calls)
 
 
-def test_a_short_connection_costs_nothing_but_its_own_calls(tmp_path: Path) -> None:
-    calls = count(short_connections, tmp_path)
+def test_datagrams_share_their_waits(udp: Traced) -> None:
+    clients = [udp.client(socket.SOCK_DGRAM) for _ in range(PEERS)]
+    round_trips(udp, clients)
 
-    # accept4, getsockname, epoll_ctl, send, receive twice or thrice, and waits that nobody shares
-    # here: a client at a time means one wake-up for the accept, one for the data, one for the end.
-    assert each(calls, CONNECTIONS) - calls["epoll_wait"] / CONNECTIONS <= 8.1, calls
-    assert calls.get("ioctl", 0) < CONNECTIONS, calls
-    assert calls.get("setsockopt", 0) <= 10, calls
-    assert calls["epoll_ctl"] <= CONNECTIONS + 10, calls
+    calls = udp.count(lambda: repeat(udp, clients))
+
+    cost = sum(calls.values()) / PEERS / ROUNDS
+    within("system calls: a datagram among 100", cost, calls)
+
+
+def test_a_short_connection_costs_nothing_but_its_own_calls(tcp: Traced) -> None:
+    watcher = tcp.client()
+
+    def burst() -> None:
+        with tcp.stopped():
+            clients = [tcp.client() for _ in range(PEERS)]
+        round_trips(tcp, clients)
+        with tcp.stopped():
+            for client in clients:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+        round_trips(tcp, [watcher])  # when this is back, all of them are closed, or all but a few
+
+    def body() -> None:
+        for _ in range(ROUNDS):
+            burst()
+
+    burst()
+    calls = tcp.count(body)
+
+    assert calls["close"] == pytest.approx(PEERS * ROUNDS, rel=0.02)
+    within("system calls: a short connection", sum(calls.values()) / PEERS / ROUNDS, calls)

@@ -1,0 +1,66 @@
+"""What an operation may cost, in counts that are the same on a busy machine and on an idle one.
+
+A bound stands a little above what is measured, so that a call more breaks it. Who has a good reason
+to raise one writes it here; who makes something cheaper lowers it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Bound(NamedTuple):
+    """At most so much for each operation, and why it cannot be less."""
+
+    most: float
+    why: str
+
+
+BOUNDS: Final = {
+    # System calls of a server, by strace. One for each stop of the server is in them.
+    "system calls: a round trip alone": Bound(3.05, "a wait, a receive, a send"),
+    "system calls: a round trip among 100": Bound(2.1, "a receive, a send; all share a wait"),
+    "system calls: a datagram among 100": Bound(2.1, "a receive, a send; all share a wait"),
+    "system calls: a short connection": Bound(
+        7.4,
+        "accept4, getsockname (Python's socket object asks), recvfrom for the data and for the end,"
+        " sendto, epoll_ctl, close; all share the waits",
+    ),
+    # Calls and resumptions of this package's Python functions. The same on Python 3.11 to 3.13.
+    "calls: a receive and a send that need not wait": Bound(
+        2.5, "receive(), send(); a checkpoint when the budget is spent"
+    ),
+    "calls: a round trip, both ends": Bound(
+        24.9, "two sends; two receives, each called, parked and resumed; two turns of the kernel"
+    ),
+    "calls: a checkpoint": Bound(1.3, "itself; now and then a turn of the kernel"),
+    "calls: an event there and back": Bound(14.9, "made, waited for, set and resumed, twice"),
+    "calls: an item through a memory stream": Bound(
+        29.7, "AnyIO's stream makes an event and passes a checkpoint on both sides"
+    ),
+    "calls: a lock that others want": Bound(8.9, "acquired, waited for, released, a checkpoint"),
+    "calls: a task": Bound(19.9, "spawned, stepped, joined; its handle is a scope and an event"),
+    "calls: a group of two tasks": Bound(75.4, "two tasks, a group, and the wait for both"),
+    "calls: a timeout around a checkpoint": Bound(
+        11.9, "a scope made by AnyIO, entered and left; a deadline set and dropped"
+    ),
+    "calls: a sleep in a task": Bound(28.9, "a task, a deadline, a resumption"),
+    "calls: a cancelled task": Bound(34.9, "a task, a wait that is undone, an exception"),
+    # Memory of a server for each connection whose handler waits for data
+    "bytes: an idle connection": Bound(
+        2450, "a stream, its socket and its registration; a task with its handle and coroutines"
+    ),
+    "blocks: an idle connection": Bound(21, "each object is one at the least"),
+    "tracked objects: an idle connection": Bound(
+        16.9, "what the garbage collector visits makes a hundred thousand tasks slow"
+    ),
+}
+
+
+def within(name: str, cost: float, details: object = "") -> None:
+    """Fail if a cost exceeds its bound."""
+    bound = BOUNDS[name]
+    assert cost <= bound.most, (
+        f"{name} costs {cost:.2f}, not {bound.most} at the most ({bound.why}). "
+        f"tests/guard/bounds.py says when that may change. {details}"
+    )

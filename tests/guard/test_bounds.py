@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.guard.bounds import BOUNDS, within
+
+
+def test_an_exceeded_bound_says_what_it_is_and_where_it_stands() -> None:
+    name = "calls: a task"
+
+    with pytest.raises(AssertionError, match=r"a task costs 99.00, not .*tests/guard/bounds.py"):
+        within(name, 99)
+
+
+def test_every_bound_has_a_test() -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+
+    assert [name for name in BOUNDS if name.removeprefix("calls: ") not in tests] == []
