@@ -171,6 +171,7 @@ def bursts(given: argparse.Namespace) -> Iterator[Run]:
 def probe(given: argparse.Namespace) -> Iterator[Run]:
     """One connection that makes a round trip now and then, to see how long it takes."""
     [payload, *_] = payloads(given.size)
+    processor.go_first()
     with socket.create_connection(("127.0.0.1", given.port), PATIENCE) as client:
         yield lambda progress: probe_for(client, payload, progress)
 

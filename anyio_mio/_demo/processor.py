@@ -6,6 +6,7 @@ than the backends differ from each other.
 
 import os
 import sys
+from contextlib import suppress
 
 
 def pair() -> tuple[int | None, int | None]:
@@ -28,3 +29,10 @@ def stay_on(processor: int | None) -> None:
     """Keep this process on one processor."""
     if sys.platform == "linux" and processor is not None:
         os.sched_setaffinity(0, {processor})
+
+
+def go_first() -> None:
+    """Run as soon as there is something to do, before ordinary processes, if that is allowed."""
+    if sys.platform == "linux":
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
