@@ -31,8 +31,8 @@ def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -
     Args:
         func: an async function.
         *args: what it is called with.
-        **backend_options: ``checkpoints``, ``clock``, ``instruments``, ``selector``,
-            ``shuffle``.
+        **backend_options: ``busy_poll``, ``checkpoints``, ``clock``, ``instruments``,
+            ``selector``, ``shuffle``.
 
     Returns:
         What the function returned; its exception passes through as it is.

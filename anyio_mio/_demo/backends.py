@@ -14,10 +14,18 @@ REQUIRED_MODULE: Final = {
     "asyncio": "asyncio",
 }
 
+MIO_BUSY: Final = "mio-busy"
+"""mio with a spin of 20 µs before each sleep. Compared only where it is asked for."""
+
 
 def installed() -> list[str]:
     """The names of the backends that can run here, ours first."""
     return [name for name, module in REQUIRED_MODULE.items() if importlib.util.find_spec(module)]
+
+
+def known() -> list[str]:
+    """The names that may be asked for."""
+    return [*installed(), MIO_BUSY]
 
 
 def run_arguments(name: str) -> dict[str, Any]:
@@ -26,4 +34,6 @@ def run_arguments(name: str) -> dict[str, Any]:
         return {"backend": "asyncio", "backend_options": {"use_uvloop": True}}
     if name == "asyncio":
         return {"backend": "asyncio", "backend_options": {"use_uvloop": False}}
+    if name == MIO_BUSY:
+        return {"backend": MIO, "backend_options": {"busy_poll": 20e-6}}
     return {"backend": name}

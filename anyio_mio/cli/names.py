@@ -12,12 +12,12 @@ from anyio_mio._demo import backends
 
 def split_names(context: click.Context, parameter: click.Parameter, given: str) -> list[str]:
     """Split a comma-separated list of backends and refuse what cannot run here."""
-    known = backends.installed()
+    known = backends.known()
     names = [name.strip() for name in given.split(",") if name.strip()]
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         what = f"{unknown[0]} is not a backend that can run here" if unknown else "no name is given"
-        right = ",".join(known)
+        right = ",".join(backends.installed())
         raise click.BadParameter(
             f"{what}\n  wrong: --backends {given}\n  right: --backends {right}"
         )

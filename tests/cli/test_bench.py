@@ -84,6 +84,24 @@ def test_an_unknown_row_is_answered_with_the_rows(invoke: Invoke) -> None:
     assert "anyio-mio bench latency echo" in result.stderr
 
 
+@pytest.mark.usefixtures("measured")
+def test_mio_with_a_spin_is_compared_where_it_is_asked_for(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COSTS, "mio-busy", 4.0)
+    monkeypatch.setattr(backends, "installed", lambda: ["mio"])
+
+    asked = invoke("bench", "latency", "--no-syscalls", "--backends", "mio-busy,mio")
+    unasked = invoke("bench", "latency", "--no-syscalls")
+
+    assert asked.exit_code == 0
+    assert [line.split()[0] for line in asked.stdout.splitlines() if "1,000" in line] == [
+        "mio-busy",
+        "mio",
+    ]
+    assert "mio-busy" not in unasked.stdout
+
+
 def test_the_list_says_what_each_row_is(invoke: Invoke) -> None:
     result = invoke("bench", "--list")
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from anyio_mio.poll import Poll, Selector, available_selectors, default_selector
+from anyio_mio.poll.busy_poll import BusyPoll
 from anyio_mio.poll.level import LevelSelector
 from anyio_mio.poll.scan import SelectScan
 
@@ -18,6 +19,7 @@ VARIANTS: dict[str, Callable[[], Selector]] = {
     name: lambda name=name: default_selector(name)  # type: ignore[misc]
     for name in available_selectors()
 }
+VARIANTS["busy"] = lambda: BusyPoll(default_selector(), 20e-6)
 if hasattr(select, "poll"):
     VARIANTS["level+select"] = lambda: LevelSelector(SelectScan())
 

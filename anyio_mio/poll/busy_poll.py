@@ -1,0 +1,94 @@
+"""A selector that polls again and again for some microseconds before it sleeps.
+
+Facts. A thread that sleeps in a poll has to be woken. Where the answer comes within microseconds,
+over loopback or from a machine in the same rack, waking a core and warming its caches again costs
+more than the wait was long. Measured with one connection on two cores, 64 bytes each way: 32 µs of
+CPU and 63 µs of time for a round trip; with a spin of 20 µs, 22 and 20.
+
+Consequences. Who spins keeps a core while it waits, and makes a system call each microsecond. If
+others need the core it only delays them, and a server that mostly sleeps spins in vain.
+
+Decision. It is an option, off unless asked for. A spin in vain lets the next sleeps go without one:
+1 of them, then 3, 7, up to 63, until a spin sees something again.
+
+Cost. An idle program spins once for 64 sleeps. Without the option none of this is on the way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, final
+
+if TYPE_CHECKING:
+    from anyio_mio.poll.selector import Selector
+
+MOST_PASSED: Final = 63
+"""Sleeps without a spin between two attempts, at most."""
+
+
+@final
+class BusyPoll:
+    """Another selector, with a spin before each of its sleeps.
+
+    Args:
+        selector: The selector that does the work. It is closed with this one.
+        seconds: How long a spin takes, at most.
+        now: A clock in seconds.
+    """
+
+    def __init__(
+        self,
+        selector: Selector,
+        seconds: float,
+        *,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.name: str = selector.name
+        self.edge_triggered: bool = selector.edge_triggered
+        self.register = selector.register
+        self.reregister = selector.reregister
+        self.deregister = selector.deregister
+        self.rearm = selector.rearm
+        self.fileno = selector.fileno
+        self.close = selector.close
+        self._select = selector.select
+        self._seconds = seconds
+        self._now = now
+        self._step = 0  # sleeps that the last spin in vain lets go without one
+        self._to_pass = 0  # how many of them are to come
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
+        """See `Selector.select`."""
+        if timeout == 0:
+            return self._select(0, capacity)
+        if self._to_pass:
+            self._to_pass -= 1
+            return self._select(timeout, capacity)
+        if timeout is not None and 0 < timeout <= self._seconds:
+            return self._spin(timeout, capacity)
+        events = self._spin(self._seconds, capacity)
+        if events:
+            self._step = 0
+            return events
+        self._step = self._to_pass = min(2 * self._step + 1, MOST_PASSED)
+        return self._select(None if timeout is None else timeout - self._seconds, capacity)
+
+    def _spin(self, seconds: float, capacity: int) -> list[tuple[int, int]]:
+        end = self._now() + seconds
+        events = self._select(0, capacity)
+        while not events and self._now() < end:
+            events = self._select(0, capacity)
+        return events
