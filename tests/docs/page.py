@@ -203,7 +203,8 @@ class Page:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COVERAGE_"))}
         path = os.pathsep.join([str(self.folder / ".bin"), os.environ.get("PATH", "")])
         terminal = {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
-        return {**kept, **terminal, "PATH": path, "PYTHONPATH": str(ROOT)}
+        modules = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        return {**kept, **terminal, "PATH": path, "PYTHONPATH": modules}
 
 
 def directive(example: Example) -> tuple[str, str]:
