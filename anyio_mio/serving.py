@@ -1,8 +1,8 @@
 """Serving connections: limits, errors, TLS, and an end in good order.
 
-`serve_tcp()` and its kin run until they are told to stop, and then do things in this order: close
-the listeners, so that nobody new is promised anything; let the handlers finish for a grace period;
-cancel the rest; report.
+`serve_tcp()` and its kin run until they are told to stop, and then do things in this order: take
+what is queued; close the listeners, so that nobody new is promised anything; let the handlers
+finish for a grace period; cancel the rest; report.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class ServeSummary:
     Attributes:
         accepted: connections that were accepted.
         finished: handlers that came to their end.
-        failed: handlers that raised an exception.
-        cancelled: handlers that the end of the grace period cancelled.
-        shed: connections that were closed because the server was full.
+        failed: handlers that raised an exception, and TLS handshakes that failed.
+        cancelled: handlers that were cancelled, as when the grace period was over.
+        shed: connections that were closed because they could not be served.
         aborted: connections that were gone before they could be served.
     """
 
@@ -84,26 +84,29 @@ async def serve_tcp(
         backlog: how many connections may wait in the system's queue.
         reuse_port: True to let other processes listen on the port as well.
         task_status: ``started()`` gets the listeners when they listen.
-        **policy: ``accept_batch``, the most connections accepted before others get their turn;
-            1 where several processes share a socket (default 64).
-            ``max_connections``, the most that are open at once; others stay queued (no limit).
-            ``shed``, True to close what cannot be served, for the limit or for want of
-            descriptors; otherwise it stays queued.
-            ``ssl_context``, for TLS, and ``handshake_timeout`` in seconds (10).
-            ``on_accept_error(error, verdict)``, may return another `Verdict`.
-            ``handler_errors``, ``"log"`` (default: the one connection is closed) or ``"raise"``
-            (it ends the server, as in AnyIO's ``listener.serve()``).
-            ``signals``, such as ``(signal.SIGTERM,)``: stop at the first, at once at the second.
-            ``stop``, an `anyio.Event` that stops it as well.
-            ``queued``, whether connections in the system's queue are served (default) or refused
-            when it stops.
-            ``grace``, seconds that the handlers get when it stops (10).
+        **policy: the options, with their defaults in parentheses:
+
+            * ``accept_batch``, the most connections accepted before others get their turn; 1 where
+              several processes share a socket (64).
+            * ``max_connections``, the most that are open at once; others stay queued (no limit).
+            * ``shed``, True to close what cannot be served, for the limit or for want of
+              descriptors; otherwise it stays queued.
+            * ``ssl_context``, for TLS, and ``handshake_timeout`` in seconds (10).
+            * ``on_accept_error(error, verdict)``, may return another `Verdict`.
+            * ``handler_errors``, ``"log"`` (default: the one connection is closed) or ``"raise"``
+              (it ends the server, as in AnyIO's ``listener.serve()``).
+            * ``signals``, such as ``(signal.SIGTERM,)``: stop at the first, at once at the second.
+            * ``stop``, an `anyio.Event` that stops it as well.
+            * ``queued``, ``"serve"`` (default) or ``"refuse"``: what becomes of connections in the
+              system's queue when it stops.
+            * ``grace``, seconds that the handlers get when it stops (10).
 
     Returns:
         A summary, when it was stopped by a signal or by ``stop``.
 
     Raises:
         OSError: the port cannot be bound.
+        TypeError: there is no such option.
         ValueError: an argument is out of range.
         ExceptionGroup: accepting failed for good, or somebody else closed a listener; with
             ``handler_errors="raise"``, a handler failed.
@@ -137,6 +140,11 @@ async def serve_unix(
         backlog: how many connections may wait in the system's queue.
         task_status: ``started()`` gets the listeners when they listen.
         **policy: as for `serve_tcp()`.
+
+    Raises:
+        OSError: the path cannot be bound.
+
+    Everything else is as for `serve_tcp()`.
     """
     settings = Policy(**policy)
     listener = await anyio.create_unix_listener(path, mode=mode, backlog=backlog)
@@ -162,12 +170,14 @@ async def serve_listeners(
     Args:
         handler: an async function; its stream is closed when it ends.
         listeners: listeners made while mio runs: by ``anyio.create_tcp_listener()`` or by
-            ``SocketListener.from_socket()``.
+            ``anyio.abc.SocketListener.from_socket()``.
         task_status: ``started()`` gets the listeners.
         **policy: as for `serve_tcp()`.
 
     Raises:
         TypeError: something is not a listener of mio's.
+
+    Everything else is as for `serve_tcp()`.
     """
     flat = [each for one in listeners for each in getattr(one, "listeners", [one])]
     for each in flat:

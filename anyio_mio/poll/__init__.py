@@ -12,8 +12,9 @@
                 if event.token == SERVER:
                     accept_until_it_would_block(server)
 
-The room is synchronous, needs the standard library only, and is the one place that talks to the
-system's pollers. Its promises are those of Rust's Mio, because they hold on every platform alike.
+This package is synchronous, needs the standard library only, and is the one place that talks to
+the system's pollers. Its promises are those of Rust's Mio, because they hold on every platform
+alike.
 
 Spurious events
 ===============
