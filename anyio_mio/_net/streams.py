@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from anyio.abc import SocketStream as AbstractSocketStream
@@ -39,7 +40,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
     ) -> None:
         SocketBase.__init__(self, sock, reactor, registration)
-        self._receive_some = sock.recv
+        self._receive_some: Callable[[int, int], bytes] = sock.recv
         self._send_some = sock.send
         self._is_sending = False
         self._listener: SocketListener | None = None  # who accepted it, and counts it

@@ -18,7 +18,9 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
 
+import anyio_mio
 from anyio_mio.lowlevel import statistics
+from anyio_mio.poll.bits import READABLE
 from tests.integration.conftest import Polls, Run
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux has it")
@@ -64,6 +66,26 @@ def test_a_plain_read_stops_behind_a_descriptor_and_the_next_needs_no_edge(run: 
         assert received == b"aaaabbbbcccc"
 
     run(main)
+
+
+@pytest.mark.invariant("R2")
+@linux
+@pytest.mark.parametrize("with_descriptor", [False, True])
+def test_a_short_read_is_believed_unless_a_descriptor_came_along(
+    with_descriptor: bool,
+) -> None:
+    async def main() -> bool:
+        async with stream_and_peer() as (stream, peer), anyio.create_task_group() as tasks:
+            first = tasks.create_task(stream.receive())
+            await anyio.wait_all_tasks_blocked()
+            if with_descriptor:
+                send_with_descriptor(peer, b"x", 0)
+            else:
+                peer.sendall(b"x")
+            await first
+            return not stream._registration.ready & READABLE  # type: ignore[attr-defined]
+
+    assert anyio_mio.run(main) is not with_descriptor
 
 
 def test_bytes_behind_a_descriptor_need_no_edge(run: Run[None]) -> None:
