@@ -30,7 +30,7 @@ ROOMS = {
     "_net": {"anyio_mio.poll", "anyio_mio._reactor", "anyio"},
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
-    "_bench": {"anyio_mio", "anyio"},
+    "_bench": {"anyio_mio", "anyio", "trio"},
     "_demo": {"anyio_mio", "anyio"},
     "_serve": {"anyio_mio", "anyio", "h11", "rich"},
 }

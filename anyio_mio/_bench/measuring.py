@@ -14,6 +14,7 @@ from typing import Any, Final
 from anyio_mio._bench import system_calls
 from anyio_mio._bench.certificate import make_certificate
 from anyio_mio._demo import processor
+from anyio_mio._demo.backends import TRIO_PROGRAMS
 from anyio_mio._demo.load import LoadFigures
 from anyio_mio._demo.measurement import (
     LOAD_MARGIN,
@@ -26,6 +27,7 @@ from anyio_mio._demo.measurement import (
 
 Figures = dict[str, float]
 SERVER: Final = "anyio_mio._bench.server"
+TRIO_SERVER: Final = "anyio_mio._bench.trio_server"
 LOAD: Final = "anyio_mio._bench.load"
 # What the server must be for a load that is not named like it.
 SERVER_KINDS: Final = {"upload": "take", "download": "give", "rolling": "tcp", "bursts": "tcp"}
@@ -90,7 +92,8 @@ def serving(backend: str, kind: str) -> Iterator[tuple[Server, str]]:
     with tempfile.TemporaryDirectory() as folder:
         if kind == "tls":
             make_certificate(folder)
-        with running_server(backend, SERVER, kind, "--where", folder) as server:
+        module = TRIO_SERVER if backend in TRIO_PROGRAMS else SERVER
+        with running_server(backend, module, kind, "--where", folder) as server:
             if kind != "udp":
                 come_and_go(f"{folder}/socket" if kind == "unix" else ("127.0.0.1", server.port))
             yield server, folder

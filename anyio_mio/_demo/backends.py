@@ -1,4 +1,4 @@
-"""The backends that can be compared here, by the names the demonstration gives them."""
+"""The backends that can be compared here, by the names that the commands give them."""
 
 import importlib.util
 from typing import Any, Final
@@ -15,7 +15,10 @@ REQUIRED_MODULE: Final = {
 }
 
 MIO_BUSY: Final = "mio-busy"
-"""mio with a spin of 20 µs before each sleep. Compared only where it is asked for."""
+"""mio with a spin of 20 µs before each sleep."""
+
+TRIO_PROGRAMS: Final = ("trio-native", "trio-hosted")
+"""A Trio program, on Trio's own sockets and on those of `anyio_mio.trio`: no backends of AnyIO."""
 
 
 def installed() -> list[str]:
@@ -23,9 +26,9 @@ def installed() -> list[str]:
     return [name for name, module in REQUIRED_MODULE.items() if importlib.util.find_spec(module)]
 
 
-def known() -> list[str]:
-    """The names that may be asked for."""
-    return [*installed(), MIO_BUSY]
+def variants() -> list[str]:
+    """Names that are compared only where they are asked for."""
+    return [MIO_BUSY, *(TRIO_PROGRAMS if "trio" in installed() else ())]
 
 
 def run_arguments(name: str) -> dict[str, Any]:
@@ -34,6 +37,8 @@ def run_arguments(name: str) -> dict[str, Any]:
         return {"backend": "asyncio", "backend_options": {"use_uvloop": True}}
     if name == "asyncio":
         return {"backend": "asyncio", "backend_options": {"use_uvloop": False}}
+    if name in TRIO_PROGRAMS:
+        raise LookupError(f"{name} is a program of its own: it has rows of TCP connections only")
     if name == MIO_BUSY:
         return {"backend": MIO, "backend_options": {"busy_poll": 20e-6}}
     return {"backend": name}

@@ -12,7 +12,7 @@ from anyio_mio._demo import backends
 
 def split_names(context: click.Context, parameter: click.Parameter, given: str) -> list[str]:
     """Split a comma-separated list of backends and refuse what cannot run here."""
-    known = backends.known()
+    known = [*backends.installed(), *backends.variants()]
     names = [name.strip() for name in given.split(",") if name.strip()]
     unknown = [name for name in names if name not in known]
     if unknown or not names:

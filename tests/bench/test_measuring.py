@@ -13,6 +13,7 @@ from anyio_mio._bench.programs import GOES
 from anyio_mio._bench.rounds import Cell, measure_row
 from anyio_mio._bench.rows import ROWS, Row, choose
 from anyio_mio._bench.transfer import MEBIBYTE
+from anyio_mio._demo.backends import TRIO_PROGRAMS
 from anyio_mio._demo.measurement import MeasurementError
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,21 @@ def test_each_kind_of_load_gets_every_byte_back(drive: Drive) -> None:
     assert figures["rate"] > 0
     assert figures["cpu_us"] > 0
     assert 0 < figures["p50_us"] <= figures["p99_us"]
+
+
+@pytest.mark.parametrize("program", TRIO_PROGRAMS)
+def test_a_trio_program_is_driven_as_a_backend_is(program: str) -> None:
+    figures = measure(program, Drive("tcp", 3), 0.1)
+
+    assert figures["rate"] > 0
+    assert figures["cpu_us"] > 0
+
+
+def test_a_trio_program_has_no_other_rows() -> None:
+    with pytest.raises(MeasurementError, match="rows of TCP connections only"):
+        measure_program("trio-hosted", "checkpoint", 0.0)
+    with pytest.raises(MeasurementError, match="invalid choice: 'udp'"):
+        measure("trio-native", Drive("udp", 1), 0.1)
 
 
 def test_the_figures_beside_bursts_are_those_of_the_quiet_connection() -> None:

@@ -1,0 +1,70 @@
+"""An echo server in a Trio program, as a process.
+
+    python -m anyio_mio._bench.trio_server PROGRAM tcp
+
+`trio-native` takes Trio's sockets, `trio-hosted` those of `anyio_mio.trio`; nothing else differs.
+It talks as the server of AnyIO's backends does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+import anyio_mio.trio
+from anyio_mio._bench.resources import raise_descriptor_limit, used
+from anyio_mio._bench.system_calls import allow_tracing
+from anyio_mio._demo import processor
+from anyio_mio._demo.server import BACKLOG, READ_SIZE, say
+
+SERVE: Final[dict[str, Any]] = {
+    "trio-native": trio.serve_tcp,
+    "trio-hosted": anyio_mio.trio.serve_tcp,
+}
+
+
+async def echo(stream: trio.abc.Stream) -> None:
+    """Send back what comes until the client is done."""
+    try:
+        while data := await stream.receive_some(READ_SIZE):
+            await stream.send_all(data)
+    except trio.BrokenResourceError:
+        pass
+
+
+def port_of(listener: Any) -> int:
+    """The port of a listener of either kind."""
+    return int(listener.socket.getsockname()[1])
+
+
+async def serve(program: str) -> None:
+    """Serve on a free port of the loopback until standard input ends."""
+    async with trio.open_nursery() as nursery:
+        start = partial(SERVE[program], echo, 0, host="127.0.0.1", backlog=BACKLOG)
+        [listener] = await nursery.start(start)
+        say({"port": port_of(listener)})
+        while await trio.to_thread.run_sync(sys.stdin.readline):
+            say(used())
+        nursery.cancel_scope.cancel()
+
+
+def main() -> None:
+    """Run the server that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program", choices=[*SERVE])
+    parser.add_argument("kind", choices=["tcp"])
+    parser.add_argument("--where", default=".", help="not used: nothing is served but TCP")
+    parser.add_argument("--processor", type=int)
+    arguments = parser.parse_args()
+    processor.stay_on(arguments.processor)
+    raise_descriptor_limit()
+    allow_tracing()
+    trio.run(serve, arguments.program)
+
+
+if __name__ == "__main__":
+    main()
