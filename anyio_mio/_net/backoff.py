@@ -96,7 +96,7 @@ class BackOff:
             return
         name = errno.errorcode.get(error.errno or 0, "?")
         LOGGER.error(
-            "cannot accept: %s (%s); waiting connections stay queued (%d attempts)",
+            "cannot accept: %s (%s); trying again until it works (%d attempts)",
             error.strerror,
             name,
             self._unlogged,
