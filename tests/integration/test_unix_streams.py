@@ -83,7 +83,8 @@ def test_a_short_read_is_believed_unless_a_descriptor_came_along(
             else:
                 peer.sendall(b"x")
             await first
-            return not stream._registration.ready & READABLE  # type: ignore[attr-defined]
+            ready: int = stream._registration.ready  # type: ignore[attr-defined]
+        return not ready & READABLE
 
     assert anyio_mio.run(main) is not with_descriptor
 
