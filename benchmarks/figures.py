@@ -3,7 +3,7 @@
 It runs `anyio-mio bench` and `anyio-mio curves`, one after the other, and writes to docs/figures/:
 
     rows.json, rows.svg     every row on every backend
-    rows.md                 the same as a table, to be included by pages
+    rows.md                 the same as tables, to be included by pages
     curves.json, NAME.svg   how costs grow
 
 Use a machine that does nothing else; it takes about half an hour. `--quick` makes worthless figures
@@ -20,7 +20,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "figures"
-UNITS = {"cpu_us": "µs of CPU time", "bytes": "bytes"}
+UNITS = {"cpu_us": "", "bytes": " bytes"}
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def command(*arguments: str) -> None:
@@ -28,36 +29,52 @@ def command(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "anyio_mio", *arguments], cwd=ROOT, check=True)
 
 
-def table(document: dict[str, Any]) -> str:
-    """The rows as a Markdown table, below a line with the machine's facts."""
+def tables(document: dict[str, Any]) -> str:
+    """The rows as Markdown: the machine, what operations cost, and their system calls."""
     machine, options = document["machine"], document["options"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    backends = list(next(iter(document["rows"].values()))["backends"])
-    lines = [
-        f"{machine['processor']}, {machine['processors']} processors, {machine['system']},",
-        f"{machine['python']}, {versions}.",
-        f"Medians of {options['rounds']} rounds of {options['seconds']:g} s; in brackets how far",
-        "the rounds lie apart, then the system calls for each operation where they were counted.",
-        "",
-        f"| row | operation | | {' | '.join(backends)} |",
-        f"|---|---|---|{'---|' * len(backends)}",
+    rows = document["rows"]
+    costs = {f"{name}: {row['what']}": costs_of(row) for name, row in rows.items()}
+    calls = {name: calls_of(row) for name, row in rows.items()}
+    return (
+        f"{machine['processor']}, {machine['processors']} processors, {machine['system']},\n"
+        f"{machine['python']}, {versions}. Medians of {options['rounds']} rounds of\n"
+        f"{options['seconds']:g} s; in brackets how far the rounds lie apart.\n\n"
+        + table("CPU time of the server, µs", next(iter(costs.values())), costs)
+        + "\n"
+        + table("system calls for each operation", next(iter(costs.values())), calls)
+    )
+
+
+def table(title: str, backends: dict[str, str], rows: dict[str, dict[str, str]]) -> str:
+    """One table; rows without any figure are left out."""
+    lines = [f"| {title} | {' | '.join(backends)} |", f"|---|{'--:|' * len(backends)}"]
+    lines += [
+        f"| {name} | {' | '.join(row.values())} |"
+        for name, row in rows.items()
+        if any(row.values())
     ]
-    for name, row in document["rows"].items():
-        cells = [cell(each, row["compared_by"]) for each in row["backends"].values()]
-        unit = UNITS[row["compared_by"]]
-        lines.append(f"| {name} | {row['what']} | {unit} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def cell(measured: dict[str, Any], figure: str) -> str:
+def costs_of(row: dict[str, Any]) -> dict[str, str]:
+    """The figures by which backends are compared in a row, by backend."""
+    return {name: cost(each, row["compared_by"]) for name, each in row["backends"].items()}
+
+
+def cost(measured: dict[str, Any], figure: str) -> str:
     """One backend in one row."""
     median = measured["median"].get(figure)
     if median is None:
         return measured["problem"] or "–"
     text = f"{median:,.0f}" if median >= 100 else f"{median:.1f}"
-    text += f" ({measured['spread'][figure]:.0%})"
-    calls = sum(measured["system_calls"].values())
-    return f"{text}, {calls:.2f}" if calls else text
+    return f"{text}{UNITS[figure]} ({measured['spread'][figure]:.0%})".replace(" ", NO_BREAK)
+
+
+def calls_of(row: dict[str, Any]) -> dict[str, str]:
+    """System calls in a row, by backend; empty where they were not counted."""
+    counts = {name: sum(each["system_calls"].values()) for name, each in row["backends"].items()}
+    return {name: f"{count:.2f}" if count else "" for name, count in counts.items()}
 
 
 def main() -> None:
@@ -72,7 +89,7 @@ def main() -> None:
         *(few if quick else ["--rounds", "5"]),
     )
     document = json.loads(rows.read_text(encoding="utf-8"))
-    (FIGURES / "rows.md").write_text(table(document), encoding="utf-8")
+    (FIGURES / "rows.md").write_text(tables(document), encoding="utf-8")
     command("curves", "--out", str(FIGURES), *([*few, "--most", "1000"] if quick else []))
 
 

@@ -22,7 +22,8 @@ PAGES = sorted(
     ]
 )
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
-SITE = [name for name in NAMES if name.startswith("docs/") and not name.startswith("docs/upstream")]
+NOT_PAGES = ("docs/upstream", "docs/figures")
+SITE = [name for name in NAMES if name.startswith("docs/") and not name.startswith(NOT_PAGES)]
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
