@@ -139,7 +139,7 @@ def test_a_connection_whose_bytes_are_there_never_reaches_the_selector(selector:
         stream, peer = await pair()
         for _ in range(3):
             peer.send(b"x")
-            await stream.receive()
+            await stream.receive(1)  # more would be a short read, and that proves WouldBlock
             await stream.send(b"y")
         assert statistics().reactor.registrations == before
 
