@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,28 @@ from anyio_mio.cli.names import backends_option
 from anyio_mio.cli.progress import steps_shown
 
 WRITABLE_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+def can_be_written(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """The file, opened once now: a measurement takes minutes, and should not be lost at its end."""
+    if path is not None:
+        existed = path.exists()
+        try:
+            path.open("a").close()
+        except OSError as error:
+            raise click.BadParameter(f"cannot write {path}: {error.strerror}") from None
+        if not existed:
+            path.unlink()
+    return path
+
+
+def output_option(name: str, *, what: str) -> Callable[[Any], Any]:
+    """An option that names a file to write; the command's function gets it as `NAME_file`."""
+    return click.option(
+        f"--{name}", f"{name}_file", type=WRITABLE_FILE, callback=can_be_written, help=what
+    )
 
 
 def chosen_rows(
@@ -52,8 +75,8 @@ def chosen_rows(
     default=None,
     help="Count system calls, in a run of its own.  [default: if strace is installed]",
 )
-@click.option("--json", "json_file", type=WRITABLE_FILE, help="Write all figures to this file.")
-@click.option("--plot", "plot_file", type=WRITABLE_FILE, help="Write a chart to this file (SVG).")
+@output_option("json", what="Write all figures to this file.")
+@output_option("plot", what="Write a chart to this file (SVG).")
 @click.option("--list", "only_list", is_flag=True, help="Say what the rows measure, and end.")
 @click.pass_context
 def bench(  # noqa: PLR0913 - one for each option of the command line

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from anyio_mio._bench import machine
@@ -28,6 +29,15 @@ from anyio_mio.cli.names import backends_option
 from anyio_mio.cli.progress import steps_shown
 
 
+def made(context: click.Context, parameter: click.Parameter, folder: Path) -> Path:
+    """The folder for the figures, made before anything is measured."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(f"cannot make {folder}: {error.strerror}") from None
+    return folder
+
+
 @click.command()
 @click.argument("curves", nargs=-1, type=click.Choice([*CURVES]))
 @backends_option()
@@ -42,7 +52,8 @@ from anyio_mio.cli.progress import steps_shown
 @click.option("--most", type=click.IntRange(1), help="Leave out sizes above this.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, writable=True, path_type=Path),
+    callback=made,
     default=Path("figures"),
     show_default=True,
     help="The folder for the figures; it is made.",
@@ -67,7 +78,6 @@ def curves(  # noqa: PLR0913 - one for each option of the command line
     chosen = [CURVES[name] for name in curves or CURVES]
     plan = [(each, up_to(most, sizes(each, descriptors))) for each in chosen]
     total = sum(len(within) * len(names) * rounds for _, within in plan)
-    out.mkdir(parents=True, exist_ok=True)
     for line in machine.in_words(machine.facts()):
         console.print(line)
     with steps_shown(console, total) as step:
@@ -79,6 +89,7 @@ def curves(  # noqa: PLR0913 - one for each option of the command line
             (out / f"{curve.name}.svg").write_text(draw(curve, costs), encoding="utf-8")
             note(out / "curves.json", curve, costs)
             say_growth(console, curve, costs)
+    console.print(f"Figures and numbers are in the folder {escape(str(out))}.")
 
 
 def up_to(most: int | None, within: list[int]) -> list[int]:

@@ -120,3 +120,43 @@ def test_a_curve_is_drawn_and_its_growth_is_told(invoke: Invoke, tmp_path: Path)
     assert list(json.loads((tmp_path / "curves.json").read_text())["tasks"]["cpu_us"]) == list(
         COSTS
     )
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    invoke: Invoke, tmp_path: Path, option: str
+) -> None:
+    path = tmp_path / "no such folder" / "file"
+    result = invoke("bench", "echo", "--no-syscalls", option, str(path))
+
+    assert result.exit_code == 2
+    assert f"cannot write {path}: No such file or directory" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_refused_command_line_leaves_no_empty_file(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("bench", "--json", str(tmp_path / "new.json"), "--rounds", "0")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_measured(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "figures"
+    result = invoke("curves", "tasks", "--out", str(folder))
+
+    assert result.exit_code == 2
+    assert f"cannot make {folder}: Not a directory" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_curve_says_where_its_figure_is(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("curves", "tasks", "--out", str(tmp_path), "--most", "10")
+
+    assert str(tmp_path) in result.stdout.replace("\n", "")
