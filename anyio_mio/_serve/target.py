@@ -21,7 +21,7 @@ def load_handler(text: str) -> Callable[..., Any]:
     """The connection handler that ``text`` names.
 
     Raises:
-        TargetError: there is none, or it is no async function.
+        TargetError: there is none, it is no async function, or it does not take a stream.
     """
     if text in BUILT_IN:
         return BUILT_IN[text]
@@ -32,7 +32,9 @@ def load_handler(text: str) -> Callable[..., Any]:
             f"  wrong: anyio-mio serve {text}\n"
             "  right: anyio-mio serve echo, or anyio-mio serve my_module:handler"
         )
-    return load_function(text)
+    handler = load_function(text)
+    refuse_arguments(handler, text, ("a stream",))
+    return handler
 
 
 def load_function(text: str) -> Callable[..., Any]:
@@ -54,6 +56,25 @@ def load_function(text: str) -> Callable[..., Any]:
             f"  right: async def {path}(...)"
         )
     return function
+
+
+def refuse_arguments(
+    function: Callable[..., Any], text: str, arguments: tuple[object, ...]
+) -> None:
+    """See that a function can be called so, before it is.
+
+    Raises:
+        TargetError: it takes more arguments, or fewer.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        given = " ".join(map(str, arguments)) or "nothing"
+        raise TargetError(
+            f"{text!r} cannot be called with {given}: {error}\n"
+            f"  it is: async def {text.partition(':')[2]}{signature}"
+        ) from None
 
 
 def import_module(name: str) -> Any:

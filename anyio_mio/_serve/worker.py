@@ -34,7 +34,7 @@ def main() -> int:
         handler = load_handler(configuration.target)
         context = tls_context(configuration)
     except TargetError as error:
-        report("cannot serve", error=" ".join(str(error).split()))
+        report("cannot serve", error="; ".join(map(str.strip, str(error).splitlines())))
         return CANNOT_SERVE
     except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
         report("cannot serve", error=in_one_line(error))
@@ -44,7 +44,9 @@ def main() -> int:
 
 
 def in_one_line(error: Exception) -> str:
-    """What was raised, and the line that raised it."""
+    """What was raised, and the line that raised it, or the one that Python cannot read."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     what = " ".join(traceback.format_exception_only(error)[-1].split())
     return f"{what} ({frame.filename}:{frame.lineno})"

@@ -7,7 +7,7 @@ import json
 import click
 
 import anyio_mio
-from anyio_mio._serve.target import TargetError, load_function
+from anyio_mio._serve.target import TargetError, load_function, refuse_arguments
 
 
 @click.command()
@@ -29,6 +29,7 @@ def run(
     """
     try:
         function = load_function(target)
+        refuse_arguments(function, target, arguments)
     except TargetError as error:
         raise click.UsageError(str(error)) from None
     options: dict[str, str] = {"checkpoints": "strict"} if strict else {}

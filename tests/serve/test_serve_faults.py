@@ -195,6 +195,16 @@ def test_a_target_that_no_worker_can_load_is_said_once(tmp_path: Path) -> None:
     assert line["error"].startswith("ModuleNotFoundError: No module named 'no_such_dependency'")
 
 
+def test_a_target_that_is_no_python_is_said_with_the_line_in_question(tmp_path: Path) -> None:
+    popen = user_module(tmp_path, "\ndef handler(:\n")
+    with serving("user_module:handler", *ANY_PORT, **popen) as serve:
+        assert serve.status() == 1
+        serve.wait_for("stopped")
+
+    (line,) = (line for line in serve.seen if "error" in line)
+    assert line["error"] == f"SyntaxError: invalid syntax ({tmp_path / 'user_module.py'}:2)"
+
+
 def test_the_plain_log_has_one_line_for_each_event() -> None:
     command = [sys.executable, "-m", "anyio_mio", "serve", "nothing:here", *ANY_PORT]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
@@ -202,6 +212,7 @@ def test_the_plain_log_has_one_line_for_each_event() -> None:
     texts = [line[len("2026-01-31 12:00:00 ") :] for line in done.stderr.splitlines()]
     kinds = ["serving address=", "worker started worker=1 pid=", "cannot serve error=", "stopped"]
     assert [text[: len(kind)] for text, kind in zip(texts, kinds, strict=True)] == kinds
+    assert "installed packages; right: run" in texts[2]
 
 
 @pytest.mark.parametrize("log", [PlainLog, JsonLog])

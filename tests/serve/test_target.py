@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from anyio_mio._serve.handlers import echo
-from anyio_mio._serve.target import TargetError, load_function, load_handler
+from anyio_mio._serve.target import TargetError, load_function, load_handler, refuse_arguments
 
 SOURCE = """
 import functools
@@ -26,6 +26,12 @@ class Server:
 
     async def handle(self, stream):
         pass
+
+async def takes_nothing():
+    pass
+
+async def takes_two(stream, more):
+    pass
 
 server = Server()
 partial = functools.partial(main, 1)
@@ -87,3 +93,24 @@ def test_a_target_of_another_form_is_refused(text: str) -> None:
 def test_an_unknown_handler_name_lists_the_built_in_ones() -> None:
     with pytest.raises(TargetError, match="echo, discard, http-hello"):
         load_handler("ehco")
+
+
+@pytest.mark.parametrize("path", ["main", "server", "server.handle", "partial"])
+def test_a_handler_is_what_takes_a_stream(folder: Path, path: str) -> None:
+    assert callable(load_handler(f"user_module:{path}"))
+
+
+@pytest.mark.parametrize("path", ["takes_nothing", "takes_two"])
+def test_a_handler_that_does_not_take_a_stream_alone_is_refused(folder: Path, path: str) -> None:
+    with pytest.raises(TargetError, match=rf"with a stream: .*\n  it is: async def {path}\("):
+        load_handler(f"user_module:{path}")
+
+
+def test_a_function_is_refused_when_arguments_are_missing(folder: Path) -> None:
+    function = load_function("user_module:takes_two")
+    refuse_arguments(function, "user_module:takes_two", ("1", "2"))
+
+    with pytest.raises(TargetError, match="with 1: missing a required argument: 'more'"):
+        refuse_arguments(function, "user_module:takes_two", ("1",))
+    with pytest.raises(TargetError, match="with nothing: missing"):
+        refuse_arguments(function, "user_module:takes_two", ())
