@@ -20,6 +20,7 @@ BOUNDS: Final = {
     # System calls of a server, by strace. One for each stop of the server is in them.
     "system calls: a round trip alone": Bound(3.05, "a wait, a receive, a send"),
     "system calls: a round trip among 100": Bound(2.1, "a receive, a send; all share a wait"),
+    "system calls: a UNIX round trip among 100": Bound(2.1, "the same"),
     "system calls: a datagram among 100": Bound(2.1, "a receive, a send; all share a wait"),
     "system calls: a short connection": Bound(
         7.4,

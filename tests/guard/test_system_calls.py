@@ -35,15 +35,16 @@ pytestmark = [
 class Traced:
     """A server on mio whose system calls can be counted, and its clients."""
 
-    def __init__(self, pid: int, port: int, stack: ExitStack) -> None:
+    def __init__(self, pid: int, address: tuple[str, int] | str, stack: ExitStack) -> None:
         self.pid = pid
-        self._port = port
+        self._address = address
         self._stack = stack
 
     def client(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-        client = self._stack.enter_context(socket.socket(socket.AF_INET, kind))
+        family = socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET
+        client = self._stack.enter_context(socket.socket(family, kind))
         client.settimeout(20)
-        client.connect(("127.0.0.1", self._port))
+        client.connect(self._address)
         return client
 
     def count(self, body: Callable[[], None]) -> dict[str, int]:
@@ -69,13 +70,19 @@ class Traced:
 @pytest.fixture
 def tcp() -> Iterator[Traced]:
     with serving("mio", "tcp") as (server, _), ExitStack() as stack:
-        yield Traced(server.pid, server.port, stack)
+        yield Traced(server.pid, ("127.0.0.1", server.port), stack)
+
+
+@pytest.fixture
+def unix() -> Iterator[Traced]:
+    with serving("mio", "unix") as (server, folder), ExitStack() as stack:
+        yield Traced(server.pid, f"{folder}/socket", stack)
 
 
 @pytest.fixture
 def udp() -> Iterator[Traced]:
     with serving("mio", "udp") as (server, _), ExitStack() as stack:
-        yield Traced(server.pid, server.port, stack)
+        yield Traced(server.pid, ("127.0.0.1", server.port), stack)
 
 
 def round_trips(server: Traced, clients: list[socket.socket]) -> None:
@@ -114,6 +121,16 @@ def test_round_trips_share_their_waits(tcp: Traced) -> None:
 
     cost = sum(calls.values()) / PEERS / ROUNDS
     within("system calls: a round trip among 100", cost, calls)
+
+
+def test_unix_streams_receive_once_for_each_message(unix: Traced) -> None:
+    clients = [unix.client() for _ in range(PEERS)]
+    round_trips(unix, clients)
+
+    calls = unix.count(lambda: repeat(unix, clients))
+
+    cost = sum(calls.values()) / PEERS / ROUNDS
+    within("system calls: a UNIX round trip among 100", cost, calls)
 
 
 def test_datagrams_share_their_waits(udp: Traced) -> None:
