@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import anyio
 
 import anyio_mio  # noqa: F401 - registers the backend
 from anyio_mio._demo import processor
-from anyio_mio._demo.backends import installed, run_arguments
+from anyio_mio._demo.backends import installed, run_arguments, runnable_names
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 WARM_UP = 1.0  # seconds, at most as long as what is measured
@@ -61,7 +62,7 @@ def connected(port: int) -> socket.socket:
             return socket.create_connection(("127.0.0.1", port))
         except ConnectionRefusedError:
             time.sleep(0.05)
-    sys.exit("the server does not start; are anycorn and starlette installed?")
+    sys.exit("the server does not start; what it says stands above")
 
 
 def answer_length(client: socket.socket) -> int:
@@ -126,14 +127,17 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--backends", default=",".join(installed()))
+    parser.add_argument("--backends", type=runnable_names, default=",".join(installed()))
     arguments = parser.parse_args()
+    missing = [name for name in ("anycorn", "starlette") if find_spec(name) is None]
+    if missing:
+        parser.error(f"not installed: {' '.join(missing)}\n  right: pip install anycorn starlette")
     server, load = processor.pair()
     place = "" if server is None else str(server)
     processor.stay_on(load)
     figures: dict[str, list[tuple[float, float]]] = {}
     for _ in range(arguments.rounds):
-        for backend in arguments.backends.split(","):
+        for backend in arguments.backends:
             figure = measure(backend, place, arguments.connections, arguments.seconds)
             figures.setdefault(backend, []).append(figure)
     for backend, measured in figures.items():

@@ -24,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from anyio_mio._demo.backends import installed
+from anyio_mio._demo.backends import installed, runnable_names
 
 RESET = struct.pack("ii", 1, 0)
 PAYLOAD = b"x" * 64
@@ -101,20 +101,28 @@ def measure(backend: str, size: int, connections: int, *, trace: bool) -> str:
     )
 
 
+def whole_numbers(text: str) -> list[int]:
+    """The sizes in a list with commas, none below one."""
+    words = text.split(",")
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of sizes; right: 1,16,256")
+    return [int(word) for word in words]
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--bursts", default="1,16,256,4096")
+    parser.add_argument("--bursts", type=whole_numbers, default="1,16,256,4096")
     parser.add_argument("--connections", type=int, default=4096)
-    parser.add_argument("--backends", default=",".join(installed()))
+    parser.add_argument("--backends", type=runnable_names, default=",".join(installed()))
     parser.add_argument("--syscalls", action="store_true")
     arguments = parser.parse_args()
     if arguments.syscalls and shutil.which("strace") is None:
         parser.error("--syscalls needs strace, which is not installed")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    for size in map(int, arguments.bursts.split(",")):
-        for backend in arguments.backends.split(","):
+    for size in arguments.bursts:
+        for backend in arguments.backends:
             line = measure(backend, size, arguments.connections, trace=arguments.syscalls)
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()

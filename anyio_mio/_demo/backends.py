@@ -1,6 +1,7 @@
 """The backends that can be compared here, by the names that the commands give them."""
 
 import importlib.util
+from argparse import ArgumentTypeError
 from typing import Any, Final
 
 MIO: Final = "mio"
@@ -29,6 +30,16 @@ def installed() -> list[str]:
 def variants() -> list[str]:
     """Names that are compared only where they are asked for."""
     return [MIO_BUSY, *(TRIO_PROGRAMS if "trio" in installed() else ())]
+
+
+def runnable_names(text: str) -> list[str]:
+    """The names in a list with commas, for an option of `argparse`."""
+    names = text.split(",")
+    for name in names:
+        if name not in installed():
+            right = ",".join(installed())
+            raise ArgumentTypeError(f"{name!r} is no backend that can run here; right: {right}")
+    return names
 
 
 def run_arguments(name: str) -> dict[str, Any]:

@@ -48,6 +48,24 @@ def test_requests_to_an_asgi_application_are_measured() -> None:
     assert not line.endswith(" 0 requests/s")
 
 
+@pytest.mark.parametrize("script", ["bursts.py", "asgi.py"])
+def test_a_backend_that_cannot_run_is_refused_with_those_that_can(script: str) -> None:
+    pytest.importorskip("anycorn")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        lines_of(script, "--backends=moi")
+
+    assert caught.value.returncode == 2
+    assert "'moi' is no backend that can run here; right: mio," in caught.value.stderr
+
+
+@pytest.mark.parametrize("sizes", ["0", "8,", "many"])
+def test_sizes_that_are_none_are_refused(sizes: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        lines_of("bursts.py", f"--bursts={sizes}")
+
+    assert f"{sizes!r} is no list of sizes" in caught.value.stderr
+
+
 def measured(cpu_us: float, calls: dict[str, float]) -> dict[str, Any]:
     return {
         "median": {"cpu_us": cpu_us},
