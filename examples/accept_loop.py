@@ -57,4 +57,4 @@ def accept_all(poll: Poll, server: socket.socket, handle: Callable[[socket.socke
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]) if sys.argv[1:] else 1234)

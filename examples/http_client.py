@@ -1,5 +1,6 @@
 """httpx on mio: many requests at once over a few connections, with one import more.
 
+    pip install httpx
     python examples/http_client.py https://example.org https://www.python.org
     python examples/http_client.py       # needs no internet: asks a server of its own
 

@@ -3,17 +3,16 @@
     python examples/out_of_descriptors.py trio   # ends with EMFILE, and serves nobody to the end
     python examples/out_of_descriptors.py mio    # serves all 200, some 50 at a time
 
-The server is plain AnyIO. Without a descriptor left `accept()` fails with EMFILE, which ends the
-task group. For mio it is back-pressure: connections stay queued until a descriptor is free.
+`accept()` fails with EMFILE. On Trio that ends the task group; on mio the clients stay queued.
 """
 
 from __future__ import annotations
 
 import resource
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from socket import create_connection
+from subprocess import DEVNULL, PIPE, Popen
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
@@ -47,14 +46,15 @@ def is_served(port: int) -> bool:
 
 def main(backend: str) -> None:
     command = [sys.executable, __file__, backend, "server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+    with Popen(command, stdout=PIPE, stderr=DEVNULL) as server, ThreadPoolExecutor(CLIENTS) as pool:
         port = int(server.stdout.readline())  # type: ignore[union-attr] # it is a pipe
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            served = sum(pool.map(is_served, [port] * CLIENTS))
+        served = sum(pool.map(is_served, [port] * CLIENTS))
         state = "lives" if is_served(port) else "is dead"
         print(f"{backend}: {served} of {CLIENTS} were served, and the server {state}")
         server.kill()
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] not in (["mio"], ["trio"], ["asyncio"]):
+        sys.exit("usage: python examples/out_of_descriptors.py mio|trio|asyncio")
     anyio.run(serve, backend=sys.argv[1]) if sys.argv[2:] else main(sys.argv[1])

@@ -1,5 +1,6 @@
 """Redis through coredis on mio: counting at once, a pipeline, and a message to a subscriber.
 
+    pip install coredis
     redis-server --save '' &             # a server that keeps nothing
     python examples/redis_client.py      # or with a port: python examples/redis_client.py 6380
 

@@ -3,8 +3,8 @@
     python examples/starlette_app.py     # serves http://127.0.0.1:8000 until SIGTERM or Ctrl-C
     curl -N http://127.0.0.1:8000/count
 
-anycorn is an ASGI server that is written on AnyIO; `worker_class="mio"` names the backend. It
-listens for SIGTERM itself only on asyncio, so the program brings the trigger that stops it.
+It needs `pip install anycorn starlette`. anycorn is an ASGI server on AnyIO; `worker_class="mio"`
+names the backend. It hears SIGTERM itself on asyncio alone, so the program brings a trigger.
 """
 
 from __future__ import annotations

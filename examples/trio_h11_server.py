@@ -84,4 +84,4 @@ async def refuse(
 
 
 if __name__ == "__main__":
-    trio.run(serve_tcp, serve_connection, int(sys.argv[1]))
+    trio.run(serve_tcp, serve_connection, int(sys.argv[1]) if sys.argv[1:] else 8000)

@@ -39,3 +39,12 @@ def test_on_trios_backend_the_server_dies() -> None:
 
 def test_the_example_is_short() -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("arguments", [[], ["moi"]])
+def test_without_the_name_of_a_backend_it_says_how_to_run_it(arguments: list[str]) -> None:
+    command = [sys.executable, str(EXAMPLE), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == "usage: python examples/out_of_descriptors.py mio|trio|asyncio\n"
