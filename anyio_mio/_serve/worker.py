@@ -57,7 +57,14 @@ def tls_context(configuration: Configuration) -> ssl.SSLContext | None:
     if configuration.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(configuration.tls_cert, configuration.tls_key)
+    try:
+        context.load_cert_chain(configuration.tls_cert, configuration.tls_key)
+    except OSError as error:  # an SSLError is one
+        key = configuration.tls_key or configuration.tls_cert
+        raise TargetError(
+            f"{configuration.tls_cert} and {key} are not a certificate and its key: {error}\n"
+            "right: --tls-cert chain.pem --tls-key key.pem, both PEM"
+        ) from None
     return context
 
 

@@ -205,6 +205,17 @@ def test_a_target_that_is_no_python_is_said_with_the_line_in_question(tmp_path: 
     assert line["error"] == f"SyntaxError: invalid syntax ({tmp_path / 'user_module.py'}:2)"
 
 
+def test_a_certificate_that_is_none_is_said_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "junk.pem"
+    path.write_text("junk")
+    with serving("echo", *ANY_PORT, "--tls-cert", str(path)) as serve:
+        assert serve.status() == 1
+        serve.wait_for("stopped")
+
+    (line,) = (line for line in serve.seen if "error" in line)
+    assert line["error"].startswith(f"{path} and {path} are not a certificate and its key: ")
+
+
 def test_the_plain_log_has_one_line_for_each_event() -> None:
     command = [sys.executable, "-m", "anyio_mio", "serve", "nothing:here", *ANY_PORT]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
