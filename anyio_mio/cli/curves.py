@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from pathlib import Path
+from typing import Any, Final
 
 import click
 from rich import box
@@ -36,6 +37,9 @@ def made(context: click.Context, parameter: click.Parameter, folder: Path) -> Pa
     except OSError as error:
         raise click.BadParameter(f"cannot make {folder}: {error.strerror}") from None
     return folder
+
+
+NUMBERS: Final = "curves.json"
 
 
 @click.command()
@@ -74,6 +78,7 @@ def curves(  # noqa: PLR0913 - one for each option of the command line
     the size the whole cost grows at the end: 1 is linear.
     """
     console = Console(highlight=False)
+    document = read_numbers(out / NUMBERS)
     descriptors = raise_descriptor_limit()
     chosen = [CURVES[name] for name in curves or CURVES]
     plan = [(each, up_to(most, sizes(each, descriptors))) for each in chosen]
@@ -87,7 +92,8 @@ def curves(  # noqa: PLR0913 - one for each option of the command line
             except MeasurementError as error:
                 raise click.ClickException(f"{curve.name}: {error}") from error
             (out / f"{curve.name}.svg").write_text(draw(curve, costs), encoding="utf-8")
-            note(out / "curves.json", curve, costs)
+            document[curve.name] = {"machine": machine.facts(), "cpu_us": costs}
+            (out / NUMBERS).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
             say_growth(console, curve, costs)
     console.print(f"Figures and numbers are in the folder {escape(str(out))}.")
 
@@ -97,11 +103,22 @@ def up_to(most: int | None, within: list[int]) -> list[int]:
     return [size for size in within if most is None or size <= most]
 
 
-def note(path: Path, curve: Curve, costs: Costs) -> None:
-    """Put a curve's numbers into the file, beside those of other curves."""
-    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    document[curve.name] = {"machine": machine.facts(), "cpu_us": costs}
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+def read_numbers(path: Path) -> dict[str, Any]:
+    """The numbers of earlier runs: this one's are put beside them."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise click.ClickException(f"{path} has no numbers of curves\n  right: remove it")
+    return document
+
+
+def in_words(exponent: float) -> str:
+    """An exponent, in red if costs grow faster than linearly."""
+    return f"[red]{exponent:.2f}[/red]" if exponent > SUPERLINEAR else f"{exponent:.2f}"
 
 
 def say_growth(console: Console, curve: Curve, costs: Costs) -> None:
@@ -112,11 +129,9 @@ def say_growth(console: Console, curve: Curve, costs: Costs) -> None:
     for size in next(iter(costs.values())):
         figures = (f"{statistics.median(costs[name][size]):,.1f}" for name in costs)
         table.add_row(f"{size:,}", *figures)
-    exponents = [growth(curve, by_size) for by_size in costs.values()]
-    words = [
-        f"[red]{each:.2f}[/red]" if each > SUPERLINEAR else f"{each:.2f}" for each in exponents
-    ]
-    table.add_section()
-    table.add_row("exponent", *words)
+    if table.row_count > 1:
+        exponents = [growth(curve, by_size) for by_size in costs.values()]
+        table.add_section()
+        table.add_row("exponent", *map(in_words, exponents))
     console.print(f"\n[bold]{curve.name}[/bold]: {curve.beside}")
     console.print(table)

@@ -160,3 +160,22 @@ def test_a_curve_says_where_its_figure_is(invoke: Invoke, tmp_path: Path) -> Non
     result = invoke("curves", "tasks", "--out", str(tmp_path), "--most", "10")
 
     assert str(tmp_path) in result.stdout.replace("\n", "")
+
+
+@pytest.mark.usefixtures("measured")
+def test_the_growth_of_a_single_size_is_not_told(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("curves", "tasks", "--out", str(tmp_path), "--most", "1")
+
+    assert result.exit_code == 0
+    assert "exponent" not in result.stdout
+
+
+def test_a_damaged_file_of_numbers_is_refused_before_measuring(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "curves.json").write_text("{")
+
+    result = invoke("curves", "tasks", "--out", str(tmp_path))
+
+    assert result.exit_code == 1
+    assert "right: remove it" in result.stderr
