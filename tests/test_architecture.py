@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,3 +241,13 @@ def mentioned_invariants(source: str) -> set[str]:
         if isinstance(node, FUNCTIONS) and node.name.startswith("test_"):
             found.update(re.findall(r"\b[A-Z]\d+\b", ast.get_docstring(node) or ""))
     return found
+
+
+def test_a_run_loads_neither_another_event_loop_nor_what_only_tools_need() -> None:
+    program = "import sys, anyio, anyio_mio; anyio_mio.run(anyio.sleep, 0); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    unwanted = {"asyncio", "trio", "click", "rich", "h11", "tempfile", "difflib"}
+
+    assert unwanted & set(done.stdout.split()) == set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -130,6 +129,8 @@ def refuse_unknown(options: dict[str, Any]) -> None:
     """Raise TypeError if an option is not one of ours."""
     for name in options:
         if name not in NAMES:
+            from difflib import get_close_matches  # 2 ms that only a mistake needs
+
             similar = get_close_matches(str(name), NAMES, 1)
             hint = f" (did you mean {similar[0]!r}?)" if similar else ""
             raise TypeError(
