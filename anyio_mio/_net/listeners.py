@@ -74,7 +74,8 @@ class SocketListener(SocketBase, AbstractSocketListener):
         self._batches: Counter[int] = Counter()
         self._back_off = BackOff(reactor)
         self._accepted = self._aborted = self._in_a_row = self._last_errno = 0
-        self.shed = self.open_streams = 0
+        self.shed: int = 0
+        self.open_streams: int = 0
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Linux hands it on to accepted sockets: one call here instead of one for each.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -47,17 +47,36 @@ class BusyPoll:
     ) -> None:
         self.name: str = selector.name
         self.edge_triggered: bool = selector.edge_triggered
-        self.register = selector.register
-        self.reregister = selector.reregister
-        self.deregister = selector.deregister
-        self.rearm = selector.rearm
-        self.fileno = selector.fileno
-        self.close = selector.close
+        self._selector = selector
         self._select = selector.select
         self._seconds = seconds
         self._now = now
         self._step = 0  # sleeps that the last spin in vain lets go without one
         self._to_pass = 0  # how many of them are to come
+
+    def register(self, fd: int, bits: int, *, edge: bool = True) -> None:
+        """See `Selector.register`."""
+        self._selector.register(fd, bits, edge=edge)
+
+    def reregister(self, fd: int, bits: int, *, edge: bool = True) -> None:
+        """See `Selector.reregister`."""
+        self._selector.reregister(fd, bits, edge=edge)
+
+    def deregister(self, fd: int) -> None:
+        """See `Selector.deregister`."""
+        self._selector.deregister(fd)
+
+    def rearm(self, fd: int, bits: int) -> None:
+        """See `Selector.rearm`."""
+        self._selector.rearm(fd, bits)
+
+    def fileno(self) -> int:
+        """See `Selector.fileno`."""
+        return self._selector.fileno()
+
+    def close(self) -> None:
+        """Close the other selector."""
+        self._selector.close()
 
     def __enter__(self) -> Self:
         return self
