@@ -66,6 +66,16 @@ def test_sizes_that_are_none_are_refused(sizes: str) -> None:
     assert f"{sizes!r} is no list of sizes" in caught.value.stderr
 
 
+def test_pyperf_measures_a_row(tmp_path: Path) -> None:
+    pytest.importorskip("pyperf")
+    results = tmp_path / "results.json"
+
+    lines = lines_of("micro.py", "--rows=nested", "--debug-single-value", f"--output={results}")
+
+    assert lines[-1].startswith("nested: ")
+    assert results.exists()
+
+
 def measured(cpu_us: float, calls: dict[str, float]) -> dict[str, Any]:
     return {
         "median": {"cpu_us": cpu_us},
