@@ -5,8 +5,8 @@
     python -m pyperf compare_to before.json after.json --table
 
 `--backend trio` measures another backend, `--rows checkpoint,spawn` fewer rows; all other options
-are pyperf's. It runs each row in many processes of its own and warms each up; a value is the time of
-one operation. Needs `pip install pyperf`.
+are pyperf's. It runs each row in many processes of its own and warms each up; a value is the time
+of one operation. Needs `pip install pyperf`.
 """
 
 from __future__ import annotations
