@@ -196,7 +196,8 @@ class Page:
             command = folder / name
             command.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
             command.chmod(0o755)
-        (self.folder / "examples").symlink_to(ROOT / "examples")
+        for name in ("examples", "benchmarks"):
+            (self.folder / name).symlink_to(ROOT / name)
 
     def environment(self) -> dict[str, str]:
         """What the commands see."""

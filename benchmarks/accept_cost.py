@@ -1,6 +1,6 @@
 """What it costs to accept a connection: one for each wake-up, and until it would block.
 
-    python examples/accept_cost.py
+    python benchmarks/accept_cost.py
 
 A child process connects in bursts; the server sleeps until a burst is queued, and takes it. Both
 ways are right: the first is level-triggered, and so is told again of what it has left in the queue.
@@ -9,6 +9,7 @@ ways are right: the first is level-triggered, and so is told again of what it ha
 import os
 import socket
 import struct
+import sys
 import time
 from contextlib import suppress
 from resource import RUSAGE_SELF, getrusage
@@ -21,14 +22,18 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a closed connection leaves nothing
 
 
 def main() -> None:
-    print("burst  accepted              calls  sleeps  CPU   (for each connection)")
+    """Print the table."""
+    sys.stdout.write("burst  accepted              calls  sleeps  CPU   (for each connection)\n")
     for burst in (1, 16, 256):
         for name, drain in (("one per wake-up", False), ("until it would block", True)):
-            calls, sleeps, seconds = (each / TOTAL for each in measure(burst, drain))
-            print(f"{burst:5}  {name:20}  {calls:5.2f}  {sleeps:6.3f}  {seconds * 1e6:.1f} µs")
+            calls, sleeps, seconds = (each / TOTAL for each in measure(burst, drain=drain))
+            sys.stdout.write(
+                f"{burst:5}  {name:20}  {calls:5.2f}  {sleeps:6.3f}  {seconds * 1e6:.1f} µs\n"
+            )
 
 
-def measure(burst: int, drain: bool) -> tuple[int, int, float]:
+def measure(burst: int, *, drain: bool) -> tuple[int, int, float]:
+    """System calls, sleeps and seconds of CPU time for all connections."""
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.create_server(("127.0.0.1", 0), backlog=burst) as server:
         if not (child := os.fork()):
@@ -48,6 +53,7 @@ def measure(burst: int, drain: bool) -> tuple[int, int, float]:
 
 
 def accept_burst(selector: Selector, server: socket.socket, burst: int, drain: bool) -> int:
+    """Take a burst; how many system calls that were."""
     calls = accepted = 0
     while accepted < burst:
         selector.select(None, 64)
@@ -61,6 +67,7 @@ def accept_burst(selector: Selector, server: socket.socket, burst: int, drain: b
 
 
 def connect_in_bursts(address: tuple[str, int], burst: int, wishes: socket.socket) -> None:
+    """The child process: a burst for each wish."""
     for _ in range(TOTAL // burst):
         wishes.recv(4)
         clients = [socket.create_connection(address) for _ in range(burst)]
