@@ -20,7 +20,7 @@ from anyio.abc import SocketAttribute
 
 import anyio_mio
 from anyio_mio import serving
-from anyio_mio._net import tls_streams
+from anyio_mio._net import backoff, tls_streams
 from anyio_mio._net.backoff import BackOff
 from anyio_mio._net.listeners import SocketListener
 from anyio_mio._net.spare_descriptor import SpareDescriptor
@@ -534,7 +534,13 @@ def test_the_end_of_the_grace_period_cancels_what_is_left() -> None:
 
 
 @pytest.mark.parametrize("queued", ["serve", "refuse"])
-def test_what_is_queued_at_the_end_is_served_or_refused(queued: str) -> None:
+def test_what_is_queued_at_the_end_is_served_or_refused(
+    queued: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing is accepted before the end, however slow the machine is.
+    monkeypatch.setattr(backoff, "FIRST_DELAY", 60)
+    monkeypatch.setattr(backoff, "LAST_DELAY", 60)
+
     async def main(clients: Clients) -> None:
         async with tcp(say_hello, queued=queued) as server:
             (listener,) = server.listeners
