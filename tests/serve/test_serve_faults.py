@@ -49,6 +49,8 @@ def refused(port: int) -> bool:
         connect(port).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # the listener was closed in the middle of it: the next will be
+        return False
     return False
 
 
