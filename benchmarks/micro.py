@@ -19,14 +19,13 @@ import anyio
 
 import anyio_mio  # noqa: F401 - registers the backend
 from anyio_mio._bench.programs import GOES
+from anyio_mio._bench.rows import MICRO
 from anyio_mio._demo.backends import installed, run_arguments
 
 try:
     import pyperf
 except ImportError:
     sys.exit("this needs pyperf\n  right: pip install pyperf")
-
-CURVES_ONLY = ("crowd", "timers")
 
 
 def seconds_for(loops: int, backend: str, row: str) -> float:
@@ -47,8 +46,8 @@ def chosen(names: str) -> list[str]:
     """The rows of a comma-separated list."""
     rows = names.split(",")
     for row in rows:
-        if row not in GOES:
-            sys.exit(f"there is no row {row!r}\n  right: --rows {','.join(GOES)}")
+        if row not in MICRO:
+            sys.exit(f"there is no row {row!r}\n  right: --rows {','.join(MICRO)}")
     return rows
 
 
@@ -61,8 +60,7 @@ def main() -> None:
     """Measure the rows that the command line asks for."""
     runner = pyperf.Runner(add_cmdline_args=pass_on)
     runner.argparser.add_argument("--backend", choices=installed(), default="mio")
-    rows = ",".join(name for name in GOES if name not in CURVES_ONLY)
-    runner.argparser.add_argument("--rows", default=rows)
+    runner.argparser.add_argument("--rows", default=",".join(MICRO))
     given = runner.parse_args()
     for row in chosen(given.rows):
         runner.bench_time_func(row, seconds_for, given.backend, row, inner_loops=GOES[row][1])
