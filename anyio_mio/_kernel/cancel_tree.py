@@ -55,6 +55,17 @@ def abandon(task: Task, below: CancelScope, error: BaseException | None) -> Base
     return left_open
 
 
+def tasks_inside(scopes: list[CancelScope]) -> list[Task]:
+    """The tasks that are in these scopes or below them, parents before their children."""
+    found: list[Task] = []
+    pending = [*scopes]
+    while pending:
+        for task in pending.pop().members or ():
+            found.append(task)
+            pending += stack_above(task, task.base)
+    return found
+
+
 def stack_above(task: Task, below: CancelScope | None) -> list[CancelScope]:
     """A task's own scopes from just above ``below`` to the innermost."""
     return list(own_scopes(task, below))[::-1]

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
-from typing import final
+from typing import Any, final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
 from anyio_mio._kernel.cancel_scope import CancelScope
-from anyio_mio._kernel.cancel_tree import stack_above
+from anyio_mio._kernel.cancel_tree import tasks_inside
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.clock import SYSTEM_CLOCK, Clock, quiet_hook
 from anyio_mio._kernel.deadlines import Deadlines
@@ -46,6 +46,7 @@ class Kernel:
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
         abandoned: scopes of tasks that have ended in them while others still run there.
+        threads: what the backend keeps about worker threads for this run; None before the first.
         at_shutdown: called after the main task; each returns a coroutine that is run to its end.
     """
 
@@ -78,6 +79,7 @@ class Kernel:
         self.abandoned: list[CancelScope] = []
         self.interrupted: bool = False
         self.is_dead: bool = False
+        self.threads: Any = None
         self._thread = threading.get_ident()
         self.main: Task | None = None
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
@@ -118,10 +120,14 @@ class Kernel:
         self.run_queue.append(task)
 
     async def checkpoint(self) -> None:
-        """Raise the pending cancellation or interrupt, or let the other tasks run."""
-        await self.checkpoint_if_cancelled()
-        await self.yield_now()
-        self.raise_if_cancelled()
+        """Let the other tasks run, then raise the cancellation or interrupt that is pending."""
+        task = self.current
+        if task is None:
+            raise self.no_task()
+        self.run_queue.append(task)  # yield_now() written out: a checkpoint is one coroutine
+        await PAUSE
+        if task.scope.effective or self.interrupted:
+            self.raise_if_cancelled()
 
     async def checkpoint_if_cancelled(self) -> None:
         """Raise the pending cancellation or interrupt, if there is one.
@@ -207,13 +213,7 @@ class Kernel:
 
     def tasks(self) -> list[Task]:
         """All tasks that are not done, parents before their children."""
-        found: list[Task] = []
-        pending = [*self.abandoned, self.system, self.root]
-        while pending:
-            for task in pending.pop().members or ():
-                found.append(task)
-                pending += stack_above(task, task.base)
-        return found
+        return tasks_inside([*self.abandoned, self.system, self.root])
 
     def has_nothing_to_do(self) -> bool:
         """True when every task of the run is done, and no callback waits to be called."""
