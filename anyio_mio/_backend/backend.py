@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, final
 
 import anyio
 import anyio.abc
-from anyio.lowlevel import RunVar
 
 from anyio_mio._backend import names, processes, running, threads
 from anyio_mio._backend.capacity_limiter import CapacityLimiter
@@ -50,11 +49,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-DEFAULT_THREADS = 40
-"""As many as AnyIO's other backends let ``to_thread`` use at once."""
-
-default_limiter: RunVar[CapacityLimiter] = RunVar("anyio_mio.default_limiter")
 
 
 @final
@@ -171,17 +165,11 @@ class MioBackend(anyio.abc.AsyncBackend):
         abandon_on_cancel: bool = False,
         limiter: anyio.CapacityLimiter | None = None,
     ) -> T:
-        limiter = limiter or cls.current_default_thread_limiter()
         return await threads.run_in_worker_thread(cls, func, args, abandon_on_cancel, limiter)
 
     @classmethod
     def current_default_thread_limiter(cls) -> CapacityLimiter:
-        try:
-            return default_limiter.get()
-        except LookupError:
-            limiter = CapacityLimiter(DEFAULT_THREADS)
-            default_limiter.set(limiter)
-            return limiter
+        return threads.threads_of(cls, running_kernel()).default_limiter
 
     @classmethod
     def check_cancelled(cls) -> None:

@@ -69,7 +69,8 @@ class CapacityLimiter(anyio.CapacityLimiter):
             WouldBlock: none is free.
             RuntimeError: the borrower has one already.
         """
-        self._refuse_second(borrower)
+        if borrower in self._borrowers:
+            raise held_already()
         if self._waiters or len(self._borrowers) >= self._total_tokens:
             raise anyio.WouldBlock
         self._borrowers[borrower] = None
@@ -87,7 +88,8 @@ class CapacityLimiter(anyio.CapacityLimiter):
         kernel = running_kernel()
         if kernel.budget <= 0:
             await kernel.checkpoint_if_cancelled()
-        self._refuse_second(borrower)
+        if borrower in self._borrowers:
+            raise held_already()
         task = kernel.current
         assert task is not None
         if not self._waiters and len(self._borrowers) < self._total_tokens:
@@ -113,7 +115,8 @@ class CapacityLimiter(anyio.CapacityLimiter):
             raise RuntimeError(
                 "this borrower isn't holding any of this CapacityLimiter's tokens"
             ) from None
-        self._serve_waiters()
+        if self._waiters:
+            self._serve_waiters()
 
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled waiter out; False if it has been served already."""
@@ -128,17 +131,16 @@ class CapacityLimiter(anyio.CapacityLimiter):
             len(self._borrowers), self._total_tokens, tuple(self._borrowers), len(self._waiters)
         )
 
-    def _refuse_second(self, borrower: object) -> None:
-        if borrower in self._borrowers:
-            raise RuntimeError(
-                "this borrower is already holding one of this CapacityLimiter's tokens"
-            )
-
     def _serve_waiters(self) -> None:
         while self._waiters and len(self._borrowers) < self._total_tokens:
             task = next(iter(self._waiters))
             self._borrowers[self._waiters.pop(task)] = None
             task.kernel.resume(task)
+
+
+def held_already() -> RuntimeError:
+    """The error of a borrower that comes a second time."""
+    return RuntimeError("this borrower is already holding one of this CapacityLimiter's tokens")
 
 
 def checked_total(value: float) -> float:

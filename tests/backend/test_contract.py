@@ -6,10 +6,13 @@ import inspect
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import pytest
+from anyio._core import _eventloop
 
 from anyio_mio._backend import registration
 from anyio_mio._backend.backend import MioBackend
+from anyio_mio._kernel.running import running_kernel
 from anyio_mio._net.unix_streams import stream_type
 
 
@@ -52,6 +55,24 @@ def test_the_kind_of_a_unix_connection_may_be_left_out() -> None:
     kind = inspect.signature(MioBackend.connect_unix).parameters["kind"]
 
     assert kind.default is not inspect.Parameter.empty
+
+
+def test_a_worker_thread_is_claimed_as_anyio_claims_one() -> None:
+    """The backend writes down itself what `claim_worker_thread()` does."""
+
+    def claims() -> dict[str, object]:
+        return {**vars(_eventloop.threadlocals)}
+
+    async def main() -> None:
+        kernel, own = running_kernel(), claims()
+        with _eventloop.claim_worker_thread(MioBackend, kernel):
+            by_anyio = claims()
+
+        assert by_anyio != own
+        assert await anyio.to_thread.run_sync(claims) == by_anyio
+        assert await anyio.to_thread.run_sync(claims, limiter=anyio.CapacityLimiter(1)) == by_anyio
+
+    anyio.run(main, backend="mio")
 
 
 def test_registering_again_changes_nothing() -> None:
