@@ -13,18 +13,14 @@ import anyio
 import anyio.abc
 
 from anyio_mio._backend import names, processes, running, threads
+from anyio_mio._backend.cancel_scope import CancelScope
 from anyio_mio._backend.capacity_limiter import CapacityLimiter
 from anyio_mio._backend.names import AddressInfo
 from anyio_mio._backend.processes import Process, StrOrBytesPath
 from anyio_mio._backend.signals import SignalReceiver
 from anyio_mio._backend.synchronization import Event, Lock, Semaphore
-from anyio_mio._backend.tasks import (
-    CancelScope,
-    MioTaskInfo,
-    TaskGroup,
-    current_task_info,
-    task_info,
-)
+from anyio_mio._backend.task_info import MioTaskInfo, current_task_info, task_info
+from anyio_mio._backend.tasks import TaskGroup
 from anyio_mio._backend.test_runner import TestRunner
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.running import running as thread

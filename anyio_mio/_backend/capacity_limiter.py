@@ -9,7 +9,7 @@ import anyio
 from anyio import CapacityLimiterStatistics
 
 from anyio_mio._backend.synchronization import give_way
-from anyio_mio._backend.tasks import current_task_info
+from anyio_mio._backend.task_info import current_task_info
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
 

@@ -7,32 +7,51 @@ each idle connection. With a thousand connections it costs 0.5 microseconds of 1
 (measured), since a frame that is cold is a cache miss.
 
 So the kernel steps the task's own coroutine, and `HandledTask` does at its end what ``_run_coro()``
-would. That knows four private names of AnyIO; if its ``_run_coro()`` no longer uses exactly the
-names below, the real one is run instead.
+would. Likewise `new_handle()` does what AnyIO's constructor would, which imports, and asks three
+times which backend runs: 0.6 microseconds instead of 2.7, of the 7 that a task took. Both know
+private names of AnyIO; if its code no longer uses exactly the names below, it is run itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextvars import Context, copy_context
-from typing import Any, Final, final
+from types import FunctionType
+from typing import Any, Final, TypeVar, final
 
 from anyio import TaskHandle
 
-from anyio_mio._kernel.cancel_scope import CancelScope
+from anyio_mio._backend.cancel_scope import CancelScope
+from anyio_mio._backend.synchronization import Event
+from anyio_mio._kernel import cancel_scope
 from anyio_mio._kernel.cancel_tree import abandon
 from anyio_mio._kernel.task import Owner, Task
 
-KNOWN_NAMES: Final = {
-    "BaseException",
-    "_cancel_scope",
-    "_coro",
-    "_exception",
-    "_finished_event",
-    "_return_value",
-    "set",
-}
+T = TypeVar("T")
 
-IS_KNOWN: Final = set(TaskHandle._run_coro.__code__.co_names) == KNOWN_NAMES
+SLOTS: Final = {"_cancel_scope", "_coro", "_exception", "_finished_event"}
+"""What AnyIO writes at the beginning and looks at in the end."""
+
+CONSTRUCTOR_NAMES: Final = SLOTS | {
+    "CancelScope",
+    "Event",
+    "__qualname__",
+    "_name",
+    "_synchronization",
+    "iscoroutine",
+    "str",
+}
+RUN_NAMES: Final = SLOTS | {"BaseException", "_return_value", "set"}
+
+
+def uses(function: object, names: set[str]) -> bool:
+    """Whether a function's code uses exactly these names."""
+    return isinstance(function, FunctionType) and set(function.__code__.co_names) == names
+
+
+IS_KNOWN: Final = uses(TaskHandle.__init__, CONSTRUCTOR_NAMES) and uses(
+    TaskHandle._run_coro, RUN_NAMES
+)
 
 
 @final
@@ -45,7 +64,7 @@ class HandledTask(Task):
     def finish(self, value: object, error: BaseException | None) -> None:
         """Fill the handle in, leave its scope, tell the owner."""
         handle = self.handle
-        outermost: CancelScope = handle._cancel_scope  # type: ignore[assignment]
+        outermost: cancel_scope.CancelScope = handle._cancel_scope  # type: ignore[assignment]
         if self.scope is not outermost:
             error = abandon(self, outermost, error)
         if error is None:
@@ -76,11 +95,24 @@ def leave(scope: Any, error: BaseException | None) -> BaseException | None:
         del error
 
 
+def new_handle(coro: Coroutine[Any, Any, T], name: str | None) -> TaskHandle[T]:
+    """What ``TaskHandle(coro, name)`` makes while mio runs."""
+    if not IS_KNOWN or name is None:
+        return TaskHandle(coro, name)
+    handle: TaskHandle[T] = object.__new__(TaskHandle)
+    handle._coro = coro
+    handle._cancel_scope = CancelScope()
+    handle._finished_event = Event()
+    handle._exception = None
+    handle._name = name
+    return handle
+
+
 def new_task(
     handle: TaskHandle[Any],
     context: Context | None,
     owner: Owner,
-    base: CancelScope,
+    base: cancel_scope.CancelScope,
     host: Task,
 ) -> Task:
     """The task for a handle; it still has to be started."""

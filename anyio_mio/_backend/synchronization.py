@@ -11,7 +11,7 @@ from collections import deque
 import anyio
 from anyio import EventStatistics, LockStatistics, SemaphoreStatistics
 
-from anyio_mio._backend.tasks import task_info
+from anyio_mio._backend.task_info import task_info
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task

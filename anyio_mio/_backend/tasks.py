@@ -1,4 +1,4 @@
-"""AnyIO's cancel scope, task group and task information on the kernel's."""
+"""AnyIO's task group on the kernel's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from types import CoroutineType
 from typing import Any, Final, TypeVar
-from weakref import ref
 
 import anyio
 import anyio.abc
@@ -14,24 +13,17 @@ from anyio import TaskHandle
 from anyio.abc import _tasks
 from anyio.abc._tasks import call_for_coroutine, get_callable_name
 
-from anyio_mio._backend.handles import new_task
-from anyio_mio._kernel import cancel_scope, task_group
+from anyio_mio._backend.cancel_scope import CancelScope
+from anyio_mio._backend.handles import new_handle, new_task
+from anyio_mio._kernel import task_group
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.starting import Starting
-from anyio_mio._kernel.task import Task
 
 T = TypeVar("T")
 
 HANDLES_NAME_THEMSELVES: Final = not hasattr(_tasks, "get_coro_name")
 """AnyIO 4.14 names an unnamed task by its handle, and without the module."""
-
-
-# AnyIO's class has no slot but __weakref__, so the layouts do fit together.
-class CancelScope(cancel_scope.CancelScope, anyio.CancelScope):  # type: ignore[misc]
-    """The kernel's cancel scope, known to AnyIO."""
-
-    __slots__ = ()
 
 
 class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
@@ -62,7 +54,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
             raise RuntimeError(task_group.NOT_ACTIVE)
         if host.kernel.current is None:
             self._require_own_thread(host.kernel, coro)
-        handle = TaskHandle(coro, coroutine_name(coro) if name is None else str(name))
+        handle = new_handle(coro, coroutine_name(coro) if name is None else str(name))
         self._start(handle, context)
         return handle
 
@@ -85,7 +77,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
             raise RuntimeError(task_group.NOT_ACTIVE)
         starting = Starting(self)
         coro = call_for_coroutine(func, args, task_status=starting)
-        handle = TaskHandle(coro, get_callable_name(func, name))
+        handle = new_handle(coro, get_callable_name(func, name))
         if starting.is_started:
             self._start(handle, None)
         else:
@@ -114,43 +106,6 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
         host = self.host
         assert host is not None
         host.kernel.start(new_task(handle, context, self, self.cancel_scope, host))
-
-
-class MioTaskInfo(anyio.TaskInfo):
-    """What AnyIO tells about a task."""
-
-    __slots__ = ("_task",)
-
-    def __init__(self, task: Task) -> None:
-        host = task.host
-        parent_id = id(host) if host is not None else None
-        super().__init__(id(task), parent_id, task.name, task.coro)
-        self._task = ref(task)
-
-    def has_pending_cancellation(self) -> bool:
-        """Whether the task's next checkpoint raises the cancellation; looked up now."""
-        task = self._task()
-        return task is not None and not task.done and task.scope.effective
-
-
-def task_info(task: Task) -> MioTaskInfo:
-    """The task's information, made once; `Starting` drops it when the task gets a new host."""
-    info = task.info
-    if info is None:
-        info = task.info = MioTaskInfo(task)
-    return info  # type: ignore[return-value]
-
-
-def current_task_info(kernel: Kernel) -> MioTaskInfo:
-    """The information about the task that runs now.
-
-    Raises:
-        RuntimeError: a callback runs, and no task.
-    """
-    task = kernel.current
-    if task is None:
-        raise RuntimeError("There is no task currently running")
-    return task_info(task)
 
 
 def coroutine_name(coro: Coroutine[Any, Any, Any]) -> str:
