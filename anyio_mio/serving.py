@@ -21,7 +21,7 @@ from anyio.abc import SocketAttribute, TaskGroup, TaskStatus
 
 from anyio_mio._net.accept_errors import Verdict
 from anyio_mio._net.listener_statistics import ListenerStatistics
-from anyio_mio._net.listeners import ACCEPT_BATCH, SocketListener
+from anyio_mio._net.listeners import ACCEPT_BATCH, SocketListener, task_name
 from anyio_mio._net.serve_policy import Policy
 from anyio_mio._net.spare_descriptor import SpareDescriptor
 from anyio_mio._net.streams import SocketStream
@@ -197,6 +197,7 @@ class Server:
         self, handler: Handler, listeners: Sequence[SocketListener], policy: Policy
     ) -> None:
         self._handler = handler
+        self._name = task_name(handler)
         self._listeners = listeners
         self._policy = policy
         self._limit = policy.max_connections
@@ -291,7 +292,7 @@ class Server:
 
     def _start(self, stream: SocketStream) -> None:
         assert self._handlers is not None
-        self._handlers.start_soon(self._handle, stream)
+        self._handlers.start_soon(self._handle, stream, name=self._name)
         self._open += 1
 
     async def _handle(self, stream: SocketStream) -> None:

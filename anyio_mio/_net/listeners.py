@@ -117,7 +117,8 @@ class SocketListener(SocketBase, AbstractSocketListener):
         async with AsyncExitStack() as stack:
             if task_group is None:
                 task_group = await stack.enter_async_context(anyio.create_task_group())
-            hand_over: HandOver = partial(task_group.start_soon, handler)  # type: ignore[arg-type]
+            name = task_name(handler)  # once, and not for each connection
+            hand_over: HandOver = partial(task_group.start_soon, handler, name=name)  # type: ignore[arg-type]
             while True:
                 await self.wait_until_ready()
                 self.drain(hand_over, ACCEPT_BATCH)
@@ -262,3 +263,9 @@ class SocketListener(SocketBase, AbstractSocketListener):
     def _listens(self) -> bool:
         """Whether the system takes this for a listening socket: ``shutdown()`` ends that."""
         return bool(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def task_name(handler: Callable[..., object]) -> str:
+    """Module and qualified name of a handler, as far as it has them: AnyIO names tasks so."""
+    parts = (getattr(handler, "__module__", None), getattr(handler, "__qualname__", None))
+    return ".".join(part for part in parts if part)
