@@ -37,16 +37,19 @@ BOUNDS: Final = {
     "calls: a checkpoint": Bound(1.3, "itself; now and then a turn of the kernel"),
     "calls: an event there and back": Bound(14.9, "made, waited for, set and resumed, twice"),
     "calls: an item through a memory stream": Bound(
-        29.7, "AnyIO's stream makes an event and passes a checkpoint on both sides"
+        21.7, "AnyIO's stream makes an event and passes a checkpoint on both sides"
     ),
     "calls: a lock that others want": Bound(8.9, "acquired, waited for, released, a checkpoint"),
-    "calls: a task": Bound(19.9, "spawned, stepped, joined; its handle is a scope and an event"),
-    "calls: a group of two tasks": Bound(75.4, "two tasks, a group, and the wait for both"),
+    "calls: a task": Bound(18.9, "spawned, stepped, joined; its handle is a scope and an event"),
+    "calls: a group of two tasks": Bound(65.4, "two tasks, a group, and the wait for both"),
     "calls: a timeout around a checkpoint": Bound(
         11.9, "a scope made by AnyIO, entered and left; a deadline set and dropped"
     ),
-    "calls: a sleep in a task": Bound(28.9, "a task, a deadline, a resumption"),
-    "calls: a cancelled task": Bound(34.9, "a task, a wait that is undone, an exception"),
+    "calls: a sleep in a task": Bound(27.9, "a task, a deadline, a resumption"),
+    "calls: a cancelled task": Bound(33.9, "a task, a wait that is undone, an exception"),
+    "calls: a hop to a worker thread, without the thread's side": Bound(
+        30.9, "a token taken and given back, a job handed over, a wake-up, a turn"
+    ),
     # Memory of a server for each connection whose handler waits for data
     "bytes: an idle connection": Bound(
         2450, "a stream, its socket and its registration; a task with its handle and coroutines"

@@ -60,6 +60,7 @@ async def calls_for_each(body: Callable[[], Awaitable[object]]) -> float:
         ("a timeout around a checkpoint", programs.timeout),
         ("a sleep in a task", programs.sleepers),
         ("a cancelled task", programs.cancel_tree),
+        ("a hop to a worker thread, without the thread's side", programs.to_thread),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
