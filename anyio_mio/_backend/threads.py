@@ -153,11 +153,12 @@ def check_cancelled() -> None:
 class Call(Generic[T]):
     """A function call from another thread, which waits for its result."""
 
-    __slots__ = ("_arrived", "_context", "_error", "_function", "_value")
+    __slots__ = ("_args", "_arrived", "_context", "_error", "_function", "_value")
 
-    def __init__(self, function: Callable[[], T], context: Context) -> None:
-        self._function = function
+    def __init__(self, context: Context, function: Callable[..., T], *args: Any) -> None:
         self._context = context
+        self._function = function
+        self._args = args
         self._arrived = threading.Lock()
         self._arrived.acquire()
         self._value: T | None = None
@@ -166,7 +167,7 @@ class Call(Generic[T]):
     def __call__(self) -> None:
         """Run in the kernel's thread."""
         try:
-            self._value = self._context.run(self._function)
+            self._value = self._context.run(self._function, *self._args)
         except BaseException as exc:
             self._error = exc
         self._arrived.release()
@@ -195,7 +196,7 @@ class Call(Generic[T]):
 def run_sync_from_thread(func: Callable[..., T], args: tuple[Any, ...], token: object) -> T:
     """Call ``func(*args)`` in the run's thread, in a copy of this thread's context."""
     kernel = kernel_of(token)
-    return Call(lambda: func(*args), entered_context()).wait(kernel)
+    return Call(entered_context(), func, *args).wait(kernel)
 
 
 def run_sync_soon(func: Callable[..., object], args: tuple[Any, ...], token: object) -> None:
@@ -233,7 +234,7 @@ def run_async_from_thread(
         host = caller.task if bound and caller is not None else None
         kernel.spawn(body(), name, result, base, host=host, context=context)
 
-    Call(spawn, context).wait(kernel)
+    Call(context, spawn).wait(kernel)
     return result.wait()
 
 
