@@ -60,6 +60,14 @@ class EntryQueue(deque[Callback]):
                 self.waker.wake()
             return True
 
+    def run(self, on_error: Callable[[BaseException], object]) -> None:
+        """Call what has arrived so far; ``on_error`` is told what nobody else can be told."""
+        for callback in self.take():
+            try:
+                callback()
+            except BaseException as exc:
+                on_error(exc)
+
     def take(self) -> list[Callback]:
         """What has arrived so far; called by the kernel alone."""
         with self._lock:

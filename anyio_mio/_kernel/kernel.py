@@ -242,11 +242,18 @@ class Kernel:
         finally:
             running.kernel = None
 
-    def turn(self) -> None:
+    def turn(self) -> None:  # noqa: C901 - a quiet program takes one for each event: one frame
         """Poll, make readiness of the events, expire deadlines, run what is runnable."""
         if self.interrupted:  # just before the sleep: after it, nobody may come to look
             self._interrupt_main()
-        events = self._select(self._time_to_wait(), EVENTS_PER_POLL)
+        timeout: float | None = None
+        if self.run_queue or self.entry or self.idle:
+            self.other_threads.let_run()
+            timeout = 0
+        elif self.deadlines:
+            timeout = self.clock.time_to_wait(self.deadlines.next())
+        select = self._select  # as an attribute's call it would look the class up each time
+        events = select(timeout, EVENTS_PER_POLL)
         if events:
             self.reactor.turn(events, self.run_queue.append)
         elif self._quiet is not None and not (self.run_queue or self.entry or self.idle):
@@ -255,22 +262,18 @@ class Kernel:
             self.instruments.after_poll(len(events))
         expired = self.deadlines.expire(self.now()) if self.deadlines else False
         if self.entry:
-            self._run_entries()
+            self.entry.run(self.crash_with)
         if self.idle and not self.run_queue and not events and not expired:
             self.idle.wake(self)
         self._run_batch()
-
-    def _time_to_wait(self) -> float | None:
-        if self.run_queue or self.entry or self.idle:
-            self.other_threads.let_run()
-            return 0
-        return self.clock.time_to_wait(self.deadlines.next()) if self.deadlines else None
 
     @door
     def _run_batch(self) -> None:  # noqa: C901 - the hottest loop: one frame, no calls but the step
         """Step what is runnable, and what these wake while the turn is short (K2, K3)."""
         queue = self.run_queue
-        steps = max(len(queue), STEPS_PER_POLL)
+        steps = len(queue)
+        if steps < STEPS_PER_POLL:
+            steps = STEPS_PER_POLL
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
         instruments = self.instruments or None  # None is quicker to test than an empty list
@@ -339,13 +342,6 @@ class Kernel:
         callback = waker.drain if self.reactor.emulated else nothing
         self.reactor.watch_internal(waker.fileno(), callback)
         return waker
-
-    def _run_entries(self) -> None:
-        for callback in self.entry.take():
-            try:
-                callback()
-            except BaseException as exc:  # nobody else can take it
-                self.crash_with(exc)
 
     def crash_with(self, error: BaseException) -> None:
         """An error that no task can be told: it ends the run, which raises it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from anyio.abc import SocketStream as AbstractSocketStream
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.registration import Registration
 
+NOT_READABLE: Final = ~READABLE
 MAX_BYTES_ERROR = "max_bytes must be a positive integer"
 
 
@@ -69,11 +70,12 @@ class SocketStream(SocketBase, AbstractSocketStream):
         if max_bytes > MAX_RECEIVE:
             max_bytes = MAX_RECEIVE
         registration = self._registration
+        receive_some = self._receive_some  # called as an attribute it would be looked up slowly
         while True:
             if not registration.ready & WAKES_READER:
                 await registration.wait_readable()
             try:
-                data = self._receive_some(max_bytes, NO_WAIT)
+                data = receive_some(max_bytes, NO_WAIT)
             except BlockingIOError:
                 registration.ready &= READ_WOULD_BLOCK
                 continue
@@ -83,7 +85,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
                 if not data:
                     raise scheduler.errors.end_of_stream
                 if not registration.ready & READ_IS_FINAL and registration.trusts_short:
-                    registration.ready &= ~READABLE
+                    registration.ready &= NOT_READABLE
             return data
 
     async def send(self, item: bytes) -> None:
@@ -107,8 +109,9 @@ class SocketStream(SocketBase, AbstractSocketStream):
             raise scheduler.errors.busy("writing to")
         registration = self._registration
         if registration.ready & WAKES_WRITER:
+            send_some = self._send_some
             try:
-                sent = self._send_some(item, NO_WAIT)
+                sent = send_some(item, NO_WAIT)
             except BlockingIOError:
                 registration.ready &= WRITE_WOULD_BLOCK
                 sent = 0
