@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._net.accept_errors import MANY_IN_A_ROW, Verdict
-from anyio_mio._net.listeners import ACCEPT_BATCH, SocketListener
+from anyio_mio._net.listeners import ACCEPT_BATCH, SocketListener, task_name
 from anyio_mio._net.streams import SocketStream
 from anyio_mio._reactor.registration import WAKES_READER
 from tests.net.scripted import CONNECTION, NO_ADDRESS, run, scripted
@@ -371,3 +372,27 @@ def test_only_tcp_listeners_are_asked_for_no_delay() -> None:
         SocketListener(sock, running_kernel().reactor)._close()
 
     run(main)
+
+
+def test_handlers_are_named_as_start_soon_names_them() -> None:
+    names: list[str | None] = []
+
+    async def note_name(*streams: SocketStream) -> None:
+        names.append(anyio.get_current_task().name)
+        for stream in streams:
+            close(stream)
+
+    async def main() -> None:
+        with scripted(CONNECTION) as (listener, _):
+            async with anyio.create_task_group() as group:
+                for handler in (note_name, partial(note_name)):
+                    group.start_soon(handler)
+                group.start_soon(listener.serve, note_name)
+                await anyio.wait_all_tasks_blocked()
+                group.cancel_scope.cancel()
+
+    run(main)
+    qualified = f"{__name__}.{note_name.__qualname__}"
+    assert names == [qualified, "functools", qualified]
+    assert task_name(note_name) == qualified
+    assert task_name(partial(note_name)) == "functools"

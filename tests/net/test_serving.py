@@ -643,3 +643,18 @@ def test_what_is_no_listener_of_mio_is_refused() -> None:
             await serve_listeners(say_hello, [object()])
 
     run(main)
+
+
+def test_a_handlers_task_is_named_after_the_handler() -> None:
+    names: list[str | None] = []
+
+    async def note_name(stream: Stream) -> None:
+        names.append(anyio.get_current_task().name)
+
+    async def main(clients: Clients) -> None:
+        async with tcp(note_name) as server:
+            clients.connect(server.listener)
+            await until(lambda: names)
+
+    run(main)
+    assert names == [f"{__name__}.{note_name.__qualname__}"]
