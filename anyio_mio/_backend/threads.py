@@ -95,9 +95,12 @@ async def run_in_worker_thread(
     threads = threads_of(backend, kernel)
     limiter = limiter or threads.default_limiter
     borrower = object()
+    is_full = False
     try:
         limiter.acquire_on_behalf_of_nowait(borrower)
     except anyio.WouldBlock:
+        is_full = True
+    if is_full:  # not in the except: a cancellation of the wait would name that error its context
         await limiter.acquire_on_behalf_of(borrower)
     task = kernel.current
     assert task is not None

@@ -118,6 +118,27 @@ def test_an_abandoned_thread_gives_its_token_back_when_it_is_through() -> None:
     anyio.run(main, backend="mio")
 
 
+def test_a_cancelled_wait_for_a_token_carries_no_other_error() -> None:
+    contexts: list[BaseException | None] = []
+
+    async def call(limiter: anyio.CapacityLimiter) -> None:
+        try:
+            await anyio.to_thread.run_sync(int, limiter=limiter)
+        except anyio.get_cancelled_exc_class() as exc:
+            contexts.append(exc.__context__)
+            raise
+
+    async def main() -> None:
+        limiter = anyio.CapacityLimiter(1)
+        async with limiter, anyio.create_task_group() as group:
+            group.start_soon(call, limiter)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+
+    anyio.run(main, backend="mio")
+    assert contexts == [None]
+
+
 def test_a_report_after_the_run_is_dropped_and_the_thread_is_kept() -> None:
     gate, started = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
