@@ -77,11 +77,11 @@ class MioBackend(anyio.abc.AsyncBackend):
 
     @classmethod
     async def checkpoint(cls) -> None:
-        kernel = thread.kernel
-        if kernel.budget <= 0 or kernel.run_queue:  # type: ignore[union-attr]
-            await kernel.checkpoint()  # type: ignore[union-attr]
+        kernel = thread.kernel or running_kernel()  # which says what is wrong
+        if kernel.budget <= 0 or kernel.run_queue:
+            await kernel.checkpoint()
         else:
-            kernel.budget -= 1  # type: ignore[union-attr]
+            kernel.budget -= 1
 
     @classmethod
     async def checkpoint_if_cancelled(cls) -> None:
