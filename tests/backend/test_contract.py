@@ -70,7 +70,6 @@ def test_a_worker_thread_is_claimed_as_anyio_claims_one() -> None:
 
         assert by_anyio != own
         assert await anyio.to_thread.run_sync(claims) == by_anyio
-        assert await anyio.to_thread.run_sync(claims, limiter=anyio.CapacityLimiter(1)) == by_anyio
 
     anyio.run(main, backend="mio")
 
