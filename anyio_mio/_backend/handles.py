@@ -7,9 +7,9 @@ each idle connection. With a thousand connections it costs 0.5 microseconds of 1
 (measured), since a frame that is cold is a cache miss.
 
 So the kernel steps the task's own coroutine, and `HandledTask` does at its end what ``_run_coro()``
-would. Likewise `new_handle()` does what AnyIO's constructor would, which imports, and asks three
-times which backend runs: 0.6 microseconds instead of 2.7, of the 7 that a task took. Both know
-private names of AnyIO; if its code no longer uses exactly the names below, it is run itself.
+would. Likewise `new_handle()` does what AnyIO's constructor would, which imports, and asks twice
+which backend runs: 0.6 microseconds instead of 2.7, of the 7 that a task took. Both know private
+names of AnyIO; if its code no longer uses exactly the names below, it is run itself.
 """
 
 from __future__ import annotations

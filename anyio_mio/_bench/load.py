@@ -208,8 +208,8 @@ def download(given: argparse.Namespace) -> Iterator[Run]:
     """Receive from the server, a transfer after the other."""
     room = memoryview(bytearray(MEBIBYTE))
     with socket.socket() as client:
-        # Left alone, Linux lets the buffer grow to as much as 32 MiB on some connections and not on
-        # others. What is far ahead of the reader has left the caches: twice the cost, at random.
+        # If Linux tunes the buffer, up to 32 MiB, a transfer has two speeds: a connection keeps one
+        # of them, at random and on every backend, and the slow one costs twice as much.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEBIBYTE)
         client.settimeout(PATIENCE)
         client.connect(("127.0.0.1", given.port))
