@@ -25,6 +25,7 @@ PAYLOAD = b"x" * 64
 PEERS = 100
 ROUNDS = 10
 ALONE = 1000
+MOMENT = 0.005  # seconds; strace needs a tenth of a millisecond for a call
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,12 +60,26 @@ class Traced:
     def stopped(self) -> Iterator[None]:
         """The server does nothing in this block."""
         os.kill(self.pid, signal.SIGSTOP)
-        status = Path(f"/proc/{self.pid}/stat")
         deadline = time.monotonic() + 10
-        while status.read_text().rpartition(")")[2].split()[0] not in "tT":
+        while not self._stands_still():
             assert time.monotonic() < deadline
         yield
         os.kill(self.pid, signal.SIGCONT)
+
+    def _stands_still(self) -> bool:
+        """Whether all threads are stopped, and for longer than strace stops one at each call.
+
+        The signal may go to a thread that reads; until strace has passed it on, the others run.
+        """
+        before = self._threads()
+        time.sleep(MOMENT)
+        return before == self._threads() and all(state in "tT" for state, _ in before)
+
+    def _threads(self) -> list[tuple[str, str]]:
+        """The state of each thread, and how often it has let go of its core."""
+        texts = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/status")]
+        found = [dict(line.split(":\t", 1) for line in text.splitlines()) for text in texts]
+        return [(each["State"][0], each["voluntary_ctxt_switches"]) for each in found]
 
 
 @pytest.fixture
