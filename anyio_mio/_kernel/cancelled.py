@@ -25,6 +25,13 @@ NO_TASK: Final = (
     "  right: from another thread, anyio.from_thread.run(stream.receive)"
 )
 
+WAIT_DROPPED: Final = (
+    "other code has begun a wait of this task for the same descriptor and has dropped it; both "
+    "waits were undone.\n"
+    "  wrong: coroutine.send(None), or asyncio.run(coroutine), in a task of mio\n"
+    "  right: await coroutine"
+)
+
 OTHER_THREAD: Final = (
     "this was called from another thread, where the event loop does not hear of it.\n"
     "  wrong: event.set(), scope.cancel() or task_group.start_soon(...) in a worker thread\n"

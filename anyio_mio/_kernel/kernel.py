@@ -12,7 +12,13 @@ from typing import Any, final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
 from anyio_mio._kernel.cancel_scope import CancelScope, tasks_inside
-from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, NO_TASK, OTHER_THREAD, Cancelled
+from anyio_mio._kernel.cancelled import (
+    FOREIGN_AWAIT,
+    NO_TASK,
+    OTHER_THREAD,
+    WAIT_DROPPED,
+    Cancelled,
+)
 from anyio_mio._kernel.clock import SYSTEM_CLOCK, Clock, quiet_hook
 from anyio_mio._kernel.deadlines import Deadlines
 from anyio_mio._kernel.entry import EntryQueue, nothing
@@ -22,10 +28,10 @@ from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import door
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Owner, SystemTasks, Task
-from anyio_mio._kernel.traps import PAUSE, PAUSED
+from anyio_mio._kernel.traps import PAUSE, PAUSED, YIELDED
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio._reactor.reactor import Reactor
-from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, Waitable
+from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, TwoSided, Waitable
 from anyio_mio.poll._sys.selector import Selector, default_selector
 from anyio_mio.poll.waker import Waker
 
@@ -71,7 +77,7 @@ class Kernel:
         self.root: CancelScope = CancelScope()
         self.system: CancelScope = CancelScope()
         self.root.members, self.system.members = {}, {}
-        self.abandoned: list[CancelScope] = []
+        self.abandoned: dict[CancelScope, None] = {}
         self.interrupted: bool = False
         self.is_dead: bool = False
         self.threads: Any = None
@@ -100,9 +106,11 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
+        if task.parked_on is not None:
+            self._end_earlier_wait(task, waitable)
         task.parked_on = waitable
         if task.scope.effective:
-            task.interrupt()
+            task.interrupt(task.scope.cancel_message())
         return PAUSE
 
     def resume(self, task: Task, /) -> None:
@@ -119,7 +127,10 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
-        self.run_queue.append(task)  # yield_now() written out: a checkpoint is one coroutine
+        if task.parked_on is not None:  # yield_now() written out: a checkpoint is one coroutine
+            self._end_earlier_wait(task, None)
+        task.parked_on = YIELDED
+        self.run_queue.append(task)
         await PAUSE
         if task.scope.effective or self.interrupted:
             self.raise_if_cancelled()
@@ -142,6 +153,9 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
+        if task.parked_on is not None:
+            self._end_earlier_wait(task, None)
+        task.parked_on = YIELDED
         self.run_queue.append(task)
         await PAUSE
 
@@ -293,7 +307,7 @@ class Kernel:
                 self._finish(task, None, exc)
             else:
                 if trapped is not PAUSED:
-                    self.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+                    self._refuse_foreign(task, trapped)
             if instruments is not None:
                 instruments.after_step(task)
         self.current = None
@@ -301,16 +315,49 @@ class Kernel:
 
     def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
         task.done = True
+        if task.parked_on is not None:
+            self._end_earlier_wait(task, None)
         if error is not None and error.__traceback__ is not None:
             # Without the kernel's own frame: it is noise, and it would tie the exception to it.
             error.__traceback__ = error.__traceback__.tb_next
         members = task.base.members
         assert members is not None
         del members[task]
+        if not members and task.base.host is None:
+            self.abandoned.pop(task.base, None)
+        if task.wanted is not None:
+            task.end_wanted()
         try:
             task.finish(value, error)
         finally:
             del error, value
+
+    def _refuse_foreign(self, task: Task, trapped: object) -> None:
+        """The task awaited something of another event loop."""
+        if task.parked_on is not None:
+            self._end_earlier_wait(task, None)
+        self.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+
+    def _end_earlier_wait(self, task: Task, waitable: Waitable | None) -> None:
+        """Undo a wait of the running task that other code has begun and dropped (K9).
+
+        Such code calls ``coroutine.send()``, or ``asyncio.run()`` with a coroutine for mio.
+
+        Args:
+            task: the task.
+            waitable: what it waits on now, and has entered already; None if it waits no more.
+        """
+        earlier, task.parked_on = task.parked_on, None
+        assert earlier is not None
+        if earlier is not waitable:
+            earlier.abort(task)
+        elif isinstance(earlier, TwoSided) and earlier.reader is earlier.writer:
+            earlier.abort(task), earlier.abort(task)
+            raise RuntimeError(WAIT_DROPPED)
+        task.error = None
+        with suppress(ValueError):
+            while True:  # it was woken, too, or had only yielded
+                self.run_queue.remove(task)
 
     def _interrupt_main(self) -> None:
         """Ctrl-C while the main task waits; if it cannot be woken, its next checkpoint raises."""

@@ -22,6 +22,13 @@ class Owner(Protocol):
         """The task ended with ``value`` or with ``error``."""
 
 
+class Wanted(Protocol):
+    """A thing that a task holds and that other tasks wait for: a lock."""
+
+    def owner_ended(self, owner: Task, /) -> None:
+        """The task has ended without giving it back."""
+
+
 class Task:
     """One task of the kernel; a face may add to how it ends.
 
@@ -29,9 +36,12 @@ class Task:
         scope: the innermost cancel scope it is in; never None.
         base: the scope it was started in, which is not its own; ``scope`` is ``base`` or inside.
         host: the task whose task group it belongs to; None for the main task.
-        parked_on: what it waits on (K1); None while it runs or is runnable.
+        parked_on: what it waits on, or `YIELDED`, from the operation that suspends it until its
+            next step. If it is set while the task runs, other code has stepped a coroutine of the
+            task and dropped it (K9).
         error: what will be thrown into it when it resumes.
         alarm: see `Deadlines`; not zero while it sleeps.
+        wanted: what the task holds and others wait for; None if it never held such a thing.
         info: free for the face that shows tasks to users.
     """
 
@@ -51,6 +61,7 @@ class Task:
         "parked_on",
         "scope",
         "send",
+        "wanted",
     )
 
     def __init__(  # noqa: PLR0913 - all of it differs from task to task
@@ -78,6 +89,7 @@ class Task:
         self.alarm: int = 0
         self.done: bool = False
         self.info: object = None
+        self.wanted: dict[Wanted, None] | None = None
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} {self.state}>"
@@ -90,6 +102,24 @@ class Task:
         if self.kernel.current is self:
             return "running"
         return "runnable" if self in self.kernel.run_queue else "parked"
+
+    def note_wanted(self, thing: Wanted) -> None:
+        """The task holds ``thing``, and another task has begun to wait for it."""
+        if self.wanted is None:
+            self.wanted = {thing: None}
+        else:
+            self.wanted[thing] = None
+
+    def forget_wanted(self, thing: Wanted) -> None:
+        """The task has given ``thing`` back, or no task waits for it any more."""
+        if self.wanted is not None:
+            self.wanted.pop(thing, None)
+
+    def end_wanted(self) -> None:
+        """The task has ended: tell what it still holds."""
+        wanted, self.wanted = self.wanted, None
+        for thing in wanted or ():
+            thing.owner_ended(self)
 
     def finish(self, value: object, error: BaseException | None) -> None:
         """The coroutine has ended with ``value`` or with ``error``: tell the owner."""
@@ -104,14 +134,18 @@ class Task:
         """Its sleep is over."""
         self.kernel.resume(self)
 
-    def interrupt(self) -> None:
-        """Its innermost scope has become cancelled: end its wait, if the wait allows (K6)."""
+    def interrupt(self, message: str) -> None:
+        """Its innermost scope has become cancelled: end its wait, if the wait allows (K6).
+
+        Args:
+            message: the text of the exception; see `CancelScope.cancel_message()`.
+        """
         kernel = self.kernel
         if kernel.current is self:
             kernel.budget = 0
         parked_on = self.parked_on
         if parked_on is not None and self.error is None and parked_on.abort(self):
-            kernel.fail(self, Cancelled(self.scope.cancel_message()))
+            kernel.fail(self, Cancelled(message))
 
 
 @final

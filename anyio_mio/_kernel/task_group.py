@@ -113,12 +113,14 @@ class TaskGroup:
         """Resume the host if it waits for nothing any more."""
         if self._is_waiting and not self.cancel_scope.members and not self.starting:
             self._is_waiting = False
-            assert self.host is not None
-            self.host.kernel.resume(self.host)
+            host = self.host
+            if host is not None and host.parked_on is self:
+                host.kernel.resume(host)
 
     def abort(self, task: object, /) -> bool:
         """The waiting host is cancelled: its children are too, and it goes on waiting."""
-        self._host_was_cancelled = True
+        if self._is_waiting:  # else its last child has woken it before (K6)
+            self._host_was_cancelled = True
         return False
 
     def _run_broke_down(self) -> bool:
@@ -154,7 +156,9 @@ class TaskGroup:
         elif not isinstance(error, Cancelled):
             self._add_error(error)
             self.cancel_scope.cancel(f"a child task raised {type(error).__name__}")
-        elif not self.cancel_scope.effective:
+        elif self.cancel_scope.effective:
+            self.cancel_scope.cancel("a child task was cancelled")
+        else:
             self.cancel_scope.cancel("a child task ended with a stray cancellation")
 
     def _add_error(self, error: BaseException) -> None:
@@ -167,6 +171,6 @@ class TaskGroup:
         """What the block ends with, before the group's own scope takes its part."""
         if self._errors:
             return BaseExceptionGroup("unhandled errors in a TaskGroup", self._errors)
-        if exc is None and self._host_was_cancelled:
+        if exc is None and self._host_was_cancelled and self.cancel_scope.effective:
             return Cancelled(self.cancel_scope.cancel_message())
         return exc

@@ -175,13 +175,19 @@ class Job(Generic[T]):
         # First the result, then the thread: whoever awaits finds an idle thread at once, and a
         # run that is over already drops both.
         WORKERS.release(worker)
-        self._kernel.entry.put(self._finish)
+        if not self._kernel.entry.put(self):
+            self.refuse()
 
-    def _finish(self) -> None:
+    def __call__(self) -> None:
+        """The thread is through: an entry, called in the kernel's thread."""
         task, self._task = self._task, None
-        if task is not None:
+        if task is not None and task.parked_on is self:
             self._kernel.resume(task)
         else:
             self._value = self._error = None
         if self._at_end is not None:
             self._at_end()
+
+    def refuse(self) -> None:
+        """The run was over first: drop the result, which the error's traceback ties to this."""
+        self._value = self._error = None

@@ -135,6 +135,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
             except OSError as exc:
                 if exc.errno not in (errno.ENOTCONN, errno.EPIPE, errno.ECONNRESET):
                     raise
+            self._registration.try_writing_again()
 
     def _release(self) -> None:
         self._sock.close()

@@ -105,7 +105,6 @@ class Reactor:
     def arm(self, registration: Registration) -> None:
         """First WouldBlock of a socket: one edge-triggered registration for both directions."""
         fd = registration.fd
-        registration.ready &= ~(READABLE | WRITABLE) if self.emulated else -1
         try:
             self.selector.register(fd, INTEREST)
         except FileExistsError:

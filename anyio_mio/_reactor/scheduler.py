@@ -38,6 +38,17 @@ class TakesError(Protocol):
         """Treat ``error`` as if it had happened inside; False if that is not possible now."""
 
 
+@runtime_checkable
+class TwoSided(Protocol):
+    """A waitable with a place for one task in each direction: a descriptor."""
+
+    reader: TaskRef | None
+    writer: TaskRef | None
+
+    def abort(self, task: TaskRef, /) -> bool:
+        """See `Waitable`; with the task in both places, take it out of one."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorClasses:
     """The exception classes of the library whose tasks use the sockets."""
