@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -160,3 +161,12 @@ class Detection(AbstractContextManager[None]):
         exc_tb: TracebackType | None,
     ) -> None:
         sniffio.thread_local.name = self._previous
+
+
+def forget_in_child() -> None:
+    """After a fork in a task: its context says "mio", and the child may begin another run."""
+    if sniffio.current_async_library_cvar.get() == "mio":
+        sniffio.current_async_library_cvar.set(None)
+
+
+os.register_at_fork(after_in_child=forget_in_child)

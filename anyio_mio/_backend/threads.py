@@ -39,12 +39,19 @@ DEFAULT_THREADS: Final = 40
 
 @final
 class Threads:
-    """What all calls of a run into worker threads share, made at the first of them."""
+    """What all calls of a run into worker threads share, made at the first of them.
 
-    __slots__ = ("default_limiter", "token")
+    Attributes:
+        default_limiter: for calls without a limiter.
+        name_limiter: for look-ups of names, which may block for long.
+        token: what threads call the run with.
+    """
+
+    __slots__ = ("default_limiter", "name_limiter", "token")
 
     def __init__(self, backend: type[AsyncBackend], kernel: Kernel) -> None:
         self.default_limiter: CapacityLimiter = CapacityLimiter(DEFAULT_THREADS)
+        self.name_limiter: CapacityLimiter = CapacityLimiter(DEFAULT_THREADS)
         self.token: EventLoopToken = EventLoopToken(backend, kernel)
 
 

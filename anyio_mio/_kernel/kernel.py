@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
 from typing import Any, final
@@ -25,13 +25,13 @@ from anyio_mio._kernel.entry import EntryQueue, nothing
 from anyio_mio._kernel.fairness import BUDGET, EVENTS_PER_POLL, STEPS_PER_POLL, OtherThreads
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
-from anyio_mio._kernel.interrupts import door
+from anyio_mio._kernel.interrupts import Interruption, door
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Owner, SystemTasks, Task
 from anyio_mio._kernel.traps import PAUSE, PAUSED, YIELDED
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio._reactor.reactor import Reactor
-from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, TwoSided, Waitable
+from anyio_mio._reactor.scheduler import ErrorClasses, Leavable, TakesError, TwoSided, Waitable
 from anyio_mio.poll._sys.selector import Selector, default_selector
 from anyio_mio.poll.waker import Waker
 
@@ -79,6 +79,7 @@ class Kernel:
         self.root.members, self.system.members = {}, {}
         self.abandoned: dict[CancelScope, None] = {}
         self.interrupted: bool = False
+        self.interruption: Interruption = Interruption()
         self.is_dead: bool = False
         self.threads: Any = None
         self._thread = threading.get_ident()
@@ -86,6 +87,7 @@ class Kernel:
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
+        self._presence = ExitStack()  # what says in this thread that mio runs
         self._crashes: list[BaseException] = []
         self.reactor: Reactor = Reactor(selector or default_selector(), self)
         self._select = self.reactor.selector.select
@@ -244,17 +246,17 @@ class Kernel:
             )
         running.kernel = self
         self._thread = threading.get_ident()
-        try:
-            with self._detection(), self.async_generators:
-                while not is_over():
-                    self.turn()
-        finally:
-            running.kernel = None
+        with self._presence:
+            self._presence.callback(setattr, running, "kernel", None)
+            self._presence.enter_context(self._detection())
+            self._presence.enter_context(self.async_generators)
+            while not is_over():
+                self.turn()
 
     def turn(self) -> None:  # noqa: C901 - a quiet program takes one for each event: one frame
         """Poll, make readiness of the events, expire deadlines, run what is runnable."""
         if self.interrupted:  # just before the sleep: after it, nobody may come to look
-            self._interrupt_main()
+            self.interruption.deliver(self)
         timeout: float | None = None
         if self.run_queue or self.entry or self.idle:
             self.other_threads.let_run()
@@ -359,11 +361,6 @@ class Kernel:
             while True:  # it was woken, too, or had only yielded
                 self.run_queue.remove(task)
 
-    def _interrupt_main(self) -> None:
-        """Ctrl-C while the main task waits; if it cannot be woken, its next checkpoint raises."""
-        if self.main is not None and self.throw(self.main, KeyboardInterrupt()):
-            self.interrupted = False
-
     def throw(self, task: Task, error: BaseException) -> bool:
         """End a task's wait with ``error``; False if it does not wait, or cannot leave."""
         parked_on = task.parked_on
@@ -375,6 +372,17 @@ class Kernel:
             return False
         self.fail(task, error)
         return True
+
+    def force(self, task: Task, error: BaseException) -> None:
+        """End a task's wait with ``error`` even if that leaves a thread behind.
+
+        A task that waits for other tasks goes on waiting for them.
+        """
+        parked_on = task.parked_on
+        if parked_on is None or task.error is not None:
+            return
+        if parked_on.abort(task) or (isinstance(parked_on, Leavable) and parked_on.leave(task)):
+            self.fail(task, error)
 
     # From outside.
 
@@ -434,4 +442,7 @@ class Kernel:
         self.reactor.die_in_child()
         self._select = self.reactor.selector.select
         with suppress(OSError):
-            self.entry.waker.close()
+            self.entry.die_in_child()
+        if running.kernel is self:  # the child may begin a run of its own here
+            self._presence.close()
+            running.was_forked = True

@@ -159,10 +159,14 @@ class Job(Generic[T]):
 
     def abort(self, task: object, /) -> bool:
         """Let a cancelled task go, if it may leave the thread alone."""
-        if self._abandon_on_cancel and self._task is task:
-            self._task = None
-            return True
-        return False
+        return self._abandon_on_cancel and self.leave(task)
+
+    def leave(self, task: object, /) -> bool:
+        """Let a task go, and leave the thread alone."""
+        if self._task is not task:
+            return False
+        self._task = None
+        return True
 
     def _work(self, worker: WorkerThread) -> None:
         function, self._function = self._function, None

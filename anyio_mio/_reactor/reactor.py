@@ -12,7 +12,7 @@ from anyio_mio._reactor.foreign import ForeignWaits
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER, Registration
 from anyio_mio._reactor.scheduler import Scheduler, TaskRef
 from anyio_mio.poll._sys.bits import PRIORITY, READ_HANGUP, READABLE, WRITABLE
-from anyio_mio.poll._sys.selector import Selector
+from anyio_mio.poll._sys.selector import Selector, close_in_child
 
 INTEREST: Final = READABLE | WRITABLE | PRIORITY | READ_HANGUP
 """One registration for the life of a socket (R1). RDHUP and PRI are there for R2's proof."""
@@ -153,7 +153,7 @@ class Reactor:
     def die_in_child(self) -> None:
         """After a fork: close this process's copy of the selector, refuse every use (R7)."""
         with contextlib.suppress(OSError):
-            self.selector.close()
+            close_in_child(self.selector)
         self.selector = DeadSelector()
 
     def _deliver_elsewhere(self, fd: int, bits: int, wake: Callable[[TaskRef], None]) -> None:

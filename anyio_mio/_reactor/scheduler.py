@@ -39,6 +39,14 @@ class TakesError(Protocol):
 
 
 @runtime_checkable
+class Leavable(Protocol):
+    """A waitable that cancellation cannot undo but a second Ctrl-C can: a call in a thread."""
+
+    def leave(self, task: TaskRef, /) -> bool:
+        """Take ``task`` out and drop the result; False if it has been woken already."""
+
+
+@runtime_checkable
 class TwoSided(Protocol):
     """A waitable with a place for one task in each direction: a descriptor."""
 

@@ -94,6 +94,14 @@ class Waker:
             if bell is not None:
                 bell.close()
 
+    def close_in_child(self) -> None:
+        """After a fork: release this process's descriptors, and wake nothing.
+
+        It takes no lock: a thread that exists in the parent only may have held it.
+        """
+        self._lock = threading.RLock()
+        self.close()
+
     def __enter__(self) -> Waker:
         return self
 

@@ -19,10 +19,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, final
+from typing import Final, Self, final
 
-if TYPE_CHECKING:
-    from anyio_mio.poll._sys.selector import Selector
+from anyio_mio.poll._sys.selector import Selector, close_in_child
 
 MOST_PASSED: Final = 63
 """Sleeps without a spin between two attempts, at most."""
@@ -77,6 +76,10 @@ class BusyPoll:
     def close(self) -> None:
         """Close the other selector."""
         self._selector.close()
+
+    def close_in_child(self) -> None:
+        """See `close_in_child()`."""
+        close_in_child(self._selector)
 
     def __enter__(self) -> Self:
         return self
