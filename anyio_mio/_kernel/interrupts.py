@@ -150,7 +150,7 @@ class Interruption:
     def deliver(self, kernel: Kernel) -> None:
         """Before a sleep: end the main task's wait, or else its next checkpoint raises."""
         main = kernel.main
-        if self._is_second or (main is None and self.broke_off):
+        if self._is_second:
             self._is_second = False
             self._break_off(kernel)
         elif main is None:  # the run ends, and raises it then
@@ -163,7 +163,7 @@ class Interruption:
 
     def _break_off(self, kernel: Kernel) -> None:
         self.broke_off = True
-        kernel.interrupted = False
+        kernel.interrupted = kernel.main is None  # after the main task the run itself raises it
         kernel.root.cancel(PRESSED_TWICE)
         for task in kernel.tasks():
             error = KeyboardInterrupt() if task is kernel.main else Cancelled(PRESSED_TWICE)
