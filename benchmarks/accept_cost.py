@@ -15,7 +15,7 @@ from contextlib import suppress
 from resource import RUSAGE_SELF, getrusage
 
 from anyio_mio.poll import Selector, default_selector
-from anyio_mio.poll.bits import READABLE
+from anyio_mio.poll._sys.bits import READABLE
 
 TOTAL = 4096
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a closed connection leaves nothing in TIME_WAIT

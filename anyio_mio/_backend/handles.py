@@ -19,13 +19,21 @@ from contextvars import Context, copy_context
 from types import FunctionType
 from typing import Any, Final, TypeVar, final
 
+import anyio
 from anyio import TaskHandle
 
-from anyio_mio._backend.cancel_scope import CancelScope
 from anyio_mio._backend.synchronization import Event
 from anyio_mio._kernel import cancel_scope
-from anyio_mio._kernel.cancel_tree import abandon
+from anyio_mio._kernel.cancel_scope import abandon
 from anyio_mio._kernel.task import Owner, Task
+
+
+# AnyIO's class has no slot but __weakref__, so the layouts do fit together.
+class CancelScope(cancel_scope.CancelScope, anyio.CancelScope):  # type: ignore[misc]
+    """The kernel's cancel scope, known to AnyIO."""
+
+    __slots__ = ()
+
 
 T = TypeVar("T")
 

@@ -12,13 +12,13 @@ import anyio
 import sniffio
 
 from anyio_mio._kernel.clock import Clock
+from anyio_mio._kernel.fairness import ShuffledQueue
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.shuffled_queue import ShuffledQueue
 from anyio_mio._kernel.task import Task
 from anyio_mio._reactor.scheduler import ErrorClasses
-from anyio_mio.poll.busy_poll import BusyPoll
-from anyio_mio.poll.selector import Selector, default_selector
+from anyio_mio.poll._sys.busy_poll import BusyPoll
+from anyio_mio.poll._sys.selector import Selector, default_selector
 
 ERRORS: Final = ErrorClasses(
     closed=anyio.ClosedResourceError,

@@ -13,8 +13,7 @@ from anyio import TaskHandle
 from anyio.abc import _tasks
 from anyio.abc._tasks import call_for_coroutine, get_callable_name
 
-from anyio_mio._backend.cancel_scope import CancelScope
-from anyio_mio._backend.handles import new_handle, new_task
+from anyio_mio._backend.handles import CancelScope, new_handle, new_task
 from anyio_mio._kernel import task_group
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel

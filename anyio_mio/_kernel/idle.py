@@ -1,8 +1,8 @@
-"""Tasks that wait until nothing else can run."""
+"""Two waits that no event ends: until nothing else can run, and forever."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
@@ -40,3 +40,17 @@ class IdleWaiters(list["Task"]):
             self.remove(task)
             return True
         return False
+
+
+@final
+class Forever:
+    """What a task that sleeps forever is parked on."""
+
+    __slots__ = ()
+
+    def abort(self, task: object, /) -> bool:
+        """Any task here is still waiting."""
+        return True
+
+
+FOREVER: Final = Forever()

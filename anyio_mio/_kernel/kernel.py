@@ -11,27 +11,22 @@ from math import inf, isnan
 from typing import Any, final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
-from anyio_mio._kernel.cancel_scope import CancelScope
-from anyio_mio._kernel.cancel_tree import tasks_inside
-from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.cancel_scope import CancelScope, tasks_inside
+from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, NO_TASK, OTHER_THREAD, Cancelled
 from anyio_mio._kernel.clock import SYSTEM_CLOCK, Clock, quiet_hook
 from anyio_mio._kernel.deadlines import Deadlines
 from anyio_mio._kernel.entry import EntryQueue, nothing
-from anyio_mio._kernel.fairness import BUDGET, EVENTS_PER_POLL, STEPS_PER_POLL
-from anyio_mio._kernel.forever import FOREVER
-from anyio_mio._kernel.idle import IdleWaiters
+from anyio_mio._kernel.fairness import BUDGET, EVENTS_PER_POLL, STEPS_PER_POLL, OtherThreads
+from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import door
-from anyio_mio._kernel.mistakes import FOREIGN_AWAIT, NO_TASK, OTHER_THREAD
-from anyio_mio._kernel.other_threads import OtherThreads
 from anyio_mio._kernel.running import running
-from anyio_mio._kernel.system_tasks import SystemTasks
-from anyio_mio._kernel.task import Owner, Task
+from anyio_mio._kernel.task import Owner, SystemTasks, Task
 from anyio_mio._kernel.traps import PAUSE, PAUSED
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, Waitable
-from anyio_mio.poll.selector import Selector, default_selector
+from anyio_mio.poll._sys.selector import Selector, default_selector
 from anyio_mio.poll.waker import Waker
 
 

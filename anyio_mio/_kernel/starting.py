@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from anyio_mio._kernel.cancel_tree import push_down_to
+from anyio_mio._kernel.cancel_scope import push_down_to
 from anyio_mio._kernel.running import running_kernel
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, final
 
-from anyio_mio._kernel.cancel_tree import abandon
+from anyio_mio._kernel.cancel_scope import abandon
 from anyio_mio._kernel.cancelled import Cancelled
 
 if TYPE_CHECKING:
@@ -112,3 +112,18 @@ class Task:
         parked_on = self.parked_on
         if parked_on is not None and self.error is None and parked_on.abort(self):
             kernel.fail(self, Cancelled(self.scope.cancel_message()))
+
+
+@final
+class SystemTasks:
+    """Owner of the system tasks."""
+
+    __slots__ = ("_kernel",)
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
+        """A system task may be cancelled; any other error ends the run."""
+        if error is not None and not isinstance(error, Cancelled):
+            self._kernel.crash_with(error)

@@ -11,6 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from errno import EINVAL
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -20,7 +21,6 @@ from anyio.abc import SocketListener as AbstractSocketListener
 
 from anyio_mio._net.accept_errors import OUT_OF_DESCRIPTORS, Verdict, judge
 from anyio_mio._net.backoff import BackOff
-from anyio_mio._net.listener_statistics import ListenerStatistics
 from anyio_mio._net.socket_base import SocketBase
 from anyio_mio._net.streams import SocketStream
 from anyio_mio._reactor.registration import READ_WOULD_BLOCK, WAKES_READER
@@ -29,6 +29,32 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from anyio_mio._reactor.reactor import Reactor
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerStatistics:
+    """A snapshot of a listener's counters.
+
+    Attributes:
+        accepted: connections that were accepted.
+        accepts_per_wakeup: how often a wake-up gave so many connections.
+        aborted: connections that failed while they were accepted or set up.
+        backed_off: how often the listener had to wait for descriptors or memory.
+        shed: connections that were closed because they could not be served.
+        open: accepted connections that are not closed.
+        paused_until: when the current back-off ends at the latest, on the run's clock; 0 if none.
+        last_errno: the last error of ``accept()`` that was not WouldBlock; 0 if none.
+    """
+
+    accepted: int
+    accepts_per_wakeup: dict[int, int]
+    aborted: int
+    backed_off: int
+    shed: int
+    open: int
+    paused_until: float
+    last_errno: int
+
 
 HandOver: TypeAlias = Callable[[SocketStream], object]
 ErrorHook: TypeAlias = Callable[[OSError, Verdict], Verdict | None]

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
-from anyio_mio._net.descriptor import Descriptor
-from anyio_mio._net.socket_base import MAX_RECEIVE
+from anyio_mio._net.socket_base import MAX_RECEIVE, Descriptor
 from anyio_mio._net.streams import MAX_BYTES_ERROR
 from anyio_mio._reactor.registration import (
     READ_WOULD_BLOCK,

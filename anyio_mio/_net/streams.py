@@ -21,7 +21,7 @@ from anyio_mio._reactor.registration import (
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
-from anyio_mio.poll.bits import READABLE
+from anyio_mio.poll._sys.bits import READABLE
 
 if TYPE_CHECKING:
     from anyio_mio._net.listeners import SocketListener

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, final
 
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
-from anyio_mio.poll.bits import ONESHOT, READ_HANGUP, READABLE, WRITABLE
+from anyio_mio.poll._sys.bits import ONESHOT, READ_HANGUP, READABLE, WRITABLE
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor

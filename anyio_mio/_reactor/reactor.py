@@ -11,8 +11,8 @@ from anyio_mio._reactor.dead_selector import DeadSelector
 from anyio_mio._reactor.foreign import ForeignWaits
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER, Registration
 from anyio_mio._reactor.scheduler import Scheduler, TaskRef
-from anyio_mio.poll.bits import PRIORITY, READ_HANGUP, READABLE, WRITABLE
-from anyio_mio.poll.selector import Selector
+from anyio_mio.poll._sys.bits import PRIORITY, READ_HANGUP, READABLE, WRITABLE
+from anyio_mio.poll._sys.selector import Selector
 
 INTEREST: Final = READABLE | WRITABLE | PRIORITY | READ_HANGUP
 """One registration for the life of a socket (R1). RDHUP and PRI are there for R2's proof."""

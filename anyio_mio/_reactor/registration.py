@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final
 
-from anyio_mio.poll.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
+from anyio_mio.poll._sys.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor

@@ -7,7 +7,7 @@ import json
 import click
 
 import anyio_mio
-from anyio_mio._serve.target import TargetError, load_function, refuse_arguments
+from anyio_mio._supervisor.target import TargetError, load_function, refuse_arguments
 
 
 @click.command()

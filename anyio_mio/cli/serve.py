@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 
 import anyio_mio
-from anyio_mio._serve import binding, live
-from anyio_mio._serve.configuration import Configuration
-from anyio_mio._serve.log import JsonLog, PlainLog
-from anyio_mio._serve.supervisor import Supervisor
-from anyio_mio._serve.target import TargetError, load_handler
+from anyio_mio._supervisor import binding, live
+from anyio_mio._supervisor.configuration import Configuration
+from anyio_mio._supervisor.log import JsonLog, PlainLog
+from anyio_mio._supervisor.supervisor import Supervisor
+from anyio_mio._supervisor.target import TargetError, load_handler
 
 READABLE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 

@@ -66,15 +66,15 @@ What is not guaranteed
 
 from __future__ import annotations
 
+from anyio_mio.poll._sys.selector import Selector as Selector
+from anyio_mio.poll._sys.selector import available_selectors as available_selectors
+from anyio_mio.poll._sys.selector import default_selector as default_selector
 from anyio_mio.poll.event import Event as Event
 from anyio_mio.poll.event import Events as Events
 from anyio_mio.poll.interest import Interest as Interest
 from anyio_mio.poll.poll import Poll as Poll
 from anyio_mio.poll.registry import Registry as Registry
-from anyio_mio.poll.selector import Selector as Selector
-from anyio_mio.poll.selector import available_selectors as available_selectors
-from anyio_mio.poll.selector import default_selector as default_selector
-from anyio_mio.poll.source import Source as Source
+from anyio_mio.poll.registry import Source as Source
 from anyio_mio.poll.token import Token as Token
 from anyio_mio.poll.waker import Waker as Waker
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
-from anyio_mio.poll import bits as bit
+from anyio_mio.poll._sys import bits as bit
 
 if TYPE_CHECKING:
     from anyio_mio.poll.registry import Registration
@@ -47,7 +47,7 @@ class Event:
 
     Attributes:
         token: What the source was registered with.
-        bits: The raw readiness, in the numbers of `anyio_mio.poll.bits`.
+        bits: The raw readiness, in the numbers of `anyio_mio.poll._sys.bits`.
     """
 
     token: Token

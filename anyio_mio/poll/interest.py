@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from anyio_mio.poll import bits as bit
+from anyio_mio.poll._sys import bits as bit
 
 
 @final

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import final
 
+from anyio_mio.poll._sys.selector import Selector, default_selector
 from anyio_mio.poll.event import Events
 from anyio_mio.poll.registry import Registry
-from anyio_mio.poll.selector import Selector, default_selector
 
 
 @final

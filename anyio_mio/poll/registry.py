@@ -14,14 +14,54 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from typing import Final, final
+from typing import Final, Protocol, TypeAlias, final, runtime_checkable
 
-from anyio_mio.poll.bits import BOTH, READABLE, WRITE_HANGUP
+from anyio_mio.poll._sys.bits import BOTH, READABLE, WRITE_HANGUP
+from anyio_mio.poll._sys.selector import Selector
 from anyio_mio.poll.interest import Interest
-from anyio_mio.poll.selector import Selector
-from anyio_mio.poll.source import Descriptor, HasFileno, Source, descriptor_of
 from anyio_mio.poll.token import Token
 from anyio_mio.poll.waker import Waker
+
+
+@runtime_checkable
+class HasFileno(Protocol):
+    """An object that owns one descriptor."""
+
+    def fileno(self) -> int:
+        """Return the number of the descriptor, or a negative one when it is closed."""
+
+
+Descriptor: TypeAlias = int | HasFileno
+
+
+class Source(Protocol):
+    """An object that knows by itself how it is registered.
+
+    An object which has a `fileno()` as well is taken for its descriptor, and these methods are not
+    called. What they raise goes to the caller of the registry.
+    """
+
+    def register(self, registry: Registry, token: Token, interest: Interest) -> None:
+        """Register the parts with `registry`, which was asked to register this object."""
+
+    def reregister(self, registry: Registry, token: Token, interest: Interest) -> None:
+        """Replace the registration of the parts."""
+
+    def deregister(self, registry: Registry) -> None:
+        """Deregister the parts."""
+
+
+def descriptor_of(source: Descriptor) -> int:
+    """Return the number of the descriptor that `source` is or has.
+
+    Raises:
+        OSError: `source` is closed (EBADF).
+    """
+    fd = source if isinstance(source, int) else source.fileno()
+    if fd < 0:
+        raise OSError(errno.EBADF, f"{os.strerror(errno.EBADF)}: {source!r} is closed")
+    return fd
+
 
 UNASKED: Final = BOTH | WRITE_HANGUP
 """What is reported whether or not the interest asked for it."""

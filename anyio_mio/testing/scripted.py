@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, NamedTuple, final
 
-from anyio_mio.poll.timeout import clamped
+from anyio_mio.poll._sys.timeout import clamped
 
 Pair = tuple[int, int]
 """A descriptor and its readiness bits."""

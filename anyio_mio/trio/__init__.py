@@ -28,7 +28,7 @@ Rules:
 from __future__ import annotations
 
 from anyio_mio._net.accept_errors import Verdict as Verdict
-from anyio_mio._net.listener_statistics import ListenerStatistics as ListenerStatistics
+from anyio_mio._net.listeners import ListenerStatistics as ListenerStatistics
 from anyio_mio.trio.hub import HubStatistics as HubStatistics
 from anyio_mio.trio.hub import current_statistics as current_statistics
 from anyio_mio.trio.listeners import SocketListener as SocketListener

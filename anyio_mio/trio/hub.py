@@ -50,7 +50,7 @@ from trio.lowlevel import RunVar, enable_ki_protection, reschedule
 from anyio_mio._reactor.dead_selector import DeadSelector
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.registration import Registration
-from anyio_mio.poll.selector import Selector, default_selector
+from anyio_mio.poll._sys.selector import Selector, default_selector
 from anyio_mio.trio.nesting import poller_nests
 from anyio_mio.trio.registration import HostedRegistration
 from anyio_mio.trio.scheduler import TrioScheduler

@@ -20,7 +20,7 @@ from anyio_mio.trio.streams import (
 )
 
 if TYPE_CHECKING:
-    from anyio_mio._net.listener_statistics import ListenerStatistics
+    from anyio_mio._net.listeners import ListenerStatistics
     from anyio_mio.trio.registration import HostedRegistration
 
 

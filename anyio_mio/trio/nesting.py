@@ -12,8 +12,8 @@ import io
 import os
 from contextlib import ExitStack
 
-from anyio_mio.poll.bits import ONESHOT, READABLE
-from anyio_mio.poll.selector import Selector, default_selector
+from anyio_mio.poll._sys.bits import ONESHOT, READABLE
+from anyio_mio.poll._sys.selector import Selector, default_selector
 
 PAIRS: int = 8
 

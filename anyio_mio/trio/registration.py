@@ -41,7 +41,7 @@ from trio.lowlevel import wait_readable as wait_readable_on_trio
 from trio.lowlevel import wait_writable as wait_writable_on_trio
 
 from anyio_mio._reactor.registration import READ_WOULD_BLOCK, Registration
-from anyio_mio.poll.bits import HANGUP, READABLE, WRITABLE
+from anyio_mio.poll._sys.bits import HANGUP, READABLE, WRITABLE
 
 if TYPE_CHECKING:
     from anyio_mio.trio.hub import Hub

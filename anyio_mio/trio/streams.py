@@ -30,7 +30,7 @@ from anyio_mio._reactor.registration import (
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
-from anyio_mio.poll.bits import READABLE
+from anyio_mio.poll._sys.bits import READABLE
 from anyio_mio.trio.hub import Hub, current_hub
 from anyio_mio.trio.registration import HostedRegistration
 

@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 from anyio.abc import Process
 
-from anyio_mio._backend.process_exit import process_exit
+from anyio_mio._backend.processes import process_exit
 from anyio_mio._kernel.running import running_kernel
 from tests.integration.conftest import Run
 

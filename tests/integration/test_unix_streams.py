@@ -20,7 +20,7 @@ from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
 
 import anyio_mio
 from anyio_mio.lowlevel import statistics
-from anyio_mio.poll.bits import READABLE
+from anyio_mio.poll._sys.bits import READABLE
 from tests.integration.conftest import Polls, Run
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux has it")

@@ -14,8 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from anyio_mio._kernel.cancel_scope import CancelScope
-from anyio_mio._kernel.cancel_tree import stack_above
+from anyio_mio._kernel.cancel_scope import CancelScope, stack_above
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.starting import Starting

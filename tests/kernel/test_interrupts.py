@@ -105,7 +105,7 @@ def call_from(module: str, source: str) -> types.FrameType:
         "anyio_mio._backend.synchronization",
         "anyio_mio._reactor.registration",
         "anyio_mio._net.streams",
-        "anyio_mio.poll.level",
+        "anyio_mio.poll._sys.level",
     ],
 )
 def test_no_second_one_is_raised_inside_our_code(module: str) -> None:

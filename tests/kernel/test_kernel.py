@@ -18,7 +18,7 @@ from anyio_mio._kernel.fairness import BUDGET, STEPS_PER_POLL
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio.lowlevel import Instrument
-from anyio_mio.poll.bits import READABLE
+from anyio_mio.poll._sys.bits import READABLE
 from anyio_mio.testing import ScriptedSelector
 from tests.kernel.harness import Box, Group, HandClock, make_kernel, run
 

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 import anyio_mio
-from anyio_mio._kernel.shuffled_queue import ShuffledQueue
+from anyio_mio._kernel.fairness import ShuffledQueue
 
 
 def order_of_tasks(**options: Any) -> list[int]:

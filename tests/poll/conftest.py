@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from anyio_mio.poll import Poll, Selector, available_selectors, default_selector
-from anyio_mio.poll.busy_poll import BusyPoll
-from anyio_mio.poll.level import LevelSelector
-from anyio_mio.poll.scan import SelectScan
+from anyio_mio.poll._sys.busy_poll import BusyPoll
+from anyio_mio.poll._sys.level import LevelSelector
+from anyio_mio.poll._sys.scan import SelectScan
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from anyio_mio.poll import Selector
-from anyio_mio.poll.bits import READABLE
-from anyio_mio.poll.busy_poll import MOST_PASSED, BusyPoll
+from anyio_mio.poll._sys.bits import READABLE
+from anyio_mio.poll._sys.busy_poll import MOST_PASSED, BusyPoll
 from anyio_mio.testing import ScriptedSelector
 
 EVENT = [(5, READABLE)]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anyio_mio.poll import Event, Events, Poll, Token
-from anyio_mio.poll import bits as bit
+from anyio_mio.poll._sys import bits as bit
 from anyio_mio.testing import ScriptedSelector
 from tests.poll.harness import BOTH, FLAGS, READABLE, WRITABLE, A, B, flags_of, poll_once
 

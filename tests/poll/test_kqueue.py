@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from anyio_mio.poll import Event, Token
-from anyio_mio.poll import bits as bit
-from anyio_mio.poll.kqueue import (
+from anyio_mio.poll._sys import bits as bit
+from anyio_mio.poll._sys.kqueue import (
     EV_ADD,
     EV_CLEAR,
     EV_DELETE,

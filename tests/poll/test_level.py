@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 import pytest
 
-from anyio_mio.poll.bits import BOTH, PRIORITY, READ_HANGUP, READABLE, WRITABLE
-from anyio_mio.poll.level import LevelSelector
-from anyio_mio.poll.scan import PollScan, Scan, SelectScan, default_scan
+from anyio_mio.poll._sys.bits import BOTH, PRIORITY, READ_HANGUP, READABLE, WRITABLE
+from anyio_mio.poll._sys.level import LevelSelector
+from anyio_mio.poll._sys.scan import PollScan, Scan, SelectScan, default_scan
 from tests.poll.conftest import Pair
 from tests.poll.harness import QUIET
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from anyio_mio.poll import Selector, available_selectors, default_selector
-from anyio_mio.poll import selector as selector_module
-from anyio_mio.poll.bits import ERROR, HANGUP, ONESHOT, READ_HANGUP, READABLE, WRITABLE
-from anyio_mio.poll.timeout import MAX_TIMEOUT, clamped
+from anyio_mio.poll._sys import selector as selector_module
+from anyio_mio.poll._sys.bits import ERROR, HANGUP, ONESHOT, READ_HANGUP, READABLE, WRITABLE
+from anyio_mio.poll._sys.timeout import MAX_TIMEOUT, clamped
 from tests.poll.conftest import Pair
 from tests.poll.harness import QUIET, open_descriptors
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.scheduler import TaskRef, Waitable
-from anyio_mio.poll.selector import Selector
+from anyio_mio.poll._sys.selector import Selector
 from anyio_mio.testing import ScriptedSelector
 from tests.kernel.harness import ERRORS
 

@@ -12,7 +12,7 @@ import pytest
 
 from anyio_mio._reactor.registration import READ_WOULD_BLOCK, WAKES_READER
 from anyio_mio.poll import available_selectors, default_selector
-from anyio_mio.poll.bits import HANGUP, ONESHOT, READABLE, WRITABLE
+from anyio_mio.poll._sys.bits import HANGUP, ONESHOT, READABLE, WRITABLE
 from tests.kernel.harness import Busy, Closed
 from tests.reactor.harness import Bench
 

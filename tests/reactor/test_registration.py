@@ -13,7 +13,7 @@ from anyio_mio._reactor.registration import (
     WRITE_WOULD_BLOCK,
     Registration,
 )
-from anyio_mio.poll.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
+from anyio_mio.poll._sys.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
 from anyio_mio.testing import ScriptedSelector
 from tests.kernel.harness import Busy, Closed
 from tests.reactor.harness import Bench

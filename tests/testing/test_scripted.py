@@ -8,7 +8,7 @@ import io
 import pytest
 
 from anyio_mio.poll import Selector
-from anyio_mio.poll.bits import READABLE, WRITABLE
+from anyio_mio.poll._sys.bits import READABLE, WRITABLE
 from anyio_mio.testing import ScriptedSelector
 
 

@@ -12,9 +12,9 @@ from typing import Any, final
 import anyio
 from anyio.abc import Process, TaskStatus
 
-from anyio_mio._serve.configuration import Configuration
-from anyio_mio._serve.log import Log
-from anyio_mio._serve.reports import ReportReader
+from anyio_mio._supervisor.configuration import Configuration
+from anyio_mio._supervisor.log import Log
+from anyio_mio._supervisor.reports import ReportReader
 
 LAST_WORDS = 0.5
 """Seconds to read what a worker said before it ended."""
@@ -119,7 +119,7 @@ class WorkerProcess:
     async def _start(self, sockets: list[socket], write: int) -> Process:
         fds = tuple(sock.fileno() for sock in sockets)
         configuration = replace(self._configuration, sockets=fds, reports=write)
-        command = [sys.executable, "-m", "anyio_mio._serve.worker", configuration.dump()]
+        command = [sys.executable, "-m", "anyio_mio._supervisor.worker", configuration.dump()]
         self._process = await anyio.open_process(
             command,
             stdin=None,

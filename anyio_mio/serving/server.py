@@ -20,12 +20,11 @@ import anyio.lowlevel
 from anyio.abc import SocketAttribute, TaskGroup, TaskStatus
 
 from anyio_mio._net.accept_errors import Verdict
-from anyio_mio._net.listener_statistics import ListenerStatistics
-from anyio_mio._net.listeners import ACCEPT_BATCH, SocketListener, task_name
-from anyio_mio._net.serve_policy import Policy
-from anyio_mio._net.spare_descriptor import SpareDescriptor
+from anyio_mio._net.listeners import ACCEPT_BATCH, ListenerStatistics, SocketListener, task_name
 from anyio_mio._net.streams import SocketStream
-from anyio_mio._net.tls_streams import HANDSHAKE_ERRORS, ServerTLSStream
+from anyio_mio.serving.options import Policy
+from anyio_mio.serving.spare_descriptor import SpareDescriptor
+from anyio_mio.serving.tls import HANDSHAKE_ERRORS, ServerTLSStream
 
 __all__ = [
     "ListenerStatistics",

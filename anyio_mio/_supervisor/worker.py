@@ -1,4 +1,4 @@
-"""A worker: ``python -m anyio_mio._serve.worker CONFIGURATION``, started by the supervisor."""
+"""A worker: ``python -m anyio_mio._supervisor.worker CONFIGURATION``, started by the supervisor."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import anyio
 from anyio.abc import SocketListener, TaskStatus
 
 import anyio_mio
-from anyio_mio._serve.configuration import Configuration
-from anyio_mio._serve.reports import ReportWriter
-from anyio_mio._serve.supervisor import CANNOT_SERVE
-from anyio_mio._serve.target import TargetError, load_handler
+from anyio_mio._supervisor.configuration import Configuration
+from anyio_mio._supervisor.reports import ReportWriter
+from anyio_mio._supervisor.supervisor import CANNOT_SERVE
+from anyio_mio._supervisor.target import TargetError, load_handler
 
 
 def main() -> int:

@@ -33,9 +33,9 @@ import time
 from types import TracebackType
 from typing import Final, final
 
-from anyio_mio.poll.bits import BOTH, ONESHOT, READABLE, READS, WRITES
-from anyio_mio.poll.scan import Scan, default_scan
-from anyio_mio.poll.timeout import clamped
+from anyio_mio.poll._sys.bits import BOTH, ONESHOT, READABLE, READS, WRITES
+from anyio_mio.poll._sys.scan import Scan, default_scan
+from anyio_mio.poll._sys.timeout import clamped
 from anyio_mio.poll.waker import Waker
 
 

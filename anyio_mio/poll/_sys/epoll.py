@@ -36,8 +36,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Protocol, final
 
-from anyio_mio.poll.bits import EDGE
-from anyio_mio.poll.timeout import MAX_TIMEOUT, clamped
+from anyio_mio.poll._sys.bits import EDGE
+from anyio_mio.poll._sys.timeout import MAX_TIMEOUT, clamped
 
 
 class _Epoll(Protocol):

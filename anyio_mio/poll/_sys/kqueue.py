@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Protocol, final
 
-from anyio_mio.poll.bits import (
+from anyio_mio.poll._sys.bits import (
     ERROR,
     ONESHOT,
     READ_HANGUP,
@@ -37,7 +37,7 @@ from anyio_mio.poll.bits import (
     WRITE_HANGUP,
     WRITES,
 )
-from anyio_mio.poll.timeout import clamped
+from anyio_mio.poll._sys.timeout import clamped
 
 
 class _Kevent(Protocol):

@@ -19,7 +19,7 @@ import select
 import sys
 from typing import Final, Protocol, final
 
-from anyio_mio.poll.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
+from anyio_mio.poll._sys.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
 
 SELECT_LIMIT: Final = 1024
 """FD_SETSIZE of every POSIX system that matters: select cannot express greater numbers."""

@@ -19,12 +19,12 @@ import trustme
 from anyio.abc import SocketAttribute
 
 import anyio_mio
-from anyio_mio import serving
-from anyio_mio._net import backoff, tls_streams
+from anyio_mio._net import backoff
 from anyio_mio._net.backoff import BackOff
 from anyio_mio._net.listeners import SocketListener
-from anyio_mio._net.spare_descriptor import SpareDescriptor
-from anyio_mio.serving import ServeSummary, serve_listeners, serve_tcp, serve_unix
+from anyio_mio.serving import ServeSummary, serve_listeners, serve_tcp, serve_unix, tls
+from anyio_mio.serving import server as server_module
+from anyio_mio.serving.spare_descriptor import SpareDescriptor
 
 HOST = "127.0.0.1"
 Stream = anyio.abc.SocketStream
@@ -237,7 +237,7 @@ def test_what_there_is_no_descriptor_for_is_shed_on_demand(
 ) -> None:
     """Here a descriptor is free only while the spare one is lent."""
     spare = SpareDescriptor()
-    monkeypatch.setattr(serving, "SpareDescriptor", lambda: spare)
+    monkeypatch.setattr(server_module, "SpareDescriptor", lambda: spare)
 
     async def main(clients: Clients) -> None:
         async with tcp(say_hello, shed=True, accept_batch=4) as server:
@@ -379,7 +379,7 @@ def test_an_answer_that_failed_looks_truncated(
 def test_a_tls_client_that_reads_nothing_does_not_hold_its_connection_for_ever(
     authority: trustme.CA, server_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls_streams, "LAST_WORDS", 0.02)
+    monkeypatch.setattr(tls, "LAST_WORDS", 0.02)
     context = ssl.create_default_context()
     authority.configure_trust(context)
 

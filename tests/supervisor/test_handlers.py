@@ -9,7 +9,7 @@ import pytest
 from anyio.abc import ByteStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from anyio_mio._serve.handlers import discard, echo, http_hello
+from anyio_mio._supervisor.handlers import discard, echo, http_hello
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from anyio_mio._serve.supervisor import Supervisor
+from anyio_mio._supervisor.supervisor import Supervisor
 
 REFRESH_SECONDS = 0.5
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from anyio_mio._serve import binding
-from anyio_mio._serve.binding import BindError, TcpAddress, UnixAddress, parse
+from anyio_mio._supervisor import binding
+from anyio_mio._supervisor.binding import BindError, TcpAddress, UnixAddress, parse
 
 
 @pytest.mark.parametrize(

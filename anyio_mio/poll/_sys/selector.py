@@ -14,9 +14,9 @@ import select
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from anyio_mio.poll.epoll import EpollSelector
-from anyio_mio.poll.kqueue import KqueueSelector
-from anyio_mio.poll.level import LevelSelector
+from anyio_mio.poll._sys.epoll import EpollSelector
+from anyio_mio.poll._sys.kqueue import KqueueSelector
+from anyio_mio.poll._sys.level import LevelSelector
 
 CHOICES: Final = ("epoll", "kqueue", "level")
 
@@ -24,9 +24,9 @@ CHOICES: Final = ("epoll", "kqueue", "level")
 class Selector(Protocol):
     """The complete list of what a platform must supply.
 
-    Bits are those of `anyio_mio.poll.bits`. One thread selects at a time; `register`, `reregister`,
-    `deregister` and `rearm` may be called by any thread, also while another one is inside `select`,
-    and then take effect on that wait.
+    Bits are those of `anyio_mio.poll._sys.bits`. One thread selects at a time. Any thread may call
+    `register`, `reregister`, `deregister` and `rearm`, also while another one is inside `select`;
+    they take effect on that wait.
 
     Everything but `close`, which may be repeated, raises `ValueError` once the selector is closed.
     """

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, final
 
 if TYPE_CHECKING:
-    from anyio_mio.poll.selector import Selector
+    from anyio_mio.poll._sys.selector import Selector
 
 MOST_PASSED: Final = 63
 """Sleeps without a spin between two attempts, at most."""

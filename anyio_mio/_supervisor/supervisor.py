@@ -24,9 +24,9 @@ from typing import final
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from anyio_mio._serve.configuration import Configuration
-from anyio_mio._serve.log import Log
-from anyio_mio._serve.worker_process import WorkerProcess
+from anyio_mio._supervisor.configuration import Configuration
+from anyio_mio._supervisor.log import Log
+from anyio_mio._supervisor.worker_process import WorkerProcess
 
 FIRST_DELAY = 0.1
 LAST_DELAY = 10.0

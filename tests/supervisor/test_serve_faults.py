@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from anyio_mio._serve.log import JsonLog, PlainLog
+from anyio_mio._supervisor.log import JsonLog, PlainLog
 
 from .command import LIMIT, Serve, connect, kill, ping, port_of, serving
 
@@ -87,7 +87,7 @@ def test_a_reload_that_fills_the_place_of_a_crashed_worker_leaves_no_second_one_
 
 
 def test_a_failed_reload_says_why_and_the_old_worker_goes_on(tmp_path: Path) -> None:
-    popen = user_module(tmp_path, "from anyio_mio._serve.handlers import echo as handler\n")
+    popen = user_module(tmp_path, "from anyio_mio._supervisor.handlers import echo as handler\n")
     with serving("user_module:handler", *ANY_PORT, **popen) as serve:
         port = port_of(serve)
         serve.wait_for("worker ready")

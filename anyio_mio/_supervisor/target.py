@@ -10,7 +10,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
-from anyio_mio._serve.handlers import BUILT_IN
+from anyio_mio._supervisor.handlers import BUILT_IN
 
 
 class TargetError(Exception):

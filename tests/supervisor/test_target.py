@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from anyio_mio._serve.handlers import echo
-from anyio_mio._serve.target import TargetError, load_function, load_handler, refuse_arguments
+from anyio_mio._supervisor.handlers import echo
+from anyio_mio._supervisor.target import TargetError, load_function, load_handler, refuse_arguments
 
 SOURCE = """
 import functools
