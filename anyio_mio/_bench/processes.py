@@ -149,9 +149,21 @@ def serving(backend: str, kind: str) -> Iterator[Server]:
         MeasurementError: The server did not start; the text has the last line that it wrote.
     """
     kind = SERVER_KINDS.get(kind, kind)
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
+    module = TRIO_SERVER if backend in TRIO_PROGRAMS else SERVER
+    command = [*python_module(module, backend, processor_pair()[0]), kind]
+    with tempfile.TemporaryDirectory() as folder:
         if kind == "tls":
             make_certificate(folder)
+        with running_server([*command, "--where", folder], backend, folder) as server:
+            if kind != "udp":
+                come_and_go(f"{folder}/socket" if kind == "unix" else server.port)
+            yield server
+
+
+@contextmanager
+def running_server(command: list[str], backend: str, folder: str) -> Iterator[Server]:
+    """A server process, killed when the block is left: it keeps nothing that could be lost."""
+    with tempfile.TemporaryFile("w+") as errors:
 
         def say_why() -> str:
             process.wait(timeout=START_LIMIT)
@@ -159,19 +171,13 @@ def serving(backend: str, kind: str) -> Iterator[Server]:
             last = errors.read().strip().splitlines()[-1:] or ["it said nothing"]
             return f"the server on {backend} ended with status {process.returncode}: {last[0]}"
 
-        module = TRIO_SERVER if backend in TRIO_PROGRAMS else SERVER
-        command = [*python_module(module, backend, processor_pair()[0]), kind, "--where", folder]
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-        with process:
+        ) as process:
             try:
-                server = Server(process, say_why, folder)
-                if kind != "udp":
-                    come_and_go(f"{folder}/socket" if kind == "unix" else server.port)
-                yield server
+                yield Server(process, say_why, folder)
             finally:
-                process.kill()  # it keeps nothing, so there is nothing to lose
+                process.kill()
 
 
 def make_certificate(folder: str) -> None:

@@ -49,4 +49,4 @@ def test_a_table_has_what_was_measured_and_leaves_out_what_was_not() -> None:
 
 def test_bars_are_multiples_of_the_first_backends_cost() -> None:
     assert multiples(ROWS["echo"]) == {"mio": 1.0, "trio": 200.0}
-    assert "a multiple of mio's" in chart(DOCUMENT)
+    assert "a multiple of mio&#x27;s" in chart(DOCUMENT)
