@@ -38,6 +38,10 @@ class ReactorStatistics:
 class Reactor:
     """Owns the selector's registrations; `turn()` is called with what a poll returned.
 
+    Attributes:
+        starving: functions to call when one of our descriptors is closed. An acceptor that is out
+            of descriptors puts one here while it backs off, so that it tries again at once.
+
     Open for one subclass: the hub of `anyio_mio.trio`, whose registrations can wait in two places.
     """
 
@@ -131,6 +135,14 @@ class Reactor:
             del self.registrations[fd]
             if self.emulated or self.has_forked or registration.may_be_shared:
                 self._deregister(fd)
+
+    def has_room(self) -> None:
+        """A descriptor of ours was closed: let those that are out of descriptors try again.
+
+        The caller has looked whether `starving` has any: closing must not cost a call for nothing.
+        """
+        for try_again in self.starving:
+            try_again()
 
     def statistics(self) -> ReactorStatistics:
         """A snapshot of the counters."""
