@@ -52,12 +52,14 @@ class Reactor:
         "scheduler",
         "selector",
         "starving",
+        "trusts_short",
     )
 
     def __init__(self, selector: Selector, scheduler: Scheduler) -> None:
         self.selector: Selector = selector
         self.scheduler: Scheduler = scheduler
         self.emulated: bool = not selector.edge_triggered
+        self.trusts_short: bool = selector.edge_triggered and selector.tells_priority
         self.has_forked: bool = False
         self.registrations: dict[int, Registration] = {}
         self.foreign: ForeignWaits = ForeignWaits(self)
@@ -106,13 +108,18 @@ class Reactor:
         """First WouldBlock of a socket: one edge-triggered registration for both directions."""
         fd = registration.fd
         registration.ready &= ~(READABLE | WRITABLE) if self.emulated else -1
-        try:
-            self.selector.register(fd, INTEREST)
-        except FileExistsError:
-            # The number was watched before, by wait_readable(fd) or through a duplicate that
-            # outlived its close: the entry is ours now (R5, R6).
+        first, second = self.selector.register, self.selector.reregister
+        if fd in self.foreign.waits:
+            # The number is watched for wait_readable(fd). The book says so, and not an error:
+            # kqueue changes the entry of a second register() without a word (R6).
             self.foreign.make_way(fd)
-            self.selector.reregister(fd, INTEREST)
+            first, second = second, first
+        try:
+            first(fd, INTEREST)
+        except (FileExistsError, FileNotFoundError):
+            # An entry outlived the close of this number through a duplicate (R5), or the entry of
+            # a foreign wait went when its owner closed the number.
+            second(fd, INTEREST)
         self.registrations[fd] = registration
 
     def rearm(self, fd: int, direction: int) -> None:
