@@ -76,6 +76,7 @@ class Reactor:
         has_forked: whether a child process may hold a duplicate of each descriptor (R5).
         foreign: the waits for descriptors that others own.
         starving: called each time that a descriptor of ours was closed; see `_net.backoff`.
+        trusts_short: what a new registration believes of short reads (R2).
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class Reactor:
         "registry",
         "scheduler",
         "starving",
+        "trusts_short",
     )
 
     stream_type: ClassVar[type[Registration]] = Registration
@@ -98,6 +100,7 @@ class Reactor:
         self.registry: Registry = poll.registry
         self.scheduler: Scheduler = scheduler
         self.emulated: bool = not poll.edge_triggered
+        self.trusts_short: bool = poll.edge_triggered and poll.tells_priority
         self.has_forked: bool = False
         self.foreign: ForeignWaits = ForeignWaits(self)
         self.starving: list[Callable[[], object]] = []
@@ -147,14 +150,19 @@ class Reactor:
         fd, registry = registration.fd, self.registry
         if self.emulated:
             registration.ready &= ~(READABLE | WRITABLE)
+        first, second = registry.add, registry.change
         if fd in registry.book:
             # wait_readable(fd) watched the number before: the entry is the stream's now (R6). The
-            # book says so, since not each system does: kqueue changes an entry without a word.
+            # book says so, and not an error: kqueue adds to an entry that exists without one, and
+            # keeps its flags.
             self.foreign.make_way(fd)
+            first, second = second, first
         try:
-            registry.add(fd, registration, INTEREST)
-        except FileExistsError:  # a disarmed entry, or a duplicate that outlived its close (R5)
-            registry.change(fd, registration, INTEREST)
+            first(fd, registration, INTEREST)
+        except (FileExistsError, FileNotFoundError):
+            # A duplicate outlived the close of this number (R5), or the program closed a number
+            # that it had waited for.
+            second(fd, registration, INTEREST)
 
     def rearm(self, fd: int, direction: int) -> None:
         """Emulated edges only: the owner saw WouldBlock in this direction."""

@@ -54,6 +54,10 @@ class Driver(Protocol):
         """Whether edges are made by the selector and not by the system."""
 
     @property
+    def trusts_short(self) -> bool:
+        """Whether a short read of a byte stream proves that no byte is left (R2)."""
+
+    @property
     def foreign(self) -> StreamObservers:
         """The waits for descriptors that others own; one may be for a stream's raw socket."""
 
@@ -79,7 +83,8 @@ class Registration:
             ``WAKES_WRITER``) before it tries an operation, and clears ``READABLE`` or
             ``WRITABLE`` itself when the operation saw WouldBlock (R2).
         trusts_short: whether a short read of a byte stream proves that no byte is left. Only
-            native edges make it so (R2; tokio#5866).
+            native edges make it so (R2; tokio#5866), and only where PRIORITY is reported: a read
+            also stops short at an urgent mark, and the bytes behind it make no further edge.
         may_be_shared: whether somebody may hold a duplicate of the descriptor, because its number
             was handed out. Then closing it does not end its entry in the selector (R5).
         reader: the task that waits for readable, if any; ``writer`` likewise.
@@ -98,7 +103,7 @@ class Registration:
 
     def __init__(self, reactor: Driver, fd: int) -> None:
         self.reactor: Driver = reactor
-        self.trusts_short: bool = not reactor.emulated
+        self.trusts_short: bool = reactor.trusts_short
         self.fd: int = fd
         self.ready: int = READY
         self.armed: bool = False

@@ -46,6 +46,11 @@ class Poll:
         """Whether the system itself makes the edges; see `Selector.edge_triggered`."""
         return self._selector.edge_triggered
 
+    @property
+    def tells_priority(self) -> bool:
+        """Whether events report urgent data; see `Selector.tells_priority`."""
+        return self._selector.tells_priority
+
     def poll(self, events: Events, timeout: float | None = None) -> None:
         """Wait for events and put them into `events`, in place of those that are there.
 

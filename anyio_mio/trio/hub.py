@@ -50,7 +50,7 @@ from trio.lowlevel import RunVar, enable_ki_protection, reschedule
 from anyio_mio._reactor.dead_selector import DeadSelector
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.registration import Registration
-from anyio_mio.poll import Poll
+from anyio_mio.poll import Poll, available_selectors
 from anyio_mio.trio.nesting import poller_nests
 from anyio_mio.trio.registration import HostedRegistration
 from anyio_mio.trio.scheduler import TrioScheduler
@@ -115,6 +115,7 @@ class Hub(Reactor):
     def __init__(self) -> None:
         # A set is made when it is needed; until then nothing reaches the selector.
         Reactor.__init__(self, Poll(DeadSelector()), TrioScheduler())
+        self.trusts_short = available_selectors()[0] == "epoll"  # as the set that will be made
         self.is_nested: bool = False
         self.is_closed: bool = False
         self.thread: int = threading.get_ident()
