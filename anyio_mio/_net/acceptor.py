@@ -104,6 +104,7 @@ class Acceptor(Generic[StreamT]):
     Args:
         sock: the listening socket, non-blocking; its owner closes it.
         registration: that of the socket.
+        reactor: that of the run.
         make_stream: makes the stream of an accepted socket; its second argument is the reactor.
         set_options: sets the options that accepted sockets have; called for ``sock``, and for
             accepted sockets that were queued before. None if there are no options to set.
@@ -139,12 +140,13 @@ class Acceptor(Generic[StreamT]):
         self,
         sock: socket.socket,
         registration: Registration,
+        reactor: Reactor,
         make_stream: Callable[[socket.socket, Any], StreamT],
         set_options: Callable[[socket.socket], None] | None = None,
     ) -> None:
         self._sock = sock
         self._registration = registration
-        self._reactor: Reactor = registration.reactor
+        self._reactor = reactor
         self._make_stream = make_stream
         # Plain ints, read once: the properties of a socket make an enum member each time.
         self._family, self._protocol = int(sock.family), sock.proto

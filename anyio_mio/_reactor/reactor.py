@@ -66,10 +66,6 @@ class Internal:
 class Reactor:
     """Registers descriptors with a poll; `turn()` is called with what the poll returned.
 
-    Attributes:
-        starving: functions to call when one of our descriptors is closed. An acceptor that is out
-            of descriptors puts one here while it backs off, so that it tries again at once.
-
     Open for one subclass: the hub of `anyio_mio.trio`, whose registrations can wait in two places.
 
     Attributes:
@@ -79,7 +75,8 @@ class Reactor:
         emulated: whether edges are made by the selector and not by the system.
         has_forked: whether a child process may hold a duplicate of each descriptor (R5).
         foreign: the waits for descriptors that others own.
-        starving: called each time that a descriptor of ours was closed; see `_net.backoff`.
+        starving: functions to call when a descriptor of ours is closed. An acceptor that is out of
+            descriptors puts one here while it backs off, so that it tries again at once.
         trusts_short: what a new registration believes of short reads (R2).
     """
 

@@ -54,6 +54,7 @@ class SocketListener(trio.abc.Listener[SocketStream]):
         self._acceptor: Acceptor[SocketStream] = Acceptor(
             sock,
             self._registration,
+            hub,
             partial(SocketStream._of, trusts_short=trusts_short_reads(sock)),
             set_stream_options,
         )
