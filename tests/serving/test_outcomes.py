@@ -237,9 +237,10 @@ def test_the_end_of_the_process_is_not_a_handlers_failure(error: type[BaseExcept
     async def end(stream: Stream) -> None:
         raise error
 
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises((BaseExceptionGroup, KeyboardInterrupt)) as caught:
         summary_of(end)
-    assert caught.group_contains(error)
+    ended = caught.value  # a run that Ctrl-C ends raises it bare
+    assert isinstance(ended, error) or ended.subgroup(error) is not None  # type: ignore[attr-defined]
 
 
 def test_an_error_while_the_server_cancels_its_handlers_is_logged_and_no_more(
