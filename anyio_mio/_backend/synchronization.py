@@ -18,6 +18,7 @@ from anyio_mio._backend.task_info import task_info
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
+from anyio_mio._reactor.scheduler import Wait
 
 
 class Event(anyio.Event):
@@ -75,6 +76,10 @@ class Event(anyio.Event):
             return False
         del waiters[task]
         return True
+
+    def describe(self, task: Task, /) -> Wait:
+        """See `Describes`."""
+        return Wait("an event to be set", needs_a_task=True)
 
     def statistics(self) -> EventStatistics:
         """How many tasks wait."""
@@ -181,6 +186,13 @@ class Lock(anyio.Lock):
         for task in waiters:
             task.kernel.fail(task, owner_has_ended(owner))
 
+    def describe(self, task: Task, /) -> Wait:
+        """Name the task that holds the lock."""
+        owner = self._owner
+        if owner is None:
+            return Wait("a lock")
+        return Wait(f"the lock that task {owner.name!r} holds", tasks=(owner,), needs_a_task=True)
+
     def statistics(self) -> LockStatistics:
         """Owner and number of waiters."""
         owner = task_info(self._owner) if self._owner is not None else None
@@ -262,6 +274,10 @@ class Semaphore(anyio.Semaphore):
             return False
         del self._waiters[task]
         return True
+
+    def describe(self, task: Task, /) -> Wait:
+        """See `Describes`."""
+        return Wait("a semaphore", needs_a_task=True)
 
     def statistics(self) -> SemaphoreStatistics:
         """How many tasks wait."""

@@ -206,9 +206,10 @@ def test_a_child_ends_although_a_thread_of_the_parent_holds_a_lock_of_the_run() 
         from anyio_mio._kernel.run import living_kernels
 
         def locks(kernel):
-            selector = kernel.reactor.selector
+            selector = kernel.reactor.poll._selector
             yield kernel.entry._lock
             yield kernel.entry.waker._lock
+            yield kernel.reactor.registry._lock
             if selector.name == "level":
                 yield selector._lock
                 yield selector._waker._lock

@@ -46,6 +46,7 @@ class BusyPoll:
     ) -> None:
         self.name: str = selector.name
         self.edge_triggered: bool = selector.edge_triggered
+        self.tells_priority: bool = selector.tells_priority
         self._selector = selector
         self._select = selector.select
         self._seconds = seconds
