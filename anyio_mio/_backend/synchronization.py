@@ -130,7 +130,10 @@ class Lock(anyio.Lock):
         if owner.done:
             raise owner_has_ended(owner)
         self._waiters[task] = None
-        owner.note_wanted(self)
+        if owner.wanted is None:
+            owner.wanted = {self: None}
+        else:
+            owner.wanted[self] = None
         await kernel.park(self)
 
     def acquire_nowait(self) -> None:
@@ -157,11 +160,15 @@ class Lock(anyio.Lock):
         if owner is not running_kernel().current or owner is None:
             raise RuntimeError("The current task is not holding this lock")
         if self._waiters:
-            owner.forget_wanted(self)
+            assert owner.wanted is not None
+            del owner.wanted[self]
             task, _ = self._waiters.popitem(last=False)
             self._owner = task
             if self._waiters:
-                task.note_wanted(self)
+                if task.wanted is None:
+                    task.wanted = {self: None}
+                else:
+                    task.wanted[self] = None
             task.kernel.resume(task)
         else:
             self._owner = None
@@ -175,8 +182,9 @@ class Lock(anyio.Lock):
         if task not in self._waiters:
             return False
         del self._waiters[task]
-        if not self._waiters and self._owner is not None:
-            self._owner.forget_wanted(self)
+        owner = self._owner
+        if not self._waiters and owner is not None and owner.wanted is not None:
+            owner.wanted.pop(self, None)
         return True
 
     def owner_ended(self, owner: Task) -> None:

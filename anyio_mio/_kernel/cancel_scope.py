@@ -89,7 +89,7 @@ class CancelScope:
             ValueError: the deadline is NaN.
         """
         self = object.__new__(cls)
-        if deadline != inf:
+        if deadline != inf and (deadline.__class__ is not float or deadline != deadline):
             deadline = checked_deadline(deadline)
         if shield is not False:
             require_bool(shield)

@@ -41,7 +41,8 @@ class Task:
             task and dropped it (K9).
         error: what will be thrown into it when it resumes.
         alarm: see `Deadlines`; not zero while it sleeps.
-        wanted: what the task holds and others wait for; None if it never held such a thing.
+        wanted: what the task holds and others wait for; None if it never held such a thing. The
+            thing writes it.
         info: free for the face that shows tasks to users.
     """
 
@@ -102,18 +103,6 @@ class Task:
         if self.kernel.current is self:
             return "running"
         return "runnable" if self in self.kernel.run_queue else "parked"
-
-    def note_wanted(self, thing: Wanted) -> None:
-        """The task holds ``thing``, and another task has begun to wait for it."""
-        if self.wanted is None:
-            self.wanted = {thing: None}
-        else:
-            self.wanted[thing] = None
-
-    def forget_wanted(self, thing: Wanted) -> None:
-        """The task has given ``thing`` back, or no task waits for it any more."""
-        if self.wanted is not None:
-            self.wanted.pop(thing, None)
 
     def end_wanted(self) -> None:
         """The task has ended: tell what it still holds."""
