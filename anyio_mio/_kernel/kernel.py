@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -16,7 +17,13 @@ from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, NO_TASK, OTHER_THREAD, Ca
 from anyio_mio._kernel.clock import SYSTEM_CLOCK, Clock, quiet_hook
 from anyio_mio._kernel.deadlines import Deadlines
 from anyio_mio._kernel.entry import EntryQueue, nothing
-from anyio_mio._kernel.fairness import BUDGET, EVENTS_PER_POLL, STEPS_PER_POLL, OtherThreads
+from anyio_mio._kernel.fairness import (
+    BUDGET,
+    EVENTS_PER_POLL,
+    SLICE,
+    STEPS_PER_LOOK,
+    OtherThreads,
+)
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import door
@@ -37,7 +44,9 @@ class Kernel:
     Attributes:
         current: the task that is being stepped; None in callbacks and between steps.
         budget: see `Scheduler.budget`; refilled at each step.
-        run_queue: runnable tasks, in the order of their wake-ups.
+        run_queue: tasks that were woken or started, in that order; they run first.
+        spent: tasks that yielded, in that order; they run in slices, between polls (K3).
+        stopwatch: what measures slices, in seconds; real time even if `clock` is not.
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
         abandoned: scopes of tasks that have ended in them while others still run there.
@@ -54,7 +63,7 @@ class Kernel:
         strict_checkpoints: bool = False,
         detection: Callable[[], AbstractContextManager[object]] = nullcontext,
         instruments: Iterable[Instrument] = (),
-        run_queue: deque[Task] | None = None,
+        queue_type: Callable[[], deque[Task]] = deque,
     ) -> None:
         self.errors = errors
         self.clock: Clock = clock or SYSTEM_CLOCK
@@ -63,7 +72,9 @@ class Kernel:
         self.full_budget = 0 if strict_checkpoints else BUDGET
         self.current: Task | None = None
         self.budget: int = 0
-        self.run_queue: deque[Task] = deque() if run_queue is None else run_queue
+        self.run_queue: deque[Task] = queue_type()
+        self.spent: deque[Task] = queue_type()
+        self.stopwatch: Callable[[], float] = time.monotonic
         self.deadlines: Deadlines = Deadlines()
         self.idle: IdleWaiters = IdleWaiters()
         self.other_threads: OtherThreads = OtherThreads()
@@ -119,7 +130,7 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
-        self.run_queue.append(task)  # yield_now() written out: a checkpoint is one coroutine
+        self.spent.append(task)  # yield_now() written out: a checkpoint is one coroutine
         await PAUSE
         if task.scope.effective or self.interrupted:
             self.raise_if_cancelled()
@@ -142,7 +153,7 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
-        self.run_queue.append(task)
+        self.spent.append(task)
         await PAUSE
 
     def raise_if_cancelled(self) -> None:
@@ -210,6 +221,10 @@ class Kernel:
         """All tasks that are not done, parents before their children."""
         return tasks_inside([*self.abandoned, self.system, self.root])
 
+    def is_runnable(self, task: Task) -> bool:
+        """Whether a task waits for its next step, woken or spent."""
+        return task in self.run_queue or task in self.spent
+
     def has_nothing_to_do(self) -> bool:
         """True when every task of the run is done, and no callback waits to be called."""
         scopes = (self.root, self.system, *self.abandoned)
@@ -242,7 +257,7 @@ class Kernel:
         if self.interrupted:  # just before the sleep: after it, nobody may come to look
             self._interrupt_main()
         timeout: float | None = None
-        if self.run_queue or self.entry or self.idle:
+        if self.run_queue or self.spent or self.entry or self.idle:
             self.other_threads.let_run()
             timeout = 0
         elif self.deadlines:
@@ -251,30 +266,45 @@ class Kernel:
         events = select(timeout, EVENTS_PER_POLL)
         if events:
             self.reactor.turn(events, self.run_queue.append)
-        elif self._quiet is not None and not (self.run_queue or self.entry or self.idle):
+        elif self._quiet is not None and not (
+            self.run_queue or self.spent or self.entry or self.idle
+        ):
             self._quiet(self.deadlines.next())
         if self.instruments:
             self.instruments.after_poll(len(events))
         expired = self.deadlines.expire(self.now()) if self.deadlines else False
         if self.entry:
             self.entry.run(self.crash_with)
-        if self.idle and not self.run_queue and not events and not expired:
+        if self.idle and not (self.run_queue or self.spent or events or expired):
             self.idle.wake(self)
-        self._run_batch()
+        self._run_tasks()
 
     @door
-    def _run_batch(self) -> None:  # noqa: C901 - the hottest loop: one frame, no calls but the step
-        """Step what is runnable, and what these wake while the turn is short (K2, K3)."""
-        queue = self.run_queue
+    def _run_tasks(self) -> None:  # noqa: C901, PLR0912 - hottest loop: one frame, one call a step
+        """Step the woken tasks; then, for a slice, the spent ones and what all of them wake.
+
+        A round is what the run queue holds at its start. The first one is what was woken before.
+        Each round of the slice has one spent task more, so neither queue waits for the other's end.
+        """
+        queue, spent = self.run_queue, self.spent
         steps = len(queue)
-        if steps < STEPS_PER_POLL:
-            steps = STEPS_PER_POLL
+        end_of_slice = 0.0
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
         instruments = self.instruments or None  # None is quicker to test than an empty list
-        while queue and steps:
-            steps -= 1
-            task = queue.popleft()
+        while True:
+            if queue and steps:
+                steps -= 1
+                task = queue.popleft()
+            elif spent or queue:
+                if not end_of_slice:
+                    end_of_slice = self.stopwatch() + SLICE
+                elif self.stopwatch() >= end_of_slice:
+                    break
+                steps = STEPS_PER_LOOK
+                task = (spent or queue).popleft()
+            else:
+                break
             self.current = task
             task.parked_on = None
             self.budget = 0 if task.scope.effective else full_budget
@@ -383,6 +413,7 @@ class Kernel:
         self.is_dead = True
         self.current = None
         self.run_queue.clear()
+        self.spent.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()
         self._select = self.reactor.selector.select
