@@ -38,7 +38,10 @@ SLICE: Final = 0.0005
 """
 
 STEPS_PER_LOOK: Final = 8
-"""Steps of a slice between two looks at the clock; the first of them is of a spent task."""
+"""Steps of a slice between two looks at the clock, while they are quick."""
+
+QUICK: Final = SLICE / 8
+"""Seconds between two looks; if they were more, the next look comes after one step."""
 
 EVENTS_PER_POLL: Final = 512
 

@@ -20,6 +20,7 @@ from anyio_mio._kernel.entry import EntryQueue, nothing
 from anyio_mio._kernel.fairness import (
     BUDGET,
     EVENTS_PER_POLL,
+    QUICK,
     SLICE,
     STEPS_PER_LOOK,
     OtherThreads,
@@ -280,31 +281,31 @@ class Kernel:
         self._run_tasks()
 
     @door
-    def _run_tasks(self) -> None:  # noqa: C901, PLR0912 - hottest loop: one frame, one call a step
-        """Step the woken tasks; then, for a slice, the spent ones and what all of them wake.
+    def _run_tasks(self) -> None:  # noqa: C901, PLR0912, PLR0915 - the hottest loop: one frame
+        """Step what was woken; then, for a slice, what these wake and the spent tasks (K2, K3).
 
-        A round is what the run queue holds at its start. The first one is what was woken before.
-        Each round of the slice has one spent task more, so neither queue waits for the other's end.
+        Spent tasks join the end of the run queue one by one: when it is empty, and at each look at
+        the clock. So each has let all those run that were runnable when it yielded.
         """
         queue, spent = self.run_queue, self.spent
         steps = len(queue)
-        end_of_slice = 0.0
+        end_of_slice = last_look = 0.0
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
         instruments = self.instruments or None  # None is quicker to test than an empty list
-        while True:
-            if queue and steps:
-                steps -= 1
-                task = queue.popleft()
-            elif spent or queue:
+        while queue or spent:
+            if not steps:
+                now = self.stopwatch()
                 if not end_of_slice:
-                    end_of_slice = self.stopwatch() + SLICE
-                elif self.stopwatch() >= end_of_slice:
+                    end_of_slice = now + SLICE
+                elif now >= end_of_slice:
                     break
-                steps = STEPS_PER_LOOK
-                task = (spent or queue).popleft()
-            else:
-                break
+                steps = STEPS_PER_LOOK if now - last_look < QUICK else 1
+                last_look = now
+                if queue and spent:
+                    queue.append(spent.popleft())
+            steps -= 1
+            task = queue.popleft() if queue else spent.popleft()
             self.current = task
             task.parked_on = None
             self.budget = 0 if task.scope.effective else full_budget
