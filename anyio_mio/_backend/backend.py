@@ -78,11 +78,10 @@ class MioBackend(anyio.abc.AsyncBackend):
     @classmethod
     async def checkpoint(cls) -> None:
         kernel = thread.kernel or running_kernel()  # which says what is wrong
-        budget = kernel.budget
-        if budget <= 0 or kernel.run_queue or kernel.spent:
+        if kernel.budget <= 0 or kernel.run_queue or kernel.spent:
             await kernel.checkpoint()
         else:
-            kernel.budget = budget - 1
+            kernel.budget -= 1
 
     @classmethod
     async def checkpoint_if_cancelled(cls) -> None:

@@ -40,6 +40,9 @@ SLICE: Final = 0.0005
 STEPS_PER_LOOK: Final = 8
 """Steps of a slice between two looks at the clock, while they are quick."""
 
+LOOKS_PER_SLICE: Final = 64
+"""They end a slice if the clock does not, because it is a test's and stands still."""
+
 QUICK: Final = SLICE / 8
 """Seconds between two looks; if they were more, the next look comes after one step."""
 

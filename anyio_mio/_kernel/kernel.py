@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -20,6 +19,7 @@ from anyio_mio._kernel.entry import EntryQueue, nothing
 from anyio_mio._kernel.fairness import (
     BUDGET,
     EVENTS_PER_POLL,
+    LOOKS_PER_SLICE,
     QUICK,
     SLICE,
     STEPS_PER_LOOK,
@@ -47,7 +47,6 @@ class Kernel:
         budget: see `Scheduler.budget`; refilled at each step.
         run_queue: tasks that were woken or started, in that order; they run first.
         spent: tasks that yielded, in that order; they run in slices, between polls (K3).
-        stopwatch: what measures slices, in seconds; real time even if `clock` is not.
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
         abandoned: scopes of tasks that have ended in them while others still run there.
@@ -75,7 +74,6 @@ class Kernel:
         self.budget: int = 0
         self.run_queue: deque[Task] = queue_type()
         self.spent: deque[Task] = queue_type()
-        self.stopwatch: Callable[[], float] = time.monotonic
         self.deadlines: Deadlines = Deadlines()
         self.idle: IdleWaiters = IdleWaiters()
         self.other_threads: OtherThreads = OtherThreads()
@@ -284,26 +282,32 @@ class Kernel:
     def _run_tasks(self) -> None:  # noqa: C901, PLR0912, PLR0915 - the hottest loop: one frame
         """Step what was woken; then, for a slice, what these wake and the spent tasks (K2, K3).
 
-        Spent tasks join the end of the run queue one by one: when it is empty, and at each look at
-        the clock. So each has let all those run that were runnable when it yielded.
+        A spent task has its turn when the run queue is empty; else it joins the queue's end, one at
+        the first look at the clock and one for each `STEPS_PER_LOOK` quick steps. So it has let all
+        those run that were runnable when it yielded, and none waits for ever.
         """
         queue, spent = self.run_queue, self.spent
         steps = len(queue)
-        end_of_slice = last_look = 0.0
+        looks, last_look, end_of_slice = 0, 0.0, 0.0
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
         instruments = self.instruments or None  # None is quicker to test than an empty list
         while queue or spent:
             if not steps:
-                now = self.stopwatch()
-                if not end_of_slice:
+                now = self.now()
+                if not looks:
                     end_of_slice = now + SLICE
-                elif now >= end_of_slice:
+                    if self.deadlines and self.deadlines[0][0] < end_of_slice:
+                        end_of_slice = self.deadlines[0][0]
+                    steps = 1
+                elif now >= end_of_slice or looks == LOOKS_PER_SLICE:
                     break
-                steps = STEPS_PER_LOOK if now - last_look < QUICK else 1
-                last_look = now
-                if queue and spent:
+                else:
+                    steps = STEPS_PER_LOOK if now - last_look < QUICK else 1
+                if queue and spent and (steps > 1 or not looks):
                     queue.append(spent.popleft())
+                looks += 1
+                last_look = now
             steps -= 1
             task = queue.popleft() if queue else spent.popleft()
             self.current = task
