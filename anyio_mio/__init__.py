@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from anyio_mio._backend.compat import install as _install_compat
 from anyio_mio._backend.registration import register as _register
 from anyio_mio.serving import serve_listeners, serve_tcp, serve_unix
 
@@ -22,7 +21,6 @@ __all__ = ["run", "serve_listeners", "serve_tcp", "serve_unix"]
 T = TypeVar("T")
 
 _register()
-_install_compat()
 
 
 def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -> T:
