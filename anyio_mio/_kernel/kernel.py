@@ -343,7 +343,7 @@ class Kernel:
         self.current = None
         self.budget = 0  # sends who comes now, from another thread, to where it is told off
 
-    step_code: ClassVar[CodeType] = _run_batch.__code__
+    step_code: ClassVar[CodeType] = _run_tasks.__code__
     """What a stack of the run's thread shows below the task that runs."""
 
     def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
