@@ -21,7 +21,7 @@ from anyio.abc import SocketListener as AbstractSocketListener
 
 from anyio_mio._net.accept_errors import OUT_OF_DESCRIPTORS, Verdict, judge
 from anyio_mio._net.backoff import BackOff
-from anyio_mio._net.socket_base import SocketBase
+from anyio_mio._net.socket_base import ACCEPTED_ARE_SWITCHED, SocketBase
 from anyio_mio._net.streams import SocketStream
 from anyio_mio._reactor.registration import READ_WOULD_BLOCK, WAKES_READER
 
@@ -255,6 +255,8 @@ class SocketListener(SocketBase, AbstractSocketListener):
             self._give_up(sock)
             return None
         try:
+            if ACCEPTED_ARE_SWITCHED:
+                sock.setblocking(False)
             stream = self._stream_type(sock, self._reactor)
         except OSError as exc:  # such as an option that a dead socket does not take
             self._last_errno = exc.errno or 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -70,6 +72,14 @@ class Descriptor:
 NO_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 """Makes one call non-blocking, so an accepted socket needs no ``ioctl`` of its own."""
 
+ACCEPTED_ARE_SWITCHED: Final = sys.platform != "linux"
+"""Whether accepted sockets are switched to non-blocking mode.
+
+Windows has no MSG_DONTWAIT, and macOS's ``send()`` ignores it on some sockets."""
+
+UNIX: Final = getattr(socket, "AF_UNIX", None)
+"""The family of UNIX sockets; None on Windows, where Python has none."""
+
 MAX_RECEIVE: Final = 65536
 """Bytes that one system call asks for at most.
 
@@ -79,6 +89,22 @@ messages five times as expensive (measured; cpython#85451).
 
 
 S = TypeVar("S", bound="SocketBase")
+
+
+def unix_family() -> int:
+    """The family of UNIX sockets.
+
+    Raises:
+        OSError: this platform has none (EAFNOSUPPORT).
+    """
+    if UNIX is None:
+        raise OSError(
+            errno.EAFNOSUPPORT,
+            "this platform has no UNIX sockets\n"
+            "  wrong: anyio_mio.serve_unix(...), anyio.connect_unix(...)\n"
+            '  right: anyio_mio.serve_tcp(..., host="127.0.0.1"), anyio.connect_tcp(...)',
+        )
+    return int(UNIX)
 
 
 class SocketBase(Descriptor):

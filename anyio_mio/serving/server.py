@@ -21,6 +21,7 @@ from anyio.abc import SocketAttribute, TaskGroup, TaskStatus
 
 from anyio_mio._net.accept_errors import Verdict
 from anyio_mio._net.listeners import ACCEPT_BATCH, ListenerStatistics, SocketListener, task_name
+from anyio_mio._net.socket_base import unix_family
 from anyio_mio._net.streams import SocketStream
 from anyio_mio.serving.options import Policy
 from anyio_mio.serving.spare_descriptor import SpareDescriptor
@@ -146,6 +147,7 @@ async def serve_unix(
     Everything else is as for `serve_tcp()`.
     """
     settings = Policy(**policy)
+    unix_family()  # for the clear error where there is none
     listener = await anyio.create_unix_listener(path, mode=mode, backlog=backlog)
     assert isinstance(listener, SocketListener)
     made = os.stat(path).st_ino
