@@ -109,7 +109,7 @@ class SelectScan:
         self._ask: Ask = ask or (winsock.select if IS_WINDOWS else select.select)
 
     def watch(self, fd: int, bits: int) -> None:
-        if os.name == "posix" and fd >= SELECT_LIMIT:
+        if not IS_WINDOWS and fd >= SELECT_LIMIT:
             raise ValueError(
                 f"select() takes descriptors below {SELECT_LIMIT}, not {fd}: use poll()"
             )
