@@ -41,6 +41,7 @@ class Kernel:
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
         abandoned: scopes of tasks that have ended in them while others still run there.
+        thread: the identity of the thread that runs it.
         threads: what the backend keeps about worker threads for this run; None before the first.
         at_shutdown: called after the main task; each returns a coroutine that is run to its end.
     """
@@ -75,7 +76,7 @@ class Kernel:
         self.interrupted: bool = False
         self.is_dead: bool = False
         self.threads: Any = None
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self.main: Task | None = None
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
@@ -210,6 +211,10 @@ class Kernel:
         """All tasks that are not done, parents before their children."""
         return tasks_inside([*self.abandoned, self.system, self.root])
 
+    def runnable_tasks(self) -> list[Task]:
+        """All tasks that wait for their next step and for nothing else."""
+        return list(self.run_queue)
+
     def has_nothing_to_do(self) -> bool:
         """True when every task of the run is done, and no callback waits to be called."""
         scopes = (self.root, self.system, *self.abandoned)
@@ -229,7 +234,7 @@ class Kernel:
                 "  right: await the function, or run the other loop in a thread of its own"
             )
         running.kernel = self
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         try:
             with self._detection(), self.async_generators:
                 while not is_over():
@@ -375,7 +380,7 @@ class Kernel:
 
         It is asked where `current` is None: only then, asleep, can the kernel miss the call.
         """
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self.thread:
             raise RuntimeError(OTHER_THREAD)
 
     def die_in_child(self) -> None:
