@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
-from typing import Any, final
+from types import CodeType
+from typing import Any, ClassVar, final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
 from anyio_mio._kernel.cancel_scope import CancelScope, tasks_inside
@@ -43,6 +44,7 @@ class Kernel:
         abandoned: scopes of tasks that have ended in them while others still run there.
         thread: the identity of the thread that runs it.
         threads: what the backend keeps about worker threads for this run; None before the first.
+        observers: each makes a context manager that surrounds the run, such as a watchdog.
         at_shutdown: called after the main task; each returns a coroutine that is run to its end.
     """
 
@@ -78,6 +80,7 @@ class Kernel:
         self.threads: Any = None
         self.thread = threading.get_ident()
         self.main: Task | None = None
+        self.observers: list[Callable[[Kernel], AbstractContextManager[object]]] = []
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
@@ -276,7 +279,8 @@ class Kernel:
             steps = STEPS_PER_POLL
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
-        instruments = self.instruments or None  # None is quicker to test than an empty list
+        # None is quicker to test than an empty list.
+        instruments = self.instruments.of_steps or None
         while queue and steps:
             steps -= 1
             task = queue.popleft()
@@ -303,6 +307,9 @@ class Kernel:
                 instruments.after_step(task)
         self.current = None
         self.budget = 0  # sends who comes now, from another thread, to where it is told off
+
+    step_code: ClassVar[CodeType] = _run_batch.__code__
+    """What a stack of the run's thread shows below the task that runs."""
 
     def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
         task.done = True

@@ -263,7 +263,7 @@ def running_stack(kernel: Kernel) -> Iterator[StackFrame]:
     """Read the stack of the task that runs, from its first frame to the one that is executed."""
     frame = sys._current_frames().get(kernel.thread)
     frames: list[FrameType] = []
-    while frame is not None and frame.f_code is not Kernel._run_batch.__code__:
+    while frame is not None and frame.f_code is not kernel.step_code:
         frames.append(frame)
         frame = frame.f_back
     for each in reversed(frames):

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from anyio.abc import UNIXSocketStream as AbstractUNIXSocketStream
 
-from anyio_mio._net.socket_base import NO_WAIT, UNIX
+from anyio_mio._net.non_blocking import UNIX
+from anyio_mio._net.socket_base import NO_WAIT
 from anyio_mio._net.streams import MAX_BYTES_ERROR, SocketStream
 from anyio_mio._reactor.registration import (
     READ_WOULD_BLOCK,
