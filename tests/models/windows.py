@@ -39,7 +39,15 @@ GONE = {
         "set_blocking",
         "waitid",
     ),
-    socket: ("AF_UNIX", "MSG_CMSG_CLOEXEC", "MSG_DONTWAIT", "SCM_RIGHTS", "SO_REUSEPORT"),
+    socket: (
+        "AF_UNIX",
+        "MSG_CMSG_CLOEXEC",
+        "MSG_DONTWAIT",
+        "SCM_RIGHTS",
+        "SOCK_CLOEXEC",
+        "SOCK_NONBLOCK",
+        "SO_REUSEPORT",
+    ),
     select: ("epoll", "poll"),
 }
 
