@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from anyio_mio._reactor.dead_selector import DeadSelector
 from anyio_mio._reactor.foreign import ForeignWaits
@@ -35,6 +35,13 @@ class ReactorStatistics:
     tasks_waiting: int
 
 
+class Watcher(Protocol):
+    """The owner of a level-triggered registration."""
+
+    def deliver(self, bits: int, wake: Callable[[TaskRef], None], /) -> None:
+        """Take an event."""
+
+
 class Reactor:
     """Owns the selector's registrations; `turn()` is called with what a poll returned.
 
@@ -52,6 +59,7 @@ class Reactor:
         "scheduler",
         "selector",
         "starving",
+        "watchers",
     )
 
     def __init__(self, selector: Selector, scheduler: Scheduler) -> None:
@@ -62,6 +70,7 @@ class Reactor:
         self.registrations: dict[int, Registration] = {}
         self.foreign: ForeignWaits = ForeignWaits(self)
         self._internal: dict[int, Callable[[], None]] = {}
+        self.watchers: dict[int, Watcher] = {}
         self.starving: list[Callable[[], object]] = []
         self._events = 0
         self._stale = 0
@@ -74,6 +83,30 @@ class Reactor:
     def unwatch_internal(self, fd: int) -> None:
         """Stop watching it."""
         if self._internal.pop(fd, None) is not None:
+            self._deregister(fd)
+
+    def watch(self, fd: int, watcher: Watcher, bits: int) -> None:
+        """Have ``watcher`` called, level-triggered, as long as a bit of ``bits`` is set.
+
+        Raises:
+            FileExistsError: a socket of ours, or a task in ``wait_readable()``, has the descriptor.
+        """
+        if fd in self.watchers:
+            self.selector.reregister(fd, bits, edge=False)
+        else:
+            try:
+                self.selector.register(fd, bits, edge=False)
+            except FileExistsError:
+                wait = self.foreign.waits.get(fd)
+                if fd in self.registrations or (wait is not None and wait.interest()):
+                    raise
+                self.foreign.waits.pop(fd, None)
+                self.selector.reregister(fd, bits, edge=False)
+        self.watchers[fd] = watcher
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching it."""
+        if self.watchers.pop(fd, None) is not None:
             self._deregister(fd)
 
     def register(self, fd: int) -> Registration:
@@ -158,6 +191,10 @@ class Reactor:
         self.selector = DeadSelector()
 
     def _deliver_elsewhere(self, fd: int, bits: int, wake: Callable[[TaskRef], None]) -> None:
+        watcher = self.watchers.get(fd)
+        if watcher is not None:
+            watcher.deliver(bits, wake)
+            return
         callback = self._internal.get(fd)
         if callback is None:
             self._stale += not self.foreign.deliver(fd, bits, wake)
