@@ -32,7 +32,6 @@ ROOMS = {
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
     "_bench": {"anyio_mio", "anyio", "trio"},
-    "_demo": {"anyio_mio", "anyio"},
     "_supervisor": {"anyio_mio", "anyio", "h11", "rich"},
 }
 PUBLIC = (
@@ -45,7 +44,6 @@ PUBLIC = (
 TOOLS = (
     "anyio_mio.cli",
     "anyio_mio._bench",
-    "anyio_mio._demo",
     "anyio_mio._supervisor",
     "anyio_mio.console",
 )

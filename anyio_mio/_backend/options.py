@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from types import TracebackType
+from importlib import import_module
+from types import ModuleType, TracebackType
 from typing import Any, Final, final
 
 import anyio
 import sniffio
 
+from anyio_mio._backend import import_hook
 from anyio_mio._kernel.clock import Clock
 from anyio_mio._kernel.fairness import ShuffledQueue
 from anyio_mio._kernel.instruments import Instrument
@@ -34,8 +36,30 @@ LONGEST_SPIN: Final = 0.01
 """Seconds; who wants to spin longer has mistaken the unit."""
 
 
+attachments: Final[list[Callable[[Kernel], None]]] = []
+"""What each new kernel is given to: the asyncio room puts its function here when it is loaded."""
+
+
 def make_kernel(options: dict[str, Any]) -> Kernel:
-    """A kernel for these options.
+    """Make the kernel of a run. If the program has loaded asyncio, it has a loop for that.
+
+    Args:
+        options: see `make_bare_kernel()`.
+    """
+    import_hook.watch("asyncio", load_asyncio_room)
+    kernel = make_bare_kernel(options)
+    for attach in attachments:
+        attach(kernel)
+    return kernel
+
+
+def load_asyncio_room(asyncio: ModuleType) -> None:
+    """Import the room for asyncio, which attaches a loop to the kernels of this process."""
+    import_module("anyio_mio.asyncio")
+
+
+def make_bare_kernel(options: dict[str, Any]) -> Kernel:
+    """Make a kernel for these options.
 
     Args:
         options: ``busy_poll`` is how long, in seconds, to poll again and again before the run

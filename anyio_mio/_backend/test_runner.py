@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, final
 
 from anyio.abc import TestRunner as AbstractTestRunner
 
+from anyio_mio._backend import compat
 from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel.interrupts import Interrupts, door
 from anyio_mio._kernel.run import Outcome, living_kernels, pump_main, shut_down
@@ -59,6 +60,7 @@ class TestRunner(AbstractTestRunner):
     __test__ = False
 
     def __init__(self, options: dict[str, Any]) -> None:
+        compat.install()
         self._kernel = make_kernel(options)
         self._mailbox = Mailbox()
         self._end: Outcome[None] = Outcome()

@@ -33,7 +33,7 @@ from anyio_mio._kernel.traps import PAUSE, PAUSED
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, Waitable
-from anyio_mio.poll._sys.selector import Selector, default_selector
+from anyio_mio.poll import Poll, Selector
 from anyio_mio.poll.waker import Waker
 
 
@@ -89,13 +89,18 @@ class Kernel:
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
         self._crashes: list[BaseException] = []
+<<<<<<< HEAD
         self.asyncio: ForeignLoop | None = None
         self.reactor: Reactor = Reactor(selector or default_selector(), self)
         self._select = self.reactor.selector.select
+=======
+        self.reactor: Reactor = Reactor(Poll(selector), self)
+        self._select = self.reactor.poll.harvest
+>>>>>>> main
         try:
             self.entry: EntryQueue = EntryQueue(self._make_waker())
         except BaseException:
-            self.reactor.selector.close()
+            self.reactor.poll.close()
             raise
 
     # The scheduler's side: what sockets and primitives call.
@@ -419,6 +424,6 @@ class Kernel:
         self.run_queue.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()
-        self._select = self.reactor.selector.select
+        self._select = self.reactor.poll.harvest
         with suppress(OSError):
             self.entry.waker.close()

@@ -81,6 +81,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
         "_kind",
         "_last_errno",
         "_protocol",
+        "_reactor",
         "_stream_type",
         "open_streams",
         "shed",
@@ -94,6 +95,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
     ) -> None:
         SocketBase.__init__(self, sock, reactor)
         self._stream_type = stream_type
+        self._reactor = reactor
         # Plain ints, read once: the properties of a socket make an enum member each time.
         self._family, self._kind, self._protocol = int(sock.family), int(sock.type), sock.proto
         self._accept_fd = sock._accept  # type: ignore[attr-defined]
@@ -253,7 +255,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
             self._give_up(sock)
             return None
         try:
-            stream = self._stream_type(sock, self._registration.reactor)
+            stream = self._stream_type(sock, self._reactor)
         except OSError as exc:  # such as an option that a dead socket does not take
             self._last_errno = exc.errno or 0
             self._give_up(sock)

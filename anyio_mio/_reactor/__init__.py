@@ -10,6 +10,7 @@ Rules:
   both directions, edge-triggered with RDHUP. Bytes that are already there cost no ``epoll_ctl``.
 * R2 An event sets bits and wakes. Only an operation that saw WouldBlock, or a short read or write
   where that proves the same, clears its direction's bit, in the same breath as the system call.
+  A short read proves it on native edges of a selector that reports PRIORITY: today, on epoll.
 * R3 Closed bits are final, and imply ready: no operation blocks on a closed direction. One that
   does proves that the bits came with a stale event, and clears them.
 * R4 There is one waiter per direction; the second gets the scheduler's busy error.

@@ -10,11 +10,13 @@ refused, and the other way round.
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from asyncio import events
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, final
 
+from anyio_mio._reactor.foreign import ForeignWait
 from anyio_mio.poll._sys.bits import READABLE, WRITABLE
 
 if TYPE_CHECKING:
@@ -72,14 +74,16 @@ class Descriptors(selectors.BaseSelector):
         """Have ``handle`` called while the descriptor is readable; return the one before."""
         watch = self._watch(fileobj)
         previous, watch.reader = watch.reader, handle
-        self._tell_reactor(watch, is_new=previous is None)
+        if previous is None:
+            self._tell_poll(watch)
         return previous
 
     def set_writer(self, fileobj: Any, handle: events.Handle) -> events.Handle | None:
         """Have ``handle`` called while the descriptor is writable; return the one before."""
         watch = self._watch(fileobj)
         previous, watch.writer = watch.writer, handle
-        self._tell_reactor(watch, is_new=previous is None)
+        if previous is None:
+            self._tell_poll(watch)
         return previous
 
     def drop_reader(self, fileobj: Any) -> events.Handle | None:
@@ -88,7 +92,7 @@ class Descriptors(selectors.BaseSelector):
         if watch is None or watch.reader is None:
             return None
         previous, watch.reader = watch.reader, None
-        self._tell_reactor(watch, is_new=True)
+        self._tell_poll(watch)
         return previous
 
     def drop_writer(self, fileobj: Any) -> events.Handle | None:
@@ -97,7 +101,7 @@ class Descriptors(selectors.BaseSelector):
         if watch is None or watch.writer is None:
             return None
         previous, watch.writer = watch.writer, None
-        self._tell_reactor(watch, is_new=True)
+        self._tell_poll(watch)
         return previous
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
@@ -135,9 +139,8 @@ class Descriptors(selectors.BaseSelector):
 
     def close(self) -> None:
         """Forget all descriptors; they stay open."""
-        for fd in list(self.watches):
-            self._reactor.unwatch(fd)
-        self.watches.clear()
+        for watch in list(self.watches.values()):
+            self._forget(watch)
 
     def _watch(self, fileobj: Any) -> Watch:
         fd = number_of(fileobj)
@@ -153,19 +156,42 @@ class Descriptors(selectors.BaseSelector):
                     return watch.fd
             raise
 
-    def _tell_reactor(self, watch: Watch, *, is_new: bool) -> None:
-        if not is_new:
-            return
-        bits = watch.bits()
+    def _tell_poll(self, watch: Watch) -> None:
+        """Register what the watch wants now, or end its registration.
+
+        Raises:
+            RuntimeError: the descriptor has another owner in this run.
+            OSError: it is closed, or a regular file.
+        """
+        bits, registry = watch.bits(), self._reactor.registry
         if not bits:
-            del self.watches[watch.fd]
-            self._reactor.unwatch(watch.fd)
-            return
+            self._forget(watch)
+        elif registry.book.get(watch.fd) is watch:
+            registry.change(watch.fd, watch, bits, edge=False)
+        else:
+            self._add(watch, bits)
+            self.watches[watch.fd] = watch
+
+    def _add(self, watch: Watch, bits: int) -> None:
+        registry, fd = self._reactor.registry, watch.fd
+        owner = registry.book.get(fd)
+        if isinstance(owner, ForeignWait) and not owner.interest():
+            self._reactor.foreign.end(owner)
+            owner = None
         try:
-            self._reactor.watch(watch.fd, watch, bits)
+            registry.add(fd, watch, bits, edge=False)
         except FileExistsError:
-            raise RuntimeError(TWO_OWNERS.format(watch.fd)) from None
-        self.watches[watch.fd] = watch
+            if owner is not None:
+                raise RuntimeError(TWO_OWNERS.format(fd)) from None
+            # A duplicate outlived the close of this number.
+            registry.change(fd, watch, bits, edge=False)
+
+    def _forget(self, watch: Watch) -> None:
+        self.watches.pop(watch.fd, None)
+        registry = self._reactor.registry
+        if registry.book.get(watch.fd) is watch:
+            with contextlib.suppress(OSError):  # the program closed it first
+                registry.remove(watch.fd)
 
 
 def number_of(fileobj: Any) -> int:

@@ -139,7 +139,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         self._sock = sock
         self._registration = HostedRegistration(hub, sock.fileno())
         self._registration.sock = sock
-        self._registration.trusts_short = trusts_short
+        self._registration.trusts_short &= trusts_short
         self._receive_some = sock.recv
         self._send_some = sock.send
         self._sends_left = 0

@@ -7,14 +7,14 @@ import shutil
 import pytest
 
 from anyio_mio._bench import rounds
+from anyio_mio._bench.backends import TRIO_PROGRAMS
 from anyio_mio._bench.inside import measure_program
-from anyio_mio._bench.measuring import Drive, count_system_calls, measure, measure_burst
+from anyio_mio._bench.measuring import count_system_calls, measure, measure_burst
+from anyio_mio._bench.processes import Drive, MeasurementError
 from anyio_mio._bench.programs import GOES
+from anyio_mio._bench.protocol import MEBIBYTE
 from anyio_mio._bench.rounds import Cell, measure_row
 from anyio_mio._bench.rows import ROWS, Row, choose
-from anyio_mio._bench.transfer import MEBIBYTE
-from anyio_mio._demo.backends import TRIO_PROGRAMS
-from anyio_mio._demo.measurement import MeasurementError
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +63,17 @@ def test_the_figures_beside_bursts_are_those_of_the_quiet_connection() -> None:
 
     assert figures["rate"] <= 8 / 0.02 * 1.5  # bursts that are put off are few
     assert 0 < figures["p50_us"] <= figures["p99_us"]
+    assert figures["sleeps"] > 0
+
+
+def test_the_demonstration_is_a_row() -> None:
+    [row] = choose(("demo",))
+
+    figures = row.measure("mio", 0.2)
+
+    assert figures["rate"] > 0
+    assert figures["connections"] > 0
+    assert figures["cpu_us"] > 0
 
 
 @pytest.mark.parametrize("name", GOES)

@@ -121,14 +121,3 @@ def test_switched_off_the_library_refuses_the_name() -> None:
     )
 
     assert "unsupported async environment" in done.stderr
-
-
-def test_importing_mio_imports_none_of_the_libraries() -> None:
-    libraries = "{'httpx', 'httpcore', 'httpx2', 'asyncer'}"
-    program = f"import sys, anyio_mio; print({libraries} & set(sys.modules))"
-
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
-    )
-
-    assert done.stdout == "set()\n"

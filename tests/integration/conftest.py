@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from anyio_mio.lowlevel import Instrument
-from anyio_mio.poll import available_selectors
+from tests.models.selectors import SELECTORS
 
 T = TypeVar("T")
 Run = Callable[[Callable[[], Coroutine[Any, Any, T]]], T]
@@ -34,7 +34,7 @@ def polls() -> Polls:
     return Polls()
 
 
-@pytest.fixture(params=available_selectors())
+@pytest.fixture(params=SELECTORS)
 def run(request: pytest.FixtureRequest, polls: Polls) -> Run[Any]:
     """Runs an async function on mio, and sees to it that no descriptor is left open."""
 
@@ -44,7 +44,7 @@ def run(request: pytest.FixtureRequest, polls: Polls) -> Run[Any]:
                 return await function()
 
         before = len(os.listdir("/dev/fd"))
-        options = {"selector": request.param, "instruments": [polls]}
+        options = {"selector": SELECTORS[request.param](), "instruments": [polls]}
         result = anyio.run(bounded, backend="mio", backend_options=options)
         assert len(os.listdir("/dev/fd")) == before
         return result

@@ -16,7 +16,7 @@ from anyio.streams.tls import TLSStream
 
 import anyio_mio
 from anyio_mio.lowlevel import statistics
-from anyio_mio.poll import available_selectors
+from tests.models.selectors import SELECTORS
 from tests.soak import tcp_pair
 
 
@@ -133,7 +133,7 @@ def counts() -> tuple[int, int, int, int]:
     return descriptors, now.tasks, now.reactor.registrations, now.reactor.tasks_waiting
 
 
-@pytest.mark.parametrize("selector", available_selectors())
+@pytest.mark.parametrize("selector", SELECTORS)
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.__name__)
 def test_nothing_is_left_when(
     failure: Callable[[], Coroutine[Any, Any, None]], selector: str
@@ -145,4 +145,4 @@ def test_nothing_is_left_when(
             await failure()
         assert counts() == before
 
-    anyio_mio.run(main, selector=selector)
+    anyio_mio.run(main, selector=SELECTORS[selector]())

@@ -424,7 +424,7 @@ def test_a_deadline_does_not_pass_while_the_poll_returns_early() -> None:
         if clock.time > run_until:
             clock.time = 1
 
-    kernel.reactor.selector.on_wait = nearly  # type: ignore[attr-defined]
+    kernel.reactor.poll._selector.on_wait = nearly  # type: ignore[attr-defined]
     assert run(main, kernel) == 1
 
 

@@ -250,7 +250,7 @@ def test_a_stale_event_for_a_number_used_again_is_at_worst_a_hint() -> None:
             nursery.cancel_scope.cancel()
         number = server._sock.fileno()
         client._sock.send(b"x")
-        pairs = hub.selector.select(0, 10)
+        pairs = hub.poll.harvest(0, 10)
         assert [fd for fd, _ in pairs] == [number]
         await server.aclose()
 
@@ -439,7 +439,7 @@ def test_a_run_leaves_no_descriptor_task_or_instrument(nested: None, ending: str
         run(main)
     assert hubs[0].is_closed
     with pytest.raises(ValueError, match="closed"):
-        hubs[0].selector.fileno()
+        hubs[0].poll.fileno()
 
 
 @pytest.mark.usefixtures("nested")

@@ -282,3 +282,16 @@ def test_statistics_of_the_hub_are_those_of_its_run() -> None:
         assert current_hub().snapshot().place == "direct"
 
     run(main)
+
+
+def test_a_short_read_is_not_believed_where_the_poller_tells_no_urgent_mark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("anyio_mio.trio.hub.available_selectors", lambda: ("kqueue", "level"))
+
+    async def main() -> None:
+        async with tcp_streams() as (client, server):
+            assert not client._registration.trusts_short
+            assert not server._registration.trusts_short
+
+    run(main)

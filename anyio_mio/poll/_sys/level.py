@@ -52,6 +52,7 @@ class LevelSelector:
 
     name: Final = "level"
     edge_triggered: Final = False
+    tells_priority: Final = True
 
     def __init__(self, scan: Scan | None = None) -> None:
         self._scan = default_scan() if scan is None else scan

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from anyio_mio._demo.conversation import Conversation, LostBytesError, payloads
+from anyio_mio._bench.conversation import Conversation, LostBytesError, payloads
 
 
 @pytest.fixture

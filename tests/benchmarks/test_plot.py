@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from anyio_mio._bench.plot import LABEL_HEIGHT, Axis, Line, bar_chart, line_chart, short
+from benchmarks.plot import LABEL_HEIGHT, Axis, Line, bar_chart, line_chart, short
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -1,9 +1,8 @@
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
-import pytest
-
-from anyio_mio._demo.measurement import MeasurementError, running_server
-from anyio_mio._demo.server import counted
+from anyio_mio._bench.server import counted
 
 
 @dataclass
@@ -38,16 +37,3 @@ def test_the_counts_of_several_listeners_are_added_up() -> None:
 
 def test_listeners_that_do_not_count_give_nothing() -> None:
     assert counted(MultiListener([object()])) == {}
-
-
-def test_a_server_that_cannot_start_says_why() -> None:
-    with (
-        pytest.raises(MeasurementError, match=r"the server on moi ended with status 1: .*moi"),
-        running_server("moi"),
-    ):
-        pass
-
-
-def test_a_server_tells_its_processor_time() -> None:
-    with running_server("asyncio") as server:
-        assert server.statistics()["cpu_seconds"] > 0

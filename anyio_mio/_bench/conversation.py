@@ -1,13 +1,20 @@
-"""One peer of the load: it sends a payload and wants exactly the same bytes back."""
+"""Peers of the load: each sends a payload and expects exactly the same bytes back."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
 import os
 import random
+import selectors
 import socket
+import ssl
+import time
+from array import array
 from typing import Final
 
 NOT_YET: Final = {0, errno.EINPROGRESS, errno.EWOULDBLOCK}
+PATIENCE: Final = 5.0  # seconds without any answer after which the server counts as stuck
 PAYLOADS: Final = 64  # a power of two; enough that neighbours and successive trips differ
 
 
@@ -110,3 +117,87 @@ class Conversation:
 
     def close(self) -> None:
         self.sock.close()
+
+
+class EncryptedConversation(Conversation):
+    """A conversation over TLS; the certificate is the benchmark's own and is not looked at."""
+
+    __slots__ = ()
+
+    def shake_hands(self, context: ssl.SSLContext) -> None:
+        self.sock.settimeout(PATIENCE)
+        self.sock = context.wrap_socket(self.sock)
+        self.sock.setblocking(False)
+
+    def receive(self) -> bool:
+        try:
+            return super().receive()
+        except ssl.SSLWantReadError:  # part of a record, or a session ticket
+            return False
+
+
+def encrypt(talks: list[Conversation]) -> None:
+    """One handshake after the other."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    for talk in talks:
+        assert isinstance(talk, EncryptedConversation)
+        talk.shake_hands(context)
+
+
+def connect_all(talks: list[Conversation]) -> None:
+    """Wait until all connections stand."""
+    with selectors.DefaultSelector() as selector:
+        for talk in talks:
+            selector.register(talk.sock, selectors.EVENT_WRITE, talk)
+        while selector.get_map():
+            for key, _ in ready(selector):
+                key.data.confirm_connected()
+                selector.unregister(key.fileobj)
+
+
+def collect_the_rest(selector: selectors.BaseSelector, waiting: int) -> None:
+    """Read the answers that were under way when time was up, so that every byte is back."""
+    while waiting:
+        for key, _ in ready(selector):
+            if key.data.receive():
+                selector.unregister(key.fileobj)
+                waiting -= 1
+
+
+def ready(selector: selectors.BaseSelector) -> list[tuple[selectors.SelectorKey, int]]:
+    """What is ready, after waiting for it.
+
+    Raises:
+        LostBytesError: Nothing came for so long that the server must be stuck.
+    """
+    events = selector.select(PATIENCE)
+    if not events:
+        raise LostBytesError(f"no answer within {PATIENCE:.0f} s; the server is stuck")
+    return events
+
+
+def converse_once(
+    selector: selectors.BaseSelector, talk: Conversation, mask: int, times: array[int]
+) -> None:
+    """Send on a connection that now stands, or close it when its payload is back."""
+    if mask & selectors.EVENT_WRITE:
+        talk.confirm_connected()
+        talk.send(talk.sent_at)  # its time counts from the start of the connection
+        selector.modify(talk.sock, selectors.EVENT_READ, talk)
+    elif talk.receive():
+        times.append(time.perf_counter_ns() - talk.sent_at)
+        selector.unregister(talk.sock)
+        talk.close()
+
+
+def trip_on_all(selector: selectors.BaseSelector, times: array[int]) -> None:
+    """Take the answers that are there and send the next payloads."""
+    clock = time.perf_counter_ns
+    for key, _ in ready(selector):
+        talk = key.data
+        if talk.receive():
+            now = clock()
+            times.append(now - talk.sent_at)
+            talk.send(now)

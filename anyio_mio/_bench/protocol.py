@@ -1,0 +1,17 @@
+"""What the processes of a measurement agree on: lines of JSON, and how much a transfer moves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+PAYLOAD: Final = 64  # bytes; small, so that the backend is measured and not the copying
+MEBIBYTE: Final = 1 << 20
+TRANSFER: Final = 16 * MEBIBYTE
+READ_SIZE: Final = 65536  # what asyncio, Trio and AnyIO itself ask for by default
+BACKLOG: Final = 4096  # Linux' own limit since 5.4 (net.core.somaxconn); bursts fit in
+
+
+def say(message: dict[str, Any]) -> None:
+    """Print one line of JSON."""
+    print(json.dumps(message), flush=True)
