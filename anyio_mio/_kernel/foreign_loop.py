@@ -10,7 +10,7 @@ one test of that. `anyio_mio.asyncio` supplies the loop. The kernel calls it
 * when a task yields what is not the kernel's own (`wait_for`): a future of asyncio;
 * when a task is done, if it has a face (`TaskFace.finish`);
 * for async generators that asyncio's callbacks start (`first_iteration`, `finalizer`);
-* at the end of the run (`close`), and in a forked child (`die_in_child`).
+* at the end of the run (`release`), and in a forked child (`die_in_child`).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ForeignLoop(Protocol):
     def finalizer(self, generator: AsyncGenerator[Any, Any], /) -> bool:
         """Close an adopted generator; in any thread. False if it is not adopted."""
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Refuse every use from now on: the run is over."""
 
     def die_in_child(self) -> None:

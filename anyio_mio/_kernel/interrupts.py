@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 PACKAGE: Final = __name__.partition(".")[0]
 OURS: Final = tuple(
-    f"{PACKAGE}.{room}" for room in ("poll", "_reactor", "_kernel", "_net", "_backend", "asyncio", "trio")
+    f"{PACKAGE}.{room}"
+    for room in ("poll", "_reactor", "_kernel", "_net", "_backend", "asyncio", "trio")
 )
 
 DOORS: Final[set[CodeType]] = set()

@@ -89,14 +89,9 @@ class Kernel:
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
         self._crashes: list[BaseException] = []
-<<<<<<< HEAD
         self.asyncio: ForeignLoop | None = None
-        self.reactor: Reactor = Reactor(selector or default_selector(), self)
-        self._select = self.reactor.selector.select
-=======
         self.reactor: Reactor = Reactor(Poll(selector), self)
         self._select = self.reactor.poll.harvest
->>>>>>> main
         try:
             self.entry: EntryQueue = EntryQueue(self._make_waker())
         except BaseException:
@@ -394,7 +389,7 @@ class Kernel:
     def close(self) -> None:
         """Release the selector and the waker; what threads still want is refused."""
         if self.asyncio is not None:
-            self.asyncio.close()
+            self.asyncio.release()
         self.entry.close()
         self.reactor.close()
         self.deadlines.close()

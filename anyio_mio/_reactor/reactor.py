@@ -171,7 +171,7 @@ class Reactor:
             # that it had waited for.
             second(fd, registration, INTEREST)
 
-    def _refuse(self, fd: int, registration: Registration, bits: int) -> NoReturn:
+    def _refuse(self, fd: int, owner: object, bits: int, *, edge: bool = True) -> NoReturn:
         raise self.scheduler.errors.busy("using")
 
     def rearm(self, fd: int, direction: int) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from asyncio import events, format_helpers
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -29,6 +28,7 @@ import sniffio
 from anyio_mio._kernel.interrupts import door
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.traps import PAUSED
+from anyio_mio.asyncio.asyncio_internals import StockHandle, StockTimerHandle, format_callback
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
@@ -40,7 +40,7 @@ HANDLES_PER_LOOK: Final = 8
 """Handles between two looks at the clock."""
 
 
-class Handle(events.Handle):
+class Handle(StockHandle):
     """A callback that waits to be called, made for less than asyncio's own."""
 
     __slots__ = ()
@@ -62,7 +62,7 @@ class Handle(events.Handle):
 
 
 @final
-class TimerHandle(events.TimerHandle):
+class TimerHandle(StockTimerHandle):
     """A timer: an owner of one of the kernel's deadlines."""
 
     __slots__ = ("alarm", "callbacks")
@@ -97,17 +97,20 @@ class Callbacks:
         ready: the handles, in the order in which they were added.
         due: how many of them, from the left, have to run in the next step.
         task: the task that stands in the kernel's queue for them.
+        is_queued: True while it does.
         is_running: True while a handle runs.
         run_handle: runs a handle in debug mode; None otherwise.
-        is_stopping: True after the loop's ``stop()``: no further step is asked for.
+        is_stopping: True after the loop's ``stop()``.
+        is_halted: True after the step in which or before which the loop was stopped.
         on_raise: told of a SystemExit or KeyboardInterrupt that a handle raised.
     """
 
     __slots__ = (
-        "_is_queued",
         "_kernel",
         "_leave",
         "due",
+        "is_halted",
+        "is_queued",
         "is_running",
         "is_stopping",
         "on_raise",
@@ -119,31 +122,29 @@ class Callbacks:
     def __init__(self, kernel: Kernel, leave: Callable[[], object]) -> None:
         self._kernel = kernel
         self._leave = leave
-        self.ready: deque[events.Handle] = deque()
+        self.ready: deque[StockHandle] = deque()
         self.due: int = 0
-        self._is_queued = False
+        self.is_queued: bool = False
         self.is_running: bool = False
         self.is_stopping: bool = False
-        self.run_handle: Callable[[events.Handle], None] | None = None
+        self.is_halted: bool = False
+        self.run_handle: Callable[[StockHandle], None] | None = None
         self.on_raise: Callable[[BaseException], None] = kernel.crash_with
         owner: Any = None
         coro: Any = self
         self.task = Task(kernel, coro, "asyncio callbacks", Context(), owner, kernel.system, None)
         self.task.face = NoFace()
 
-    def add(self, handle: events.Handle) -> None:
+    def add(self, handle: StockHandle) -> None:
         """Queue a handle."""
-        if not self.ready:
+        if not self.is_queued:
             self.schedule()
         self.ready.append(handle)
 
-    def add_event(self, handle: events.Handle) -> None:
+    def add_event(self, handle: StockHandle) -> None:
         """Queue the handle of a descriptor: it runs before the kernel polls again."""
-        ready = self.ready
-        if not ready:
-            self.schedule()
-        ready.append(handle)
-        self.due = len(ready)
+        self.add(handle)
+        self.due = len(self.ready)
 
     def schedule(self) -> None:
         """Ask the kernel for a step.
@@ -151,10 +152,9 @@ class Callbacks:
         Raises:
             RuntimeError: this is not the thread of the run, which would not hear of it.
         """
-        if not self._is_queued:
-            self.require_own_thread()
-            self._is_queued = True
-            self._kernel.resume(self.task)
+        self.require_own_thread()
+        self.is_queued = True
+        self._kernel.resume(self.task)
 
     def require_own_thread(self) -> None:
         """Raise RuntimeError in a thread in which the run could miss the call."""
@@ -165,10 +165,13 @@ class Callbacks:
     def send(self, value: object) -> object:
         """Run handles: one step of the kernel."""
         kernel, ready = self._kernel, self.ready
-        # What runs here is in no task of mio: whatever would wait is told so.
+        # What runs here is in no task of mio: an operation that would wait raises.
         kernel.current = None
         kernel.budget = 0
         self._leave()
+        self.is_queued = False
+        if self.is_halted:
+            return PAUSED
         sniffio.thread_local.name = "asyncio"
         self.is_running = True
         try:
@@ -181,10 +184,10 @@ class Callbacks:
         finally:
             self.is_running = False
             sniffio.thread_local.name = "mio"
-            self._is_queued = False
-            if ready and not self.is_stopping:
-                self._is_queued = True
-                kernel.resume(self.task)
+            self.is_halted = self.is_stopping
+            self.due = min(self.due, len(ready))
+            if ready and not self.is_queued:
+                self.schedule()
         return PAUSED
 
     def _run_slice(self, count: int) -> None:
@@ -226,9 +229,9 @@ class Callbacks:
         self.due = 0
 
 
-def report(handle: events.Handle, error: BaseException) -> None:
+def report(handle: StockHandle, error: BaseException) -> None:
     """Tell the loop's exception handler what a callback raised, in asyncio's words."""
-    source = format_helpers._format_callback_source(handle._callback, handle._args)
+    source = format_callback(handle._callback, handle._args)
     context = {"message": f"Exception in callback {source}", "exception": error, "handle": handle}
     if handle._source_traceback:
         context["source_traceback"] = handle._source_traceback

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import selectors
-from asyncio import events
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -22,6 +21,7 @@ from anyio_mio.poll._sys.bits import READABLE, WRITABLE
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.scheduler import TaskRef
+    from anyio_mio.asyncio.asyncio_internals import StockHandle
     from anyio_mio.asyncio.callbacks import Callbacks
 
 TWO_OWNERS: Final = (
@@ -41,8 +41,8 @@ class Watch:
         self.fileobj = fileobj
         self.fd = fd
         self.callbacks = callbacks
-        self.reader: events.Handle | None = None
-        self.writer: events.Handle | None = None
+        self.reader: StockHandle | None = None
+        self.writer: StockHandle | None = None
 
     def bits(self) -> int:
         """Return what the reactor has to watch for."""
@@ -70,7 +70,7 @@ class Descriptors(selectors.BaseSelector):
         self._callbacks = callbacks
         self.watches: dict[int, Watch] = {}
 
-    def set_reader(self, fileobj: Any, handle: events.Handle) -> events.Handle | None:
+    def set_reader(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
         """Have ``handle`` called while the descriptor is readable; return the one before."""
         watch = self._watch(fileobj)
         previous, watch.reader = watch.reader, handle
@@ -78,7 +78,7 @@ class Descriptors(selectors.BaseSelector):
             self._tell_poll(watch)
         return previous
 
-    def set_writer(self, fileobj: Any, handle: events.Handle) -> events.Handle | None:
+    def set_writer(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
         """Have ``handle`` called while the descriptor is writable; return the one before."""
         watch = self._watch(fileobj)
         previous, watch.writer = watch.writer, handle
@@ -86,7 +86,7 @@ class Descriptors(selectors.BaseSelector):
             self._tell_poll(watch)
         return previous
 
-    def drop_reader(self, fileobj: Any) -> events.Handle | None:
+    def drop_reader(self, fileobj: Any) -> StockHandle | None:
         """Stop calling the reader; return its handle if there was one."""
         watch = self.watches.get(self._number(fileobj))
         if watch is None or watch.reader is None:
@@ -95,7 +95,7 @@ class Descriptors(selectors.BaseSelector):
         self._tell_poll(watch)
         return previous
 
-    def drop_writer(self, fileobj: Any) -> events.Handle | None:
+    def drop_writer(self, fileobj: Any) -> StockHandle | None:
         """Stop calling the writer; return its handle if there was one."""
         watch = self.watches.get(self._number(fileobj))
         if watch is None or watch.writer is None:

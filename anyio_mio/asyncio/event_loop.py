@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import base_events
 from typing import Any, final
 
 from anyio_mio._backend.options import make_bare_kernel
@@ -38,7 +37,7 @@ class EventLoop(Loop):
         self._check_running()
         kernel, callbacks = self._kernel, self._callbacks
         self._must_turn = True
-        callbacks.is_stopping = self._stopping
+        callbacks.is_halted, callbacks.is_stopping = False, self._stopping
         if self._stopping or self._ready:
             callbacks.schedule()
         try:
@@ -91,6 +90,3 @@ def new_event_loop(**options: Any) -> EventLoop:
         **options: see `EventLoop`.
     """
     return EventLoop(**options)
-
-
-logger = base_events.logger

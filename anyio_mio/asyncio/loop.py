@@ -16,20 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import threading
-from asyncio import base_events, coroutines, events
+from asyncio import coroutines
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 
 import sniffio
 
 from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, IN_ASYNCIO, Cancelled
 from anyio_mio._reactor.dead_selector import FORKED
-from anyio_mio.asyncio import current_task
+from anyio_mio.asyncio import asyncio_internals
+from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop
 from anyio_mio.asyncio.callbacks import Callbacks, Handle, TimerHandle
 from anyio_mio.asyncio.descriptors import Descriptors
 from anyio_mio.asyncio.task_face import OTHER_LOOP, TaskFace, belongs_to
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
 
+Ts = TypeVarTuple("Ts")
+
 CLOSED: Final = (
     "Event loop is closed: the run of mio that it belongs to is over.\n"
     "  wrong: keeping the loop, a transport or a client for a later run\n"
@@ -48,63 +50,66 @@ CLOSED: Final = (
 )
 
 
-class Loop(asyncio.SelectorEventLoop):
+class Loop(StockLoop):
     """What the loop of a run and a loop of its own have in common."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._now = kernel.now
         self._is_in_child = False
-        self.enter, self.leave = current_task.setters(self)
+        self.enter, self.leave = asyncio_internals.current_task_setters(self)
         self._callbacks = Callbacks(kernel, self.leave)
-        super().__init__(Descriptors(kernel.reactor, self._callbacks))  # type: ignore[arg-type]
-        self._ready: deque[events.Handle] = self._callbacks.ready
-        self._from_threads: deque[events.Handle] = deque()
+        super().__init__(Descriptors(kernel.reactor, self._callbacks))
+        self._ready: deque[StockHandle] = self._callbacks.ready
+        self._from_threads: deque[StockHandle] = deque()
         self._previous_handlers: dict[int, Any] = {}
 
     # Callbacks and timers.
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Handle:
         """Queue a callback; a task of mio that awaited a future goes straight to the kernel."""
         if type(callback) is TaskFace:
-            if not self._callbacks.is_running:
-                self._callbacks.require_own_thread()
+            callbacks = self._callbacks
+            if not callbacks.is_running:
+                callbacks.require_own_thread()
+            if self._ready:  # what was queued before runs before the task
+                callbacks.due = len(self._ready)
             callback.wake(*args)
             return None  # type: ignore[return-value] # futures do not look at it
         if self._debug or self._closed:
             return super().call_soon(callback, *args, context=context)  # type: ignore[return-value]
         handle = Handle(callback, args, self, context)
-        ready = self._ready
-        if not ready:
-            self._callbacks.schedule()
-        ready.append(handle)
+        callbacks = self._callbacks
+        if not callbacks.is_queued:
+            callbacks.schedule()
+        self._ready.append(handle)
         return handle
 
     def _call_soon(
         self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
-    ) -> events.Handle:
-        handle = events.Handle(callback, args, self, context)
+    ) -> StockHandle:
+        handle: StockHandle = StockHandle(callback, args, self, context)
         if handle._source_traceback:
             del handle._source_traceback[-1]
         self._callbacks.add(handle)
         return handle
 
-    def _add_callback(self, handle: events.Handle) -> None:
+    def _add_callback(self, handle: StockHandle) -> None:
         if not handle._cancelled:
             self._callbacks.add(handle)
 
     _add_callback_signalsafe = _add_callback
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> events.Handle:
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> StockHandle:
         """Queue a callback from any thread, or from a signal handler."""
         self._check_closed()
         if self._debug:
             self._check_callback(callback, "call_soon_threadsafe")
-        handle = events.Handle(callback, args, self, context)
+        handle: StockHandle = StockHandle(callback, args, self, context)
         if handle._source_traceback:
             del handle._source_traceback[-1]
         self._from_threads.append(handle)
@@ -115,8 +120,8 @@ class Loop(asyncio.SelectorEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: Context | None = None,
     ) -> TimerHandle:
         """Queue a callback at a time of the kernel's clock."""
@@ -169,7 +174,7 @@ class Loop(asyncio.SelectorEventLoop):
     def _remove_writer(self, fd: Any) -> bool:
         return self._drop(None if self._closed else self._selector.drop_writer(fd))
 
-    def _drop(self, handle: events.Handle | None) -> bool:
+    def _drop(self, handle: StockHandle | None) -> bool:
         if handle is None:
             return False
         handle.cancel()
@@ -191,7 +196,7 @@ class Loop(asyncio.SelectorEventLoop):
 
     # Signals.
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
         """Have a callback queued when a signal comes; only in the main thread.
 
         The kernel's wake-up descriptor ends its sleep, so asyncio's own is not set.
@@ -245,13 +250,13 @@ class Loop(asyncio.SelectorEventLoop):
         """Become the running loop of this thread."""
         self._thread_id = threading.get_ident()
         self._set_coroutine_origin_tracking(self._debug)
-        events._set_running_loop(self)
+        asyncio_internals.set_running_loop(self)
 
     def end(self) -> None:
         """Leave the thread without a running loop."""
         self.leave()
         self._thread_id = None
-        events._set_running_loop(None)
+        asyncio_internals.set_running_loop(None)
         self._set_coroutine_origin_tracking(False)
 
     def make_face(self, task: Task, /) -> TaskFace:
@@ -305,7 +310,7 @@ class Loop(asyncio.SelectorEventLoop):
         super().set_debug(enabled)
         self._callbacks.run_handle = self._run_in_debug_mode if enabled else None
 
-    def _run_in_debug_mode(self, handle: events.Handle) -> None:
+    def _run_in_debug_mode(self, handle: StockHandle) -> None:
         """Run a handle, and log it if it took long."""
         try:
             self._current_handle = handle
@@ -313,8 +318,8 @@ class Loop(asyncio.SelectorEventLoop):
             handle._run()
             seconds = self.time() - start
             if seconds >= self.slow_callback_duration:
-                text = base_events._format_handle(handle)
-                base_events.logger.warning("Executing %s took %.3f seconds", text, seconds)
+                text = asyncio_internals.format_handle(handle)
+                asyncio_internals.logger.warning("Executing %s took %.3f seconds", text, seconds)
         finally:
             self._current_handle = None
 
@@ -322,14 +327,7 @@ class Loop(asyncio.SelectorEventLoop):
         if self._closed:
             raise RuntimeError(FORKED if self._is_in_child else CLOSED)
 
-    def _close(self) -> None:
-        """Release everything; the kernel goes on to close itself."""
-        if self._closed:
-            return
+    def release(self) -> None:
+        """Close the loop; the kernel goes on to close itself."""
         super().close()
         self._callbacks.close()
-
-
-def is_finalizing() -> bool:
-    """Return whether the interpreter is about to exit."""
-    return sys.is_finalizing()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from asyncio import constants, events
+from asyncio import constants
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
@@ -49,7 +49,7 @@ class RunLoop(Loop):
         if self.is_running():
             right = "nothing: the loop is closed at the end of the run"
             raise RuntimeError(INSIDE.format("close", right))
-        self._close()
+        self.release()
 
     async def shut_down(self) -> None:
         """End what is left of asyncio, after the main task."""
@@ -75,7 +75,8 @@ async def cancel_all_tasks(loop: Loop) -> None:
 async def shut_down_executor(loop: Loop) -> None:
     """Wait for the default executor's threads, as long as asyncio.run() does."""
     timeout = getattr(constants, "THREAD_JOIN_TIMEOUT", None)
-    await (loop.shutdown_default_executor(timeout) if timeout else loop.shutdown_default_executor())
+    shut_down: Any = loop.shutdown_default_executor
+    await (shut_down(timeout) if timeout else shut_down())
 
 
 def attach(kernel: Kernel) -> None:
@@ -105,5 +106,5 @@ def install() -> None:
     for kernel in list(living_kernels):
         if running.kernel is kernel:
             attach(kernel)
-        elif events._get_running_loop() is None or kernel.asyncio is None:
+        else:
             kernel.entry.put(partial(attach, kernel))

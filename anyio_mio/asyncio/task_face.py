@@ -21,13 +21,14 @@ makes the task runnable without a handle and without a callback.
 from __future__ import annotations
 
 import asyncio
-from asyncio import events, futures
+from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
 
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.traps import PAUSED
+from anyio_mio.asyncio.asyncio_internals import loop_of
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
@@ -315,5 +316,4 @@ def settle(future: asyncio.Future[Any], value: object, error: BaseException | No
 
 def belongs_to(future: Any, loop: events.AbstractEventLoop) -> bool:
     """Return whether ``future`` is a future of ``loop``."""
-    owner: object = futures._get_loop(future)  # type: ignore[attr-defined] # as asyncio's tasks do
-    return owner is loop
+    return loop_of(future) is loop

@@ -6,15 +6,16 @@ system and given back, page faults and all, for a message of 60 bytes.
 
 from __future__ import annotations
 
-from asyncio import selector_events
 from typing import Final, final
+
+from anyio_mio.asyncio.asyncio_internals import StockSocketTransport
 
 READ_SIZE: Final = 64 * 1024
 """Bytes, as in mio's own streams."""
 
 
 @final
-class SocketTransport(selector_events._SelectorSocketTransport):
+class SocketTransport(StockSocketTransport):
     """A TCP or UNIX connection."""
 
     max_size = READ_SIZE
