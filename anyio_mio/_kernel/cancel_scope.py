@@ -19,12 +19,11 @@ Cost. Pushing down walks each affected task's stack. That is the length of what 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from math import inf, isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from anyio_mio._kernel.cancelled import Cancelled, is_of_scope
+from anyio_mio._kernel.cancelled import Cancelled, is_of_scope, scope_errors_of
 from anyio_mio._kernel.running import running, running_kernel
 
 if TYPE_CHECKING:
@@ -306,7 +305,7 @@ class CancelScope:
             return True
         if not isinstance(exc, BaseExceptionGroup):
             return False
-        matched, rest = exc.split(partial(is_of_scope, task=task))
+        matched, rest = exc.split(scope_errors_of(task))
         if matched is None:
             return False
         self.cancelled_caught = True

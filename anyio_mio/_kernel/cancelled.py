@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def is_of_scope(error: BaseException, task: Task) -> bool:
         return True
     face = task.face
     return isinstance(error, adopted) and not (face is not None and face.cancelling())
+
+
+def scope_errors_of(task: Task) -> Callable[[BaseException], bool]:
+    """Return `is_of_scope()` for one task, to split an exception group with."""
+    return lambda error: is_of_scope(error, task)  # split() takes a function and nothing else
 
 
 FOREIGN_AWAIT: Final = (

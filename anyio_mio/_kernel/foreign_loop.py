@@ -3,8 +3,6 @@
 A run has none until its program uses asyncio: `Kernel.asyncio` is None, and each hook below costs
 one test of that. `anyio_mio.asyncio` supplies the loop. The kernel calls it
 
-* around `Kernel.pump()`, so that the thread has a running loop exactly while mio runs (`begin`,
-  `end`);
 * before each step of a task (`enter`, with the task's face), and after the last step of a turn
   (`leave`), so that ``asyncio.current_task()`` is right;
 * when a task yields what is not the kernel's own (`wait_for`): a future of asyncio;
@@ -40,12 +38,6 @@ class ForeignLoop(Protocol):
 
     leave: Callable[[], object]
     """Say that asyncio has no current task."""
-
-    def begin(self) -> None:
-        """Become the running loop of this thread."""
-
-    def end(self) -> None:
-        """Leave the thread without a running loop."""
 
     def make_face(self, task: Task, /) -> TaskFace:
         """Give a task its face."""

@@ -239,16 +239,12 @@ class Kernel:
             )
         running.kernel = self
         self._thread = threading.get_ident()
-        if self.asyncio is not None:
-            self.asyncio.begin()
         try:
             with self._detection(), self.async_generators:
                 while not is_over():
                     self.turn()
         finally:
             running.kernel = None
-            if self.asyncio is not None:
-                self.asyncio.end()
 
     def turn(self) -> None:  # noqa: C901 - a quiet program takes one for each event: one frame
         """Poll, make readiness of the events, expire deadlines, run what is runnable."""

@@ -154,7 +154,7 @@ class TaskGroup:
         if host is not None and host.done:  # it has left the group open; nobody else can be told
             if not is_cancellation(error):
                 host.kernel.crash_with(error)
-        elif not is_cancellation(error):
+        elif not (isinstance(error, Cancelled) or is_cancellation(error)):
             self._add_error(error)
             self.cancel_scope.cancel(f"a child task raised {type(error).__name__}")
         elif not self.cancel_scope.effective:

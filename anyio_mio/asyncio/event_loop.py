@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from anyio_mio._backend.options import make_bare_kernel
+from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel.interrupts import Interrupts
 from anyio_mio._kernel.run import living_kernels
 from anyio_mio.asyncio.loop import Loop
@@ -23,7 +23,7 @@ class EventLoop(Loop):
     """
 
     def __init__(self, **options: Any) -> None:
-        kernel = make_bare_kernel(options)
+        kernel = make_kernel(options)
         super().__init__(kernel)
         kernel.asyncio = self
         living_kernels.add(kernel)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
+import threading
 from asyncio import constants
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, final
+from typing import Any, Final, NoReturn, final
+from weakref import WeakKeyDictionary
 
-from anyio_mio._backend.options import attachments
+from anyio_mio._backend.options import asyncio_sides
 from anyio_mio._kernel.cancel_scope import CancelScope
 from anyio_mio._kernel.cancelled import adopt
+from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.run import living_kernels
 from anyio_mio._kernel.running import running
+from anyio_mio.asyncio.asyncio_internals import set_running_loop
 from anyio_mio.asyncio.loop import Loop
-
-if TYPE_CHECKING:
-    from anyio_mio._kernel.kernel import Kernel
 
 INSIDE: Final = (
     "{0}() does not work inside a run of mio, which runs the loop itself.\n"
@@ -25,7 +27,6 @@ INSIDE: Final = (
 )
 
 
-@final
 class RunLoop(Loop):
     """The running loop in tasks of mio, and in the callbacks and tasks of asyncio beside them."""
 
@@ -79,18 +80,79 @@ async def shut_down_executor(loop: Loop) -> None:
     await (shut_down(timeout) if timeout else shut_down())
 
 
-def attach(kernel: Kernel) -> None:
-    """Give a kernel its loop. In the midst of a run, that becomes the running loop at once."""
-    if kernel.asyncio is not None:
-        return
-    loop = RunLoop(kernel)
-    loop._callbacks.on_raise = partial(end_run, kernel)
-    kernel.at_shutdown.append(loop.shut_down)
-    kernel.asyncio = loop
+class IdleLoop(RunLoop):
+    """The running loop of a run that has not used asyncio yet: it costs nothing.
+
+    It becomes a `RunLoop` when it is touched: when the program calls one of its methods, or asks
+    for ``asyncio.current_task()``, which looks the loop up in a dict and so asks for its hash. From
+    then on the kernel tells asyncio which task runs, for 0.1 microseconds a step.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def __getattribute__(self, name: str) -> Any:
+        wake_up(self)
+        return getattr(self, name)
+
+    def __hash__(self) -> int:
+        wake_up(self)
+        return hash(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __del__(self) -> None:
+        """Nothing was opened."""
+
+
+LOOK_UP_TELLS: Final = sys.version_info < (3, 14)
+"""Whether ``asyncio.current_task()`` touches the loop. Where it does not, no loop is idle."""
+
+
+def wake_up(loop: IdleLoop) -> None:
+    """Make an idle loop the loop of its run. Any thread may be the first to touch it."""
+    with waking:
+        if type(loop) is not IdleLoop:
+            return
+        loop.__class__ = RunLoop  # type: ignore[assignment]
+        kernel = loop._kernel
+        RunLoop.__init__(loop, kernel)
+        loop._callbacks.on_raise = partial(end_run, kernel)
+        kernel.at_shutdown.append(loop.shut_down)
+        kernel.asyncio = loop
     if running.kernel is kernel:
         loop.begin()
         if kernel.current is not None:
             loop.enter(loop.make_face(kernel.current))
+
+
+waking: Final = threading.RLock()
+idle_loops: Final[WeakKeyDictionary[Kernel, IdleLoop]] = WeakKeyDictionary()
+
+
+@final
+class Side:
+    """Sets the running loop while a kernel takes turns: an `AsyncioSide`."""
+
+    def begin(self, kernel: Kernel, /) -> None:
+        """Make the kernel's loop the running one; a run that has none gets an idle one."""
+        if isinstance(kernel.asyncio, Loop):
+            kernel.asyncio.begin()
+            return
+        loop = idle_loops.get(kernel)
+        if loop is None:
+            loop = idle_loops[kernel] = IdleLoop(kernel)
+        set_running_loop(loop)
+        if not LOOK_UP_TELLS:
+            wake_up(loop)
+
+    def end(self, kernel: Kernel, /) -> None:
+        """Leave the thread without a running loop."""
+        if isinstance(kernel.asyncio, Loop):
+            kernel.asyncio.end()
+        else:
+            set_running_loop(None)
 
 
 def end_run(kernel: Kernel, error: BaseException) -> None:
@@ -100,11 +162,12 @@ def end_run(kernel: Kernel, error: BaseException) -> None:
 
 
 def install() -> None:
-    """Attach a loop to each kernel from now on, and to those that run already."""
+    """Give each run a loop from now on, also those that have begun."""
     adopt(asyncio.CancelledError)
-    attachments.append(attach)
+    side = Side()
+    asyncio_sides.append(side)
     for kernel in list(living_kernels):
         if running.kernel is kernel:
-            attach(kernel)
+            side.begin(kernel)
         else:
-            kernel.entry.put(partial(attach, kernel))
+            kernel.entry.put(partial(side.begin, kernel))
