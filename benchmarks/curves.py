@@ -24,7 +24,8 @@ from rich.table import Table
 from anyio_mio._bench import machine
 from anyio_mio._bench.inside import measure_program
 from anyio_mio._bench.measuring import measure
-from anyio_mio._bench.processes import Drive, MeasurementError
+from anyio_mio._bench.processes import Drive
+from anyio_mio._bench.protocol import MeasurementError
 from anyio_mio._bench.resources import raise_descriptor_limit
 from anyio_mio._bench.rounds import Report, order
 from anyio_mio.cli.names import backends_option

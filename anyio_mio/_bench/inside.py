@@ -15,8 +15,9 @@ from typing import Any, Final
 import anyio
 
 from anyio_mio._bench import backends
-from anyio_mio._bench.processes import MeasurementError, python_module
+from anyio_mio._bench.processes import python_module
 from anyio_mio._bench.programs import GOES, Goes, Program
+from anyio_mio._bench.protocol import MeasurementError
 from anyio_mio._bench.resources import processor_pair, stay_on
 
 MODULE: Final = "anyio_mio._bench.inside"

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from anyio_mio._bench.backends import TRIO_PROGRAMS
 from anyio_mio._bench.load import LoadFigures
-from anyio_mio._bench.protocol import PAYLOAD
+from anyio_mio._bench.protocol import PAYLOAD, MeasurementError
 from anyio_mio._bench.resources import processor_pair, third_processor
 
 SERVER: Final = "anyio_mio._bench.server"
@@ -32,10 +32,6 @@ CERTIFICATE: Final = (
 )
 
 Report = Callable[[float], None]
-
-
-class MeasurementError(Exception):
-    """A backend could not be measured; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the processes of a measurement agree on: lines of JSON, and how much a transfer moves."""
+"""What all parts of a measurement agree on: lines of JSON, sizes, and the error if it fails."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ MEBIBYTE: Final = 1 << 20
 TRANSFER: Final = 16 * MEBIBYTE
 READ_SIZE: Final = 65536  # what asyncio, Trio and AnyIO itself ask for by default
 BACKLOG: Final = 4096  # Linux' own limit since 5.4 (net.core.somaxconn); bursts fit in
+
+
+class MeasurementError(Exception):
+    """A backend could not be measured; the text says why."""
 
 
 def say(message: dict[str, Any]) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from anyio_mio._kernel.cancel_scope import OTHER_TASK, CancelScope
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.running import running, running_kernel
+from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
 
 ENTERED_TWICE = "TaskGroup cannot be entered more than once"
+SHOWN_CHILDREN = 5
 NOT_ACTIVE = "This task group is not active; no new tasks can be started."
 
 
@@ -118,6 +120,15 @@ class TaskGroup:
             self._is_waiting = False
             assert self.host is not None
             self.host.kernel.resume(self.host)
+
+    def describe(self, task: object, /) -> Wait:
+        """Name the children that the parent task waits for."""
+        children = list(self.cancel_scope.members or ())
+        names = ", ".join(repr(child.name) for child in children[:SHOWN_CHILDREN])
+        more = len(children) - SHOWN_CHILDREN
+        noun = "child task" if len(children) == 1 else "child tasks"
+        words = f"{len(children)} {noun}: {names}" + (f" and {more} more" if more > 0 else "")
+        return Wait(words, tasks=tuple(children), needs_a_task=True)
 
     def abort(self, task: object, /) -> bool:
         """The waiting host is cancelled: its children are too, and it goes on waiting."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from anyio_mio._bench.demo import CONNECTIONS, Measurement, measure_demo
-from anyio_mio._bench.processes import MeasurementError
+from anyio_mio._bench.protocol import MeasurementError
 from anyio_mio.cli import report
 from anyio_mio.cli.names import backends_option
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from anyio_mio._bench.processes import MeasurementError, serving
+from anyio_mio._bench.processes import serving
+from anyio_mio._bench.protocol import MeasurementError
 
 
 def test_a_server_that_cannot_start_says_why() -> None:

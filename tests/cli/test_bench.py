@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from anyio_mio._bench import backends, rows
-from anyio_mio._bench.processes import MeasurementError
+from anyio_mio._bench.protocol import MeasurementError
 
 Invoke = Callable[..., Result]
 COSTS = {"mio": 5.0, "trio": 12.0, "asyncio": 15.0}

@@ -7,7 +7,7 @@ from click.testing import Result
 from anyio_mio._bench import backends
 from anyio_mio._bench.demo import Measurement
 from anyio_mio._bench.load import LoadFigures
-from anyio_mio._bench.processes import MeasurementError
+from anyio_mio._bench.protocol import MeasurementError
 
 Invoke = Callable[..., Result]
 

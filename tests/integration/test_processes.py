@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 from anyio.abc import Process
 
-from anyio_mio._backend.processes import process_exit
+from anyio_mio._backend.processes import ThreadExit, process_exit
 from anyio_mio._kernel.running import running_kernel
 from tests.integration.conftest import Run
 
@@ -156,7 +156,13 @@ def test_a_child_that_somebody_else_has_reaped_is_not_waited_for_in_vain(run: Ru
 
 
 @needs_pidfd
-def test_the_descriptor_of_a_child_that_was_reaped_is_not_to_be_had() -> None:
+def test_a_child_that_was_reaped_has_ended_and_no_thread_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(self: ThreadExit, kernel: object) -> None:
+        raise AssertionError("a thread was asked to wait")
+
+    monkeypatch.setattr(ThreadExit, "wait", refuse)
     child = subprocess.Popen(["true"])
     child.wait()
 

@@ -53,10 +53,12 @@ def test_one_event_serves_all_queued_connections(selector: str, count: int) -> N
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, handler)
             await anyio.wait_all_tasks_blocked()
+            before = statistics().reactor.events
             # All before the listener gets to look: none of them makes an event of its own.
             clients = [socket.create_connection(address) for _ in range(count)]
             while served < count:
                 await anyio.sleep(0.001)
+            assert statistics().reactor.events == before + 1
             group.cancel_scope.cancel()
         for client in clients:
             client.close()

@@ -361,15 +361,33 @@ def test_the_counters_tell_what_happened() -> None:
     run(main)
 
 
-@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="no sockets of virtual machines here")
-def test_only_tcp_listeners_are_asked_for_no_delay() -> None:
+class Noting(socket.socket):
+    """A socket that notes which options are set on it."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self.options: list[tuple[int, int]] = []
+
+    def setsockopt(self, level: int, option: int, *value: Any) -> None:
+        self.options.append((level, option))
+        super().setsockopt(level, option, *value)
+
+
+@pytest.mark.parametrize(
+    "family, is_asked",
+    [("AF_INET", True), ("AF_INET6", True), ("AF_UNIX", False), ("AF_VSOCK", False)],
+)
+def test_only_tcp_listeners_are_asked_for_no_delay(family: str, is_asked: bool) -> None:
     async def main() -> None:
         try:
-            sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-        except OSError as error:
-            pytest.skip(f"no sockets of virtual machines here: {error}")
+            sock = Noting(getattr(socket, family))
+        except (AttributeError, OSError) as error:
+            pytest.skip(f"no such sockets here: {error}")
         sock.setblocking(False)
         SocketListener(sock, running_kernel().reactor)._close()
+
+        asked = (socket.IPPROTO_TCP, socket.TCP_NODELAY) in sock.options
+        assert asked is is_asked
 
     run(main)
 
