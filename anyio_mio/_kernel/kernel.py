@@ -324,7 +324,11 @@ class Kernel:
 
     def _wait_elsewhere(self, task: Task, trapped: object) -> None:
         """Park a task on what it has yielded, which is not the kernel's own."""
-        if self.asyncio is not None:
+        if trapped is None:  # asyncio's way to let the others run: a checkpoint
+            if task.scope.effective and task.error is None:
+                task.error = Cancelled(task.scope.cancel_message())
+            self.resume(task)
+        elif self.asyncio is not None:
             self.asyncio.wait_for(task, trapped)
         else:
             self.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))

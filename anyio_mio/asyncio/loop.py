@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 
 import sniffio
 
-from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, IN_ASYNCIO, Cancelled
+from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, IN_ASYNCIO
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio.asyncio import asyncio_internals
 from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop
@@ -265,19 +265,15 @@ class Loop(StockLoop):
         return face
 
     def wait_for(self, task: Task, trapped: Any, /) -> None:
-        """Park a task on a future, or let the others run if it yielded nothing (`sleep(0)`)."""
-        kernel = self._kernel
-        if getattr(trapped, "_asyncio_future_blocking", None):
-            if not belongs_to(trapped, self):
-                kernel.fail(task, RuntimeError(OTHER_LOOP.format(trapped)))
-            elif isinstance(task.face, TaskFace):
-                task.face.wait_for(trapped)
-        elif trapped is not None:
-            kernel.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
-        elif task.scope.effective and task.error is None:
-            kernel.fail(task, Cancelled(task.scope.cancel_message()))
-        else:
-            kernel.resume(task)
+        """Park a task on a future of this loop."""
+        fail = self._kernel.fail
+        if not getattr(trapped, "_asyncio_future_blocking", None):
+            fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+        elif not belongs_to(trapped, self):
+            trapped._asyncio_future_blocking = False
+            fail(task, RuntimeError(OTHER_LOOP.format(trapped)))
+        elif isinstance(task.face, TaskFace):
+            task.face.wait_for(trapped)
 
     def no_task(self) -> str | None:
         """Return what is wrong in a task of asyncio that would wait for something of mio's."""

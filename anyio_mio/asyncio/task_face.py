@@ -73,7 +73,7 @@ class TaskFace:
         self._future: Any = None
         self._cancelled_by_scope = False
         self._error: BaseException | None = None
-        self._must_cancel: str | None = None
+        self._must_cancel: Any = None
         self._requests = 0
         self._outcome: asyncio.Future[Any] | None = None
 
@@ -92,8 +92,8 @@ class TaskFace:
         future.add_done_callback(self, context=task.context)
         if task.scope.effective:
             task.interrupt()
-        if self._must_cancel is not None and self._future is not None:
-            self._cancel_wait(self._take_request())
+        if self._must_cancel is not None:
+            self._deliver()
 
     def wake(self, future: Any) -> None:
         """Resume the task: the future is done."""
@@ -145,11 +145,15 @@ class TaskFace:
         if self.task.done:
             return False
         self._requests += 1
-        if self._future is not None:
-            self._cancel_wait(msg)
-        elif not self._end_wait(msg):
-            self._must_cancel = "" if msg is None else msg
+        self._must_cancel = "" if msg is None else msg
+        kernel = self.task.kernel
+        if kernel.current is self.task:
+            # It does not wait yet. The callback comes after this step, and looks again.
+            kernel.budget = 0
             self.task.send = self._send_and_cancel
+            self._loop.call_soon(self._deliver)
+        else:
+            self._deliver()
         return True
 
     def cancelling(self) -> int:
@@ -160,8 +164,9 @@ class TaskFace:
         """Take one `cancel()` back; return how many are left."""
         if self._requests > 0:
             self._requests -= 1
-            if self._requests == 0:
+            if self._requests == 0 and self._must_cancel is not None:
                 self._must_cancel = None
+                self.task.send = self.task.coro.send
         return self._requests
 
     def done(self) -> bool:
@@ -230,40 +235,35 @@ class TaskFace:
 
     # Insides.
 
-    def _cancel_wait(self, msg: Any | None) -> None:
-        future = self._future
-        if not (future.cancel() if msg is None else future.cancel(msg=msg)):
-            self._must_cancel = "" if msg is None else msg  # it is done: the next wait gets it
-            self.task.send = self._send_and_cancel
-
-    def _end_wait(self, msg: Any | None) -> bool:
-        """End a wait for something of mio's."""
-        error = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
-        return self.task.kernel.throw(self.task, error)
-
-    def _send_and_cancel(self, value: Any) -> Any:
-        """Step the task; if it waits then, end that wait: the task's ``send`` after `cancel()`."""
-        task = self.task
-        trapped = task.coro.send(value)
-        if self._must_cancel is None:
-            task.send = task.coro.send
-        elif trapped is PAUSED and self._end_pause():
+    def _deliver(self) -> None:
+        """End the wait that the task is in, if it can be left; else its next step tries again."""
+        task, msg = self.task, self._must_cancel
+        if msg is None or task.done:
+            return
+        if self._is_ended(msg):
             self._must_cancel = None
             task.send = task.coro.send
-        return trapped
+        else:
+            task.send = self._send_and_cancel
 
-    def _end_pause(self) -> bool:
-        task, msg = self.task, self._must_cancel or None
+    def _is_ended(self, msg: Any) -> bool:
+        task = self.task
+        if self._future is not None:
+            return bool(self._future.cancel(msg=msg) if msg else self._future.cancel())
+        error = asyncio.CancelledError(msg) if msg else asyncio.CancelledError()
         if task.parked_on is not None:
-            return self._end_wait(msg)
-        if task.error is None:  # a checkpoint: the task is runnable
-            task.error = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+            return task.kernel.throw(task, error)
+        if task.error is None:  # it has yielded, or has not begun: it is runnable
+            task.error = error
         return True
 
-    def _take_request(self) -> str | None:
-        msg, self._must_cancel = self._must_cancel, None
-        self.task.send = self.task.coro.send
-        return msg or None
+    def _send_and_cancel(self, value: Any) -> Any:
+        """Step the task, then end the wait that it is in: its ``send`` while a cancel is due."""
+        self.task.kernel.budget = 0
+        trapped = self.task.coro.send(value)
+        if trapped is PAUSED or trapped is None:
+            self._deliver()
+        return trapped
 
     def _settled(self) -> asyncio.Future[Any]:
         if self._outcome is None:
