@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
 
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.traps import PAUSED
+from anyio_mio._reactor.scheduler import Wait
 from anyio_mio.asyncio.asyncio_internals import loop_of
 
 if TYPE_CHECKING:
@@ -127,6 +128,10 @@ class TaskFace:
         self._error = error
         self._future.cancel()
         return True
+
+    def describe(self, task: Task, /) -> Wait:
+        """Describe the future that the task waits for."""
+        return Wait(f"asyncio's {self._future!r}")
 
     def finish(self, value: object, error: BaseException | None, /) -> None:
         """The task has ended: tell who waits for the face."""
