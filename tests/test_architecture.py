@@ -31,6 +31,7 @@ ROOMS = {
     "_net": {"anyio_mio.poll", "anyio_mio._reactor", "anyio"},
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
+    "console": {"anyio_mio"},
     "_bench": {"anyio_mio", "anyio", "trio"},
     "_supervisor": {"anyio_mio", "anyio", "h11", "rich"},
 }
@@ -40,12 +41,12 @@ PUBLIC = (
     "anyio_mio.lowlevel",
     "anyio_mio.serving",
     "anyio_mio.testing",
+    "anyio_mio.console",
 )
 TOOLS = (
     "anyio_mio.cli",
     "anyio_mio._bench",
     "anyio_mio._supervisor",
-    "anyio_mio.console",
 )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from errno import EINVAL
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from weakref import WeakSet
 
 import anyio
 from anyio.abc import SocketListener as AbstractSocketListener
@@ -22,6 +23,7 @@ from anyio.abc import SocketListener as AbstractSocketListener
 from anyio_mio._net.accept_errors import OUT_OF_DESCRIPTORS, Verdict, judge
 from anyio_mio._net.backoff import BackOff
 from anyio_mio._net.socket_base import SocketBase
+from anyio_mio._net.socket_names import describe_address
 from anyio_mio._net.streams import SocketStream
 from anyio_mio._reactor.registration import READ_WOULD_BLOCK, WAKES_READER
 
@@ -67,6 +69,15 @@ first ones do not wait for the last: 64 accepts take some 700 microseconds.
 """
 
 
+LISTENERS: Final[WeakSet[SocketListener]] = WeakSet()
+"""All listeners of the process that are in use, for statistics."""
+
+
+def open_listeners(reactor: Reactor) -> list[SocketListener]:
+    """The listeners of one run that are open, in no particular order."""
+    return [each for each in LISTENERS if each._reactor is reactor and not each._is_closed]
+
+
 class SocketListener(SocketBase, AbstractSocketListener):
     """A listening socket."""
 
@@ -96,6 +107,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
         SocketBase.__init__(self, sock, reactor)
         self._stream_type = stream_type
         self._reactor = reactor
+        LISTENERS.add(self)
         # Plain ints, read once: the properties of a socket make an enum member each time.
         self._family, self._kind, self._protocol = int(sock.family), int(sock.type), sock.proto
         self._accept_fd = sock._accept  # type: ignore[attr-defined]
@@ -215,6 +227,10 @@ class SocketListener(SocketBase, AbstractSocketListener):
     def is_out_of_descriptors(self) -> bool:
         """Whether it backs off because no descriptor was left."""
         return self._back_off.is_due and self._last_errno in OUT_OF_DESCRIPTORS
+
+    def address_in_words(self) -> str:
+        """Such as ``"TCP 127.0.0.1:8000"``, for people."""
+        return describe_address(self._sock)
 
     def shed_queued(self, limit: int) -> int:
         """Close queued connections instead of serving them, ``limit`` at the most; never waits.

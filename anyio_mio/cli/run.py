@@ -8,6 +8,7 @@ import click
 
 import anyio_mio
 from anyio_mio._supervisor.target import TargetError, load_function, refuse_arguments
+from anyio_mio.console import tree_on_signal
 
 
 @click.command()
@@ -25,7 +26,7 @@ def run(
 ) -> None:
     """Run the async function TARGET (module:function) on mio, with ARGUMENTS as strings.
 
-    What it returns is printed as JSON if it is not None.
+    What it returns is printed as JSON if it is not None. SIGUSR1 prints the task tree.
     """
     try:
         function = load_function(target)
@@ -36,7 +37,8 @@ def run(
     if selector is not None:
         options["selector"] = selector
     try:
-        result = anyio_mio.run(function, *arguments, **options)
+        with tree_on_signal():
+            result = anyio_mio.run(function, *arguments, **options)
     except KeyboardInterrupt:
         context.exit(130)
     if result is not None:
