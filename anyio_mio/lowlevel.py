@@ -9,7 +9,8 @@ from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.task_tree import ScopeState, StackFrame, TaskState, TaskTree, take_picture
-from anyio_mio._net.listeners import ListenerStatistics, open_listeners
+from anyio_mio._net.acceptor import ListenerStatistics
+from anyio_mio._net.listeners import open_listeners
 from anyio_mio._net.socket_names import describe_descriptor
 from anyio_mio._reactor.reactor import ReactorStatistics
 
