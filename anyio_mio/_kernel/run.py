@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from inspect import CORO_CREATED, getcoroutinestate
@@ -85,7 +86,7 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
         if group.split(KeyboardInterrupt)[1] is not None:
             raise
         # Ctrl-C went through task groups on its way; programs expect it bare, as from asyncio.
-        raise KeyboardInterrupt from group
+        raise KeyboardInterrupt from None
 
 
 def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool = True) -> None:
@@ -169,4 +170,5 @@ def _after_fork_in_child() -> None:
     release_in_child()
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+if sys.platform != "win32":  # where no process is forked
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

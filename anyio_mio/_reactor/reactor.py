@@ -15,10 +15,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Final, final
+from typing import ClassVar, Final, NoReturn, final
 
 from anyio_mio._reactor.dead_selector import DeadSelector
-from anyio_mio._reactor.foreign import ForeignWaits
+from anyio_mio._reactor.foreign import ForeignWait, ForeignWaits
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER, Registration
 from anyio_mio._reactor.scheduler import Scheduler, TaskRef
 from anyio_mio.poll import Poll, Registry
@@ -75,7 +75,8 @@ class Reactor:
         emulated: whether edges are made by the selector and not by the system.
         has_forked: whether a child process may hold a duplicate of each descriptor (R5).
         foreign: the waits for descriptors that others own.
-        starving: called each time that a descriptor of ours was closed; see `_net.backoff`.
+        starving: functions to call when a descriptor of ours is closed. An acceptor that is out of
+            descriptors puts one here while it backs off, so that it tries again at once.
         trusts_short: what a new registration believes of short reads (R2).
     """
 
@@ -146,12 +147,19 @@ class Reactor:
                 wake(task)
 
     def arm(self, registration: Registration) -> None:
-        """First WouldBlock of a socket: one edge-triggered registration for both directions."""
+        """First WouldBlock of a socket: one edge-triggered registration for both directions.
+
+        Raises:
+            The scheduler's busy error: asyncio's ``add_reader()`` has the descriptor.
+        """
         fd, registry = registration.fd, self.registry
         if self.emulated:
             registration.ready &= ~(READABLE | WRITABLE)
         first, second = registry.add, registry.change
-        if fd in registry.book:
+        owner = registry.book.get(fd)
+        if owner is not None and not isinstance(owner, (ForeignWait, Registration)):
+            second = self._refuse  # unless its owner closed the number without a word
+        elif owner is not None:
             # wait_readable(fd) watched the number before: the entry is the stream's now (R6). The
             # book says so, and not an error: kqueue adds to an entry that exists without one, and
             # keeps its flags.
@@ -163,6 +171,9 @@ class Reactor:
             # A duplicate outlived the close of this number (R5), or the program closed a number
             # that it had waited for.
             second(fd, registration, INTEREST)
+
+    def _refuse(self, fd: int, owner: object, bits: int, *, edge: bool = True) -> NoReturn:
+        raise self.scheduler.errors.busy("using")
 
     def rearm(self, fd: int, direction: int) -> None:
         """Emulated edges only: the owner saw WouldBlock in this direction."""
@@ -187,6 +198,14 @@ class Reactor:
         for owner in list(self.registry.book.values()):
             if isinstance(owner, Registration):
                 yield owner
+
+    def has_room(self) -> None:
+        """A descriptor of ours was closed: let those that are out of descriptors try again.
+
+        The caller has looked whether `starving` has any: closing must not cost a call for nothing.
+        """
+        for try_again in self.starving:
+            try_again()
 
     def statistics(self) -> ReactorStatistics:
         """Return a snapshot of the counters."""

@@ -65,6 +65,9 @@ class Driver(Protocol):
     def starving(self) -> list[Callable[[], object]]:
         """Called each time that a descriptor was closed."""
 
+    def has_room(self) -> None:
+        """A descriptor was closed: call what is in `starving`."""
+
     def arm(self, registration: Registration, /) -> None:
         """Register the descriptor with the poll."""
 
