@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from functools import partial
+from math import inf
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -16,6 +18,7 @@ from anyio_mio._kernel.fairness import ShuffledQueue
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.task import Task
+from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._reactor.scheduler import ErrorClasses
 from anyio_mio.poll._sys.busy_poll import BusyPoll
 from anyio_mio.poll._sys.selector import Selector, default_selector
@@ -28,7 +31,15 @@ ERRORS: Final = ErrorClasses(
 )
 
 CHECKPOINTS: Final = ("budget", "strict")
-NAMES: Final = ("busy_poll", "checkpoints", "clock", "instruments", "selector", "shuffle")
+NAMES: Final = (
+    "busy_poll",
+    "checkpoints",
+    "clock",
+    "instruments",
+    "selector",
+    "shuffle",
+    "slow_step",
+)
 
 LONGEST_SPIN: Final = 0.01
 """Seconds; who wants to spin longer has mistaken the unit."""
@@ -49,7 +60,10 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
             ``selector`` is ``"epoll"``, ``"kqueue"``, ``"level"``, or a selector object, which the
             run closes;
             ``shuffle`` is a seed: tasks that can run do so in a random order, which the seed
-            repeats, and not in the order of their wake-ups.
+            repeats, and not in the order of their wake-ups;
+            ``slow_step`` is a limit in seconds, 0.1 for example: a step of a task that blocks the
+            loop longer is logged to ``anyio_mio.watchdog`` with its stack, while it still blocks
+            (default 0: no limit, and no thread that watches).
 
     Raises:
         TypeError: an option is unknown, or of the wrong type.
@@ -59,8 +73,9 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
     checkpoints = options.get("checkpoints", "budget")
     if checkpoints not in CHECKPOINTS:
         raise ValueError(text("checkpoints", checkpoints, "'strict', or 'budget', the default"))
-    # The selector comes last: it holds descriptors, and nobody would close them.
-    return Kernel(
+    slow_step = checked_slow_step(options)
+    # The selector comes last: it holds descriptors, and an error would leave them open.
+    kernel = Kernel(
         ERRORS,
         clock=checked_clock(options.get("clock")),
         strict_checkpoints=checkpoints == "strict",
@@ -69,6 +84,9 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
         run_queue=make_run_queue(options.get("shuffle")),
         selector=make_selector(options.get("selector"), checked_busy_poll(options)),
     )
+    if slow_step:
+        kernel.observers.append(partial(Watchdog, limit=slow_step))
+    return kernel
 
 
 def checked_clock(option: Clock | None) -> Clock | None:
@@ -103,6 +121,16 @@ def checked_busy_poll(options: dict[str, Any]) -> float:
         raise TypeError(text("busy_poll", seconds, "seconds, 20e-6 for example"))
     if not 0 <= seconds <= LONGEST_SPIN:
         raise ValueError(text("busy_poll", seconds, f"0 to {LONGEST_SPIN} seconds"))
+    return seconds
+
+
+def checked_slow_step(options: dict[str, Any]) -> float:
+    """The option ``slow_step``, if it is a limit in seconds."""
+    seconds = options.get("slow_step", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(text("slow_step", seconds, "seconds, 0.1 for example"))
+    if not 0 <= seconds < inf:
+        raise ValueError(text("slow_step", seconds, "0.1 (seconds), or 0 for no limit"))
     return seconds
 
 

@@ -14,6 +14,7 @@ from anyio_mio._kernel.interrupts import Interrupts, door
 from anyio_mio._kernel.run import Outcome, living_kernels, pump_main, shut_down
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Task
+from anyio_mio._reactor.scheduler import Wait
 
 T = TypeVar("T")
 
@@ -31,6 +32,10 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.item: Item[Any] | None = None
+
+    def describe(self, task: object, /) -> Wait:
+        """See `Describes`."""
+        return Wait("the next test")
 
     def abort(self, task: object, /) -> bool:
         """Never: see above."""

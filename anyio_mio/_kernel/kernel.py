@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
-from typing import Any, final
+from types import CodeType
+from typing import Any, ClassVar, final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
 from anyio_mio._kernel.cancel_scope import CancelScope, tasks_inside
@@ -41,7 +42,9 @@ class Kernel:
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
         abandoned: scopes of tasks that have ended in them while others still run there.
+        thread: the identity of the thread that runs it.
         threads: what the backend keeps about worker threads for this run; None before the first.
+        observers: each makes a context manager that surrounds the run, such as a watchdog.
         at_shutdown: called after the main task; each returns a coroutine that is run to its end.
     """
 
@@ -75,8 +78,9 @@ class Kernel:
         self.interrupted: bool = False
         self.is_dead: bool = False
         self.threads: Any = None
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self.main: Task | None = None
+        self.observers: list[Callable[[Kernel], AbstractContextManager[object]]] = []
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
@@ -210,6 +214,10 @@ class Kernel:
         """All tasks that are not done, parents before their children."""
         return tasks_inside([*self.abandoned, self.system, self.root])
 
+    def runnable_tasks(self) -> list[Task]:
+        """All tasks that wait for their next step and for nothing else."""
+        return list(self.run_queue)
+
     def has_nothing_to_do(self) -> bool:
         """True when every task of the run is done, and no callback waits to be called."""
         scopes = (self.root, self.system, *self.abandoned)
@@ -229,7 +237,7 @@ class Kernel:
                 "  right: await the function, or run the other loop in a thread of its own"
             )
         running.kernel = self
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         try:
             with self._detection(), self.async_generators:
                 while not is_over():
@@ -271,7 +279,8 @@ class Kernel:
             steps = STEPS_PER_POLL
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
-        instruments = self.instruments or None  # None is quicker to test than an empty list
+        # None is quicker to test than an empty list.
+        instruments = self.instruments.of_steps or None
         while queue and steps:
             steps -= 1
             task = queue.popleft()
@@ -298,6 +307,9 @@ class Kernel:
                 instruments.after_step(task)
         self.current = None
         self.budget = 0  # sends who comes now, from another thread, to where it is told off
+
+    step_code: ClassVar[CodeType] = _run_batch.__code__
+    """What a stack of the run's thread shows below the task that runs."""
 
     def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
         task.done = True
@@ -375,7 +387,7 @@ class Kernel:
 
         It is asked where `current` is None: only then, asleep, can the kernel miss the call.
         """
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self.thread:
             raise RuntimeError(OTHER_THREAD)
 
     def die_in_child(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
@@ -66,7 +67,9 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
     outcome: Outcome[T] = Outcome()
     living_kernels.add(kernel)
     try:
-        with Interrupts(kernel):
+        with Interrupts(kernel), ExitStack() as stack:
+            for observe in (*kernel.observers, *observers):
+                stack.enter_context(observe(kernel))
             kernel.main = kernel.spawn(main, name, outcome, kernel.root)
             pump_main(kernel, outcome.done)
             kernel.main = None
@@ -147,6 +150,9 @@ def pump_through(kernel: Kernel, coro: Coroutine[object, object, object], name: 
     kernel.pump(outcome.done)
     outcome.unwrap()
 
+
+observers: Final[list[Callable[[Kernel], AbstractContextManager[object]]]] = []
+"""Each makes a context manager that surrounds every run of the process: the console's."""
 
 living_kernels: Final[WeakSet[Kernel]] = WeakSet()
 

@@ -7,14 +7,16 @@ from contextvars import Context
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from anyio_mio._kernel.cancel_scope import OTHER_TASK, CancelScope
+from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.running import running, running_kernel
+from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
 
 ENTERED_TWICE = "TaskGroup cannot be entered more than once"
+SHOWN_CHILDREN = 5
 NOT_ACTIVE = "This task group is not active; no new tasks can be started."
 
 
@@ -116,6 +118,15 @@ class TaskGroup:
             assert self.host is not None
             self.host.kernel.resume(self.host)
 
+    def describe(self, task: object, /) -> Wait:
+        """Name the children that the parent task waits for."""
+        children = list(self.cancel_scope.members or ())
+        names = ", ".join(repr(child.name) for child in children[:SHOWN_CHILDREN])
+        more = len(children) - SHOWN_CHILDREN
+        noun = "child task" if len(children) == 1 else "child tasks"
+        words = f"{len(children)} {noun}: {names}" + (f" and {more} more" if more > 0 else "")
+        return Wait(words, tasks=tuple(children), needs_a_task=True)
+
     def abort(self, task: object, /) -> bool:
         """The waiting host is cancelled: its children are too, and it goes on waiting."""
         self._host_was_cancelled = True
@@ -170,3 +181,36 @@ class TaskGroup:
         if exc is None and self._host_was_cancelled:
             return Cancelled(self.cancel_scope.cancel_message())
         return exc
+
+
+async def end_left_open(below: CancelScope) -> None:
+    """End what a function has left open that the current task has called, as far as to ``below``.
+
+    It is for a task that goes on after foreign code; for one that ends, the kernel does it. The
+    children of a task group are cancelled and awaited; a mere scope is forgotten, since a generator
+    that was dropped half-way may have left it.
+
+    Args:
+        below: the task's innermost scope before it called the function.
+
+    Raises:
+        RuntimeError: a task group was left open; what its children raised is the cause.
+    """
+    task = running_kernel().current
+    assert task is not None
+    failures: list[BaseException] = []
+    was_left_open = False
+    while (scope := task.scope) is not below:
+        scope.cancel("the function that entered it has ended")
+        group = next((child.owner for child in scope.members or ()), None)
+        if not isinstance(group, TaskGroup):
+            scope.__exit__(None, None, None)
+            continue
+        was_left_open = True
+        try:
+            await group.__aexit__(None, None, None)
+        except BaseException as error:
+            failures.append(error)
+    if was_left_open:
+        cause = BaseExceptionGroup("the children's errors", failures) if failures else None
+        raise RuntimeError(LEFT_OPEN.format(task.name)) from cause

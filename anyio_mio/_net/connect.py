@@ -8,6 +8,8 @@ import random
 import socket
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from anyio_mio._net.non_blocking import open_socket
+from anyio_mio._net.socket_base import set_no_delay
 from anyio_mio._reactor.registration import WAKES_WRITER, WRITE_WOULD_BLOCK
 
 if TYPE_CHECKING:
@@ -35,11 +37,10 @@ async def connect_tcp(
         OSError: what the system said; the socket is closed then, and also if cancelled.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = open_socket(family, socket.SOCK_STREAM)
     registration = reactor.register(sock.fileno())
     try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        set_no_delay(sock)
         if local_address is not None:
             sock.bind(local_address)
         await connect(sock, (host, port), registration)
@@ -54,10 +55,9 @@ async def connect_unix(
     reactor: Reactor, path: str | bytes, kind: int = socket.SOCK_STREAM
 ) -> tuple[socket.socket, Registration]:
     """Connect to a UNIX listener; returns and raises as `connect_tcp()`."""
-    sock = socket.socket(socket.AF_UNIX, kind)
+    sock = open_socket(socket.AF_UNIX, kind)
     registration = reactor.register(sock.fileno())
     try:
-        sock.setblocking(False)
         while not await connect(sock, path, registration):
             await reactor.scheduler.sleep(BACKLOG_RETRY_SECONDS * random.uniform(0.5, 1.5))
     except BaseException:

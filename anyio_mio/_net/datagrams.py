@@ -22,6 +22,7 @@ from anyio.abc import ConnectedUNIXDatagramSocket as AbstractConnectedUNIXDatagr
 from anyio.abc import UDPSocket as AbstractUDPSocket
 from anyio.abc import UNIXDatagramSocket as AbstractUNIXDatagramSocket
 
+from anyio_mio._net.non_blocking import open_socket
 from anyio_mio._net.socket_base import NO_WAIT, SocketBase
 from anyio_mio._reactor.registration import (
     READ_WOULD_BLOCK,
@@ -211,9 +212,8 @@ def make_udp_socket(
     Raises:
         OSError: what the system said; the socket is closed then.
     """
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock = open_socket(family, socket.SOCK_DGRAM)
     try:
-        sock.setblocking(False)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if local_address is not None:

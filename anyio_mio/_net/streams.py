@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from anyio.abc import SocketStream as AbstractSocketStream
 
@@ -24,7 +24,7 @@ from anyio_mio._reactor.registration import (
 from anyio_mio.poll._sys.bits import READABLE
 
 if TYPE_CHECKING:
-    from anyio_mio._net.listeners import SocketListener
+    from anyio_mio._net.socket_base import StreamCounter
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.registration import Registration
 
@@ -35,7 +35,7 @@ MAX_BYTES_ERROR = "max_bytes must be a positive integer"
 class SocketStream(SocketBase, AbstractSocketStream):
     """A connected TCP socket, or a UNIX one of a kind that carries no descriptors."""
 
-    __slots__ = ("_is_sending", "_listener", "_receive_some", "_send_some")
+    __slots__ = ("_counter", "_is_sending", "_peer", "_receive_some", "_send_some")
 
     def __init__(
         self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
@@ -44,7 +44,8 @@ class SocketStream(SocketBase, AbstractSocketStream):
         self._receive_some: Callable[[int, int], bytes] = sock.recv
         self._send_some = sock.send
         self._is_sending = False
-        self._listener: SocketListener | None = None  # who accepted it, and counts it
+        self._counter: StreamCounter | None = None
+        self._peer: Any = None
 
     async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: C901 - hot: one frame
         """Receive what has arrived, waiting for the first byte.
@@ -136,10 +137,16 @@ class SocketStream(SocketBase, AbstractSocketStream):
                 if exc.errno not in (errno.ENOTCONN, errno.EPIPE, errno.ECONNRESET):
                     raise
 
+    def _peer_name(self) -> Any:
+        """The other end's address, which is the same for the life of the stream."""
+        if self._peer is None:
+            self._peer = SocketBase._peer_name(self)
+        return self._peer
+
     def _release(self) -> None:
+        if self._counter is not None:
+            self._counter.open_streams -= 1
         self._sock.close()
-        if self._listener is not None:
-            self._listener.open_streams -= 1
 
     async def _send_rest(self, view: memoryview) -> None:
         """The part of a payload that the first system call did not take."""

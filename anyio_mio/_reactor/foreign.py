@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, final
 
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
-from anyio_mio._reactor.scheduler import Scheduler, TaskRef
+from anyio_mio._reactor.scheduler import Scheduler, TaskRef, Wait
 from anyio_mio.poll import Registry
 from anyio_mio.poll._sys.bits import ONESHOT, READ_HANGUP, READABLE, WRITABLE
 
@@ -75,6 +75,10 @@ class ForeignWait:
             self.writer = None
             wake(task)
         self.owner.settle(self)
+
+    def describe(self, task: TaskRef, /) -> Wait:
+        """See `Describes`."""
+        return Wait("wait_readable" if self.reader is task else "wait_writable", self.fd)
 
     def abort(self, task: TaskRef, /) -> bool:
         """Take a waiting task out. The entry stays armed: a late event wakes no task."""

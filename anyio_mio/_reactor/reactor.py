@@ -75,7 +75,8 @@ class Reactor:
         emulated: whether edges are made by the selector and not by the system.
         has_forked: whether a child process may hold a duplicate of each descriptor (R5).
         foreign: the waits for descriptors that others own.
-        starving: called each time that a descriptor of ours was closed; see `_net.backoff`.
+        starving: functions to call when a descriptor of ours is closed. An acceptor that is out of
+            descriptors puts one here while it backs off, so that it tries again at once.
         trusts_short: what a new registration believes of short reads (R2).
     """
 
@@ -187,6 +188,14 @@ class Reactor:
         for owner in list(self.registry.book.values()):
             if isinstance(owner, Registration):
                 yield owner
+
+    def has_room(self) -> None:
+        """A descriptor of ours was closed: let those that are out of descriptors try again.
+
+        The caller has looked whether `starving` has any: closing must not cost a call for nothing.
+        """
+        for try_again in self.starving:
+            try_again()
 
     def statistics(self) -> ReactorStatistics:
         """Return a snapshot of the counters."""

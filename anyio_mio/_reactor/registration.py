@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sized
 from typing import Final, Protocol
 
-from anyio_mio._reactor.scheduler import Scheduler, TaskRef
+from anyio_mio._reactor.scheduler import Scheduler, TaskRef, Wait
 from anyio_mio.poll._sys.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
 
 WAKES_READER: Final = READABLE | PRIORITY | READ_HANGUP | HANGUP | ERROR
@@ -64,6 +64,9 @@ class Driver(Protocol):
     @property
     def starving(self) -> list[Callable[[], object]]:
         """Called each time that a descriptor was closed."""
+
+    def has_room(self) -> None:
+        """A descriptor was closed: call what is in `starving`."""
 
     def arm(self, registration: Registration, /) -> None:
         """Register the descriptor with the poll."""
@@ -154,6 +157,10 @@ class Registration:
         else:
             return False
         return True
+
+    def describe(self, task: TaskRef, /) -> Wait:
+        """See `Describes`."""
+        return Wait("receive" if self.reader is task else "send", self.fd)
 
     def close(self) -> None:
         """Wake the waiters with the closed error; call it before the descriptor is closed (R5)."""

@@ -30,6 +30,32 @@ class Waitable(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a parked task waits for, described for people.
+
+    Attributes:
+        words: such as ``"the lock that task 'x' holds"``; for a descriptor, what is done with it.
+        fd: the descriptor; -1 if it waits for something else.
+        until: when the wait ends by itself, on the scheduler's clock; 0 if it does not.
+        tasks: the tasks that could end the wait, if they are known.
+        needs_a_task: whether nothing but another task of the run can end the wait.
+    """
+
+    words: str
+    fd: int = -1
+    until: float = 0.0
+    tasks: tuple[TaskRef, ...] = ()
+    needs_a_task: bool = False
+
+
+class Describes(Protocol):
+    """A waitable that can say what a task waits for there. It is optional."""
+
+    def describe(self, task: TaskRef, /) -> Wait:
+        """Describe the wait of a task that is parked here. May be called in another thread."""
+
+
 @runtime_checkable
 class TakesError(Protocol):
     """A waitable that cannot be left but knows what to do with an error: a task group."""

@@ -167,10 +167,9 @@ class Hub(Reactor):
         self._moves += 1
 
     def has_room(self) -> None:
-        """A socket was closed: whoever waits for a descriptor may try again."""
+        """See `Reactor.has_room()`; another thread cannot wake tasks of this run."""
         if threading.get_ident() == self.thread:
-            for try_again in self.starving:
-                try_again()
+            Reactor.has_room(self)
 
     async def attend(self) -> None:
         """The system task: look after the nested set, and close the hub with the run."""

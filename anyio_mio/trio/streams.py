@@ -18,12 +18,13 @@ from __future__ import annotations
 import errno
 import socket as stdlib_socket
 from contextlib import suppress
-from typing import Any, Final, NoReturn, Protocol, final
+from typing import Any, Final, NoReturn, final
 
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT
+from anyio_mio._net.non_blocking import socket_object
+from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT, StreamCounter
 from anyio_mio._reactor.registration import (
     READ_IS_FINAL,
     WAKES_READER,
@@ -81,13 +82,7 @@ def take_over(socket: trio.socket.SocketType) -> stdlib_socket.socket:
     """
     family, kind, protocol = socket.family, socket.type, socket.proto
     trio.lowlevel.notify_closing(socket)
-    return stdlib_socket.socket(family, kind, protocol, socket.detach())
-
-
-class Counts(Protocol):
-    """Who accepted a stream, and counts those that are open."""
-
-    open_streams: int
+    return socket_object(family, kind, protocol, socket.detach())
 
 
 @final
@@ -106,11 +101,11 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
     __slots__ = (
         "__weakref__",
+        "_counter",
         "_has_sent_eof",
         "_is_first_step",
         "_is_sending",
         "_is_served",
-        "_listener",
         "_receive_some",
         "_registration",
         "_send_some",
@@ -145,7 +140,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         self._sends_left = 0
         self._is_sending = self._has_sent_eof = False
         self._is_served = self._is_first_step = False
-        self._listener: Counts | None = None
+        self._counter: StreamCounter | None = None
         self._trio_socket: trio.socket.SocketType | None = None
 
     def _hand_to_handler(self) -> None:
@@ -344,11 +339,13 @@ class SocketStream(trio.abc.HalfCloseableStream):
         if sock.fileno() != -1:
             registration = self._registration
             registration.close()
-            sock.close()
-            if self._listener is not None:
-                self._listener.open_streams -= 1
-            if registration.hub.starving:
-                registration.hub.has_room()
+            if self._counter is not None:
+                self._counter.open_streams -= 1
+            try:
+                sock.close()
+            finally:
+                if registration.hub.starving:
+                    registration.hub.has_room()
 
     async def _send_rest(self, view: memoryview) -> None:
         """What the first system call did not take, or what is not bytes."""

@@ -63,7 +63,7 @@ def scripted(*steps: str) -> Iterator[tuple[SocketListener, Script]]:
     sock.setblocking(False)
     script = Script(*steps)
     listener = SocketListener(sock, running_kernel().reactor)
-    listener._accept_fd = script
+    listener.acceptor._accept_fd = script
     try:
         yield listener, script
     finally:

@@ -241,16 +241,16 @@ def test_what_there_is_no_descriptor_for_is_shed_on_demand(
     async def main(clients: Clients) -> None:
         async with tcp(say_hello, shed=True, accept_batch=4) as server:
             (listener,) = server.listeners
-            real = listener._accept_fd
+            real = listener.acceptor._accept_fd
 
             def accept() -> Any:
                 return real() if spare._fd < 0 else out_of_descriptors()
 
-            listener._accept_fd = accept
+            listener.acceptor._accept_fd = accept
             late = clients.connect(listener, 10)
             await until(lambda: listener.statistics().shed == 10)
             assert {received(each) for each in late} == {b""}
-            listener._accept_fd = real
+            listener.acceptor._accept_fd = real
             (client,) = clients.connect(listener)
             await until(lambda: listener.statistics().accepted == 11)
             await settled()
@@ -270,14 +270,14 @@ def test_a_drain_that_fails_keeps_the_permits_of_those_it_started() -> None:
     async def main(clients: Clients) -> None:
         async with tcp(gate, max_connections=2, grace=0.05) as server:
             (listener,) = server.listeners
-            real, answers = listener._accept_fd, iter([True, False])
+            real, answers = listener.acceptor._accept_fd, iter([True, False])
 
             def accept_one() -> Any:
                 if next(answers, True):
                     return real()
                 raise OSError(14, "Bad address")
 
-            listener._accept_fd = accept_one
+            listener.acceptor._accept_fd = accept_one
             clients.connect(listener, 6)
             await anyio.sleep_forever()
 
@@ -455,10 +455,10 @@ def test_an_error_ends_the_server_on_demand(queued: int, monkeypatch: pytest.Mon
             (listener,) = server.listeners
             clients.connect(listener)
             await until(lambda: listener.statistics().open)
-            real, listener._accept_fd = listener._accept_fd, out_of_descriptors
+            real, listener.acceptor._accept_fd = listener.acceptor._accept_fd, out_of_descriptors
             clients.connect(listener, queued)
             await until(lambda: not queued or listener.statistics().backed_off)
-            listener._accept_fd = real
+            listener.acceptor._accept_fd = real
             fails.set()
             await anyio.sleep_forever()
 
@@ -528,10 +528,10 @@ def test_what_is_queued_at_the_end_is_served_or_refused(
     async def main(clients: Clients) -> None:
         async with tcp(say_hello, queued=queued) as server:
             (listener,) = server.listeners
-            real, listener._accept_fd = listener._accept_fd, out_of_descriptors
+            real, listener.acceptor._accept_fd = listener.acceptor._accept_fd, out_of_descriptors
             late = clients.connect(listener, 100)
             await until(lambda: listener.statistics().backed_off)
-            listener._accept_fd = real
+            listener.acceptor._accept_fd = real
             server.stop.set()
         assert {received(each) for each in late} == {b"hello" if queued == "serve" else b""}
 
@@ -555,7 +555,7 @@ def test_it_stops_while_it_backs_off() -> None:
     async def main(clients: Clients) -> None:
         async with tcp(say_hello) as server:
             (listener,) = server.listeners
-            listener._accept_fd = out_of_descriptors
+            listener.acceptor._accept_fd = out_of_descriptors
             clients.connect(listener)
             await until(lambda: listener.statistics().backed_off)
         assert server.summary == ServeSummary(0, 0, 0, 0, 0, 0)
@@ -598,25 +598,6 @@ def test_a_unix_path_is_removed_at_the_end(tmp_path: Path) -> None:
                 assert await stream.receive() == b"hello"
         assert not path.exists()
         assert server.summary == ServeSummary(1, 1, 0, 0, 0, 0)
-
-    run(main)
-
-
-WRONG: list[dict[str, Any]] = [
-    {"accept_batch": 0},
-    {"max_connections": 0},
-    {"grace": -1},
-    {"grace": float("nan")},
-    {"handler_errors": "ignore"},
-    {"queued": "forget"},
-]
-
-
-@pytest.mark.parametrize("how", WRONG, ids=str)
-def test_a_bad_argument_is_refused_with_the_right_line(how: dict[str, Any]) -> None:
-    async def main(clients: Clients) -> None:
-        with pytest.raises(ValueError, match="right:"):
-            await serve_tcp(say_hello, 0, host=HOST, **how)
 
     run(main)
 
