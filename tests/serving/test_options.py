@@ -12,13 +12,13 @@ import anyio
 import anyio.abc
 import pytest
 import trio
-import trustme
 
 import anyio_mio
 import anyio_mio.trio as mio_trio
 from anyio_mio._net.arguments import check_handler
 from anyio_mio.serving import AcceptErrorKind, serve_listeners, serve_tcp
 from anyio_mio.serving.options import Policy
+from tests.shared.certificates import issued_for
 
 Stream = anyio.abc.SocketStream
 
@@ -142,7 +142,7 @@ def with_certificate(protocol: int, **versions: Any) -> ssl.SSLContext:
     for name, value in versions.items():
         setattr(context, name, value)
     if protocol == ssl.PROTOCOL_TLS_SERVER:
-        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+        issued_for("127.0.0.1").configure_cert(context)
     return context
 
 
