@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from inspect import CORO_CREATED, getcoroutinestate
@@ -169,4 +170,5 @@ def _after_fork_in_child() -> None:
     release_in_child()
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+if sys.platform != "win32":  # where no process is forked
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -7,6 +7,7 @@ child keeps the blocking streams that programs expect.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from anyio.abc import ByteReceiveStream, ByteSendStream
@@ -31,6 +32,8 @@ class PipeEnd(Descriptor):
 
     def __init__(self, fd: int, reactor: Reactor) -> None:
         self._fd = fd
+        if sys.platform == "win32":
+            raise AssertionError("Windows cannot poll pipes: see `_backend.thread_pipes`")
         os.set_blocking(fd, False)
         Descriptor.__init__(self, reactor.register(fd))
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from anyio.abc import UNIXSocketStream as AbstractUNIXSocketStream
 
+from anyio_mio._net.non_blocking import UNIX
 from anyio_mio._net.socket_base import NO_WAIT
 from anyio_mio._net.streams import MAX_BYTES_ERROR, SocketStream
 from anyio_mio._reactor.registration import (
@@ -42,10 +43,9 @@ T = TypeVar("T")
 INT_SIZE: Final = array.array("i").itemsize
 
 CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-"""Programs that are started do not inherit received descriptors, as Python's own (PEP 446)."""
+"""Programs that are started do not inherit received descriptors, as Python's own (PEP 446).
 
-SAYS_WHAT_IS_MISSING: Final = sys.platform == "linux"
-"""Whether MSG_CTRUNC tells of descriptors for which a read had no room."""
+macOS has no such flag: there each descriptor is switched after it was received."""
 
 
 class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
@@ -57,7 +57,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
     ) -> None:
         SocketStream.__init__(self, sock, reactor, registration)
-        if SAYS_WHAT_IS_MISSING and not reactor.emulated:
+        if sys.platform == "linux" and not reactor.emulated:  # MSG_CTRUNC tells there
             self._receive_some = telling(sock.recvmsg, self._registration)
         else:
             self._registration.trusts_short = False
@@ -81,6 +81,8 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
             raise ValueError("message must not be empty")
         if not fds:
             raise ValueError("fds must not be empty")
+        if sys.platform == "win32":
+            raise AssertionError("there are no UNIX sockets")
         numbers = array.array("i", [fd if isinstance(fd, int) else fd.fileno() for fd in fds])
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
         sent = await self._write(self._sock.sendmsg, [message], rights, NO_WAIT)
@@ -108,6 +110,8 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
             raise ValueError("msglen must be a non-negative integer")
         if not isinstance(maxfds, int) or maxfds < 1:
             raise ValueError("maxfds must be a positive integer")
+        if sys.platform == "win32":
+            raise AssertionError("there are no UNIX sockets")
         room = socket.CMSG_LEN(maxfds * INT_SIZE)
         message, ancillary, _, _ = await self._read(
             self._sock.recvmsg, msglen, room, NO_WAIT | CLOSE_ON_EXEC
@@ -197,7 +201,7 @@ def telling(
 
 def stream_type(sock: socket.socket) -> type[SocketStream]:
     """The class of streams for a connected socket, or for those that a listener accepts."""
-    if sock.family != getattr(socket, "AF_UNIX", None):
+    if sock.family != UNIX:
         return SocketStream
     return UNIXSocketStream if sock.type == socket.SOCK_STREAM else UNIXPacketStream
 
@@ -208,6 +212,8 @@ def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     Raises:
         RuntimeError: something else is in it; the descriptors are closed then.
     """
+    if sys.platform == "win32":
+        return []  # it has no UNIX sockets
     numbers = array.array("i")
     strangers = []
     for level, kind, data in ancillary:
@@ -223,4 +229,7 @@ def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
             "  wrong: setsockopt(SOL_SOCKET, SO_PASSCRED, 1) and then receive_fds()\n"
             "  right: receive_fds() on a socket without options that add ancillary data"
         )
+    if not CLOSE_ON_EXEC:
+        for number in numbers:
+            os.set_inheritable(number, False)
     return list(numbers)

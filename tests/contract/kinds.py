@@ -15,6 +15,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSStream
 
+from anyio_mio._backend.thread_pipes import ThreadPipeReceiveStream, ThreadPipeSendStream
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._net.pipes import PipeReceiveStream, PipeSendStream
 from tests.shared.certificates import client_context, server_context
@@ -80,6 +81,21 @@ async def pipe() -> AsyncIterator[Channel]:
 
 
 @asynccontextmanager
+async def pipe_in_threads() -> AsyncIterator[Channel]:
+    """As on Windows, where no pipe can be polled."""
+    kernel = running_kernel()
+    reading, writing = os.pipe()
+    sender, receiver = (
+        ThreadPipeSendStream(writing, kernel),
+        ThreadPipeReceiveStream(reading, kernel),
+    )
+    async with receiver, sender:
+        yield Channel(sender, receiver)
+    while kernel.system.members:  # a thread may be about to find the other end closed
+        await anyio.sleep(0.001)
+
+
+@asynccontextmanager
 async def process() -> AsyncIterator[Channel]:
     """Through a program and back."""
     async with await anyio.open_process(["cat"], stderr=None) as cat:
@@ -101,6 +117,7 @@ KINDS: dict[str, Callable[[], AbstractAsyncContextManager[Channel]]] = {
     "unix": unix,
     "tls": tls,
     "pipe": pipe,
+    "pipe in threads": pipe_in_threads,
     "process": process,
     "memory": memory,
 }
