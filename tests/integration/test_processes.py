@@ -20,6 +20,7 @@ from anyio.abc import Process
 from anyio_mio._backend.processes import ThreadExit, process_exit
 from anyio_mio._kernel.running import running_kernel
 from tests.integration.conftest import Run
+from tests.shared.leaks import open_descriptors
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 
@@ -109,11 +110,11 @@ def test_waiting_again_and_again_piles_nothing_up(run: Run[None]) -> None:
         async with await sleeper() as process:
             with anyio.move_on_after(0.001):
                 await process.wait()
-            before = threading.active_count(), len(os.listdir("/dev/fd"))
+            before = threading.active_count(), open_descriptors()
             for _ in range(5):
                 with anyio.move_on_after(0.001):
                     await process.wait()
-            assert (threading.active_count(), len(os.listdir("/dev/fd"))) == before
+            assert (threading.active_count(), open_descriptors()) == before
             await end(process)
 
     run(main)
