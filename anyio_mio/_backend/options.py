@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
+from importlib import import_module
 from math import inf
-from types import TracebackType
-from typing import Any, Final, final
+from types import ModuleType, TracebackType
+from typing import Any, Final, Protocol, final
 
 import anyio
 import sniffio
 
+from anyio_mio._backend import import_hook
 from anyio_mio._kernel.clock import Clock
 from anyio_mio._kernel.fairness import ShuffledQueue
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._reactor.scheduler import ErrorClasses
@@ -46,8 +50,27 @@ LONGEST_SPIN: Final = 0.01
 """Seconds; who wants to spin longer has mistaken the unit."""
 
 
+class AsyncioSide(Protocol):
+    """What the room for asyncio does around the turns of a kernel."""
+
+    def begin(self, kernel: Kernel, /) -> None:
+        """Give the thread a running loop."""
+
+    def end(self, kernel: Kernel, /) -> None:
+        """Leave the thread without a running loop."""
+
+
+asyncio_sides: Final[list[AsyncioSide]] = []
+"""Empty until the program has loaded asyncio."""
+
+
+def load_asyncio_room(asyncio: ModuleType) -> None:
+    """Import the room for asyncio, which puts itself into `asyncio_sides`."""
+    import_module("anyio_mio.asyncio")
+
+
 def make_kernel(options: dict[str, Any]) -> Kernel:
-    """A kernel for these options.
+    """Make a kernel for these options.
 
     Args:
         options: ``busy_poll`` is how long, in seconds, to poll again and again before the run
@@ -70,6 +93,7 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
         TypeError: an option is unknown, or of the wrong type.
         ValueError: an option has no such value.
     """
+    import_hook.watch("asyncio", load_asyncio_room)
     refuse_unknown(options)
     checkpoints = options.get("checkpoints", "budget")
     if checkpoints not in CHECKPOINTS:
@@ -82,7 +106,7 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
         strict_checkpoints=checkpoints == "strict",
         detection=Detection,
         instruments=checked_instruments(options.get("instruments", ())),
-        run_queue=make_run_queue(options.get("shuffle")),
+        queue_type=queue_type(options.get("shuffle")),
         selector=make_selector(options.get("selector"), checked_busy_poll(options)),
     )
     if slow_step:
@@ -106,13 +130,13 @@ def checked_instruments(option: Iterable[Instrument]) -> list[Instrument]:
     return instruments
 
 
-def make_run_queue(seed: int | None) -> deque[Task]:
-    """The run queue that the option ``shuffle`` means."""
+def queue_type(seed: int | None) -> Callable[[], deque[Task]]:
+    """What makes the queues of runnable tasks that the option ``shuffle`` means."""
     if seed is None:
-        return deque()
+        return deque
     if not isinstance(seed, int):
         raise TypeError(text("shuffle", seed, "a number, the seed"))
-    return ShuffledQueue(seed)
+    return partial(ShuffledQueue, random.Random(seed))
 
 
 def checked_busy_poll(options: dict[str, Any]) -> float:
@@ -170,17 +194,20 @@ def refuse_unknown(options: dict[str, Any]) -> None:
 
 @final
 class Detection(AbstractContextManager[None]):
-    """While it is entered, sniffio answers "mio" in this thread.
+    """While it is entered, sniffio answers "mio" in this thread, and asyncio has a running loop.
 
-    The thread-local name is asked before the context variable, so callbacks in foreign contexts
-    are right too, and code between two steps of the test runner detects nothing.
+    sniffio's thread-local name is asked before its context variable, so callbacks in foreign
+    contexts are right too, and code between two steps of the test runner detects nothing.
     """
 
-    __slots__ = ("_previous",)
+    __slots__ = ("_kernel", "_previous")
 
     def __enter__(self) -> None:
+        self._kernel = running_kernel()
         self._previous = sniffio.thread_local.name
         sniffio.thread_local.name = "mio"
+        for side in asyncio_sides:
+            side.begin(self._kernel)
 
     def __exit__(
         self,
@@ -189,6 +216,8 @@ class Detection(AbstractContextManager[None]):
         exc_tb: TracebackType | None,
     ) -> None:
         sniffio.thread_local.name = self._previous
+        for side in asyncio_sides:
+            side.end(self._kernel)
 
 
 def forget_in_child() -> None:
