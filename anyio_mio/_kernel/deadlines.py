@@ -45,9 +45,7 @@ class Deadlines(list[tuple[float, int, Owner]]):
         return len(self) - self._dead
 
     def add(self, owner: Owner, when: float) -> None:
-        """Give an owner a deadline in place of any other, in seconds on the kernel's clock."""
-        if owner.alarm:  # a sleep that other code has dropped (K9)
-            self.drop(owner)
+        """Give an owner without a deadline one, in seconds on the kernel's clock."""
         self._number = number = self._number + 1
         owner.alarm = number
         heappush(self, (when, number, owner))

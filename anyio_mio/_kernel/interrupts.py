@@ -175,7 +175,7 @@ class Interruption:
         kernel.root.cancel(PRESSED_TWICE)
         for task in kernel.tasks():
             error = KeyboardInterrupt() if task is kernel.main else Cancelled(PRESSED_TWICE)
-            kernel.force(task, error)
+            task.force(error)
 
 
 def is_ours(frame: FrameType | None) -> bool:

@@ -17,7 +17,6 @@ from anyio_mio._kernel.cancelled import (
     FOREIGN_AWAIT,
     NO_TASK,
     OTHER_THREAD,
-    WAIT_DROPPED,
     Cancelled,
     is_cancellation,
 )
@@ -42,7 +41,7 @@ from anyio_mio._kernel.task import Owner, SystemTasks, Task
 from anyio_mio._kernel.traps import PAUSE, PAUSED, YIELDED
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio._reactor.reactor import Reactor
-from anyio_mio._reactor.scheduler import ErrorClasses, Leavable, TakesError, TwoSided, Waitable
+from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, Waitable
 from anyio_mio.poll import Poll, Selector
 from anyio_mio.poll.waker import Waker
 
@@ -127,7 +126,7 @@ class Kernel:
         if task is None:
             raise self.no_task()
         if task.parked_on is not None:
-            self._end_earlier_wait(task, waitable)
+            task.end_earlier_wait(waitable)
         task.parked_on = waitable
         if task.scope.effective:
             task.interrupt(task.scope.cancel_message())
@@ -148,7 +147,7 @@ class Kernel:
         if task is None:
             raise self.no_task()
         if task.parked_on is not None:  # yield_now() written out: a checkpoint is one coroutine
-            self._end_earlier_wait(task, None)
+            task.end_earlier_wait(None)
         task.parked_on = YIELDED
         self.spent.append(task)
         await PAUSE
@@ -174,7 +173,7 @@ class Kernel:
         if task is None:
             raise self.no_task()
         if task.parked_on is not None:
-            self._end_earlier_wait(task, None)
+            task.end_earlier_wait(None)
         task.parked_on = YIELDED
         self.spent.append(task)
         await PAUSE
@@ -205,6 +204,8 @@ class Kernel:
         if task is None:
             raise self.no_task()
         if seconds != inf:
+            if task.alarm:  # of a sleep that other code has dropped (K9)
+                self.deadlines.drop(task)
             self.deadlines.add(task, self.now() + seconds)
             await self.park(self.deadlines)
         else:
@@ -371,7 +372,7 @@ class Kernel:
     def _wait_elsewhere(self, task: Task, trapped: object) -> None:
         """Park a task on what it has yielded, which is not the kernel's own."""
         if task.parked_on is not None:
-            self._end_earlier_wait(task, None)
+            task.end_earlier_wait(None)
         if trapped is None:  # asyncio's way to let the others run: a checkpoint
             if task.scope.effective and task.error is None:
                 task.error = Cancelled(task.scope.cancel_message())
@@ -387,7 +388,7 @@ class Kernel:
     def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
         task.done = True
         if task.parked_on is not None:
-            self._end_earlier_wait(task, None)
+            task.end_earlier_wait(None)
         if error is not None and error.__traceback__ is not None:
             # Without the kernel's own frame: it is noise, and it would tie the exception to it.
             error.__traceback__ = error.__traceback__.tb_next
@@ -405,27 +406,6 @@ class Kernel:
         finally:
             del error, value
 
-    def _end_earlier_wait(self, task: Task, waitable: Waitable | None) -> None:
-        """Undo a wait of the running task that other code has begun and dropped (K9).
-
-        Such code calls ``coroutine.send()``, or ``asyncio.run()`` with a coroutine for mio.
-
-        Args:
-            task: the task.
-            waitable: what it waits on now, and has entered already; None if it waits no more.
-        """
-        earlier, task.parked_on = task.parked_on, None
-        assert earlier is not None
-        if earlier is not waitable:
-            earlier.abort(task)
-        elif isinstance(earlier, TwoSided) and earlier.reader is earlier.writer:
-            earlier.abort(task), earlier.abort(task)
-            raise RuntimeError(WAIT_DROPPED)
-        task.error = None
-        for queue in (self.run_queue, self.spent):  # it was woken, too, or had only yielded
-            while task in queue:
-                queue.remove(task)
-
     def throw(self, task: Task, error: BaseException) -> bool:
         """End a task's wait with ``error``; False if it does not wait, or cannot leave."""
         parked_on = task.parked_on
@@ -437,17 +417,6 @@ class Kernel:
             return False
         self.fail(task, error)
         return True
-
-    def force(self, task: Task, error: BaseException) -> None:
-        """End a task's wait with ``error`` even if that leaves a thread behind.
-
-        A task that waits for other tasks goes on waiting for them.
-        """
-        parked_on = task.parked_on
-        if parked_on is None or task.error is not None:
-            return
-        if parked_on.abort(task) or (isinstance(parked_on, Leavable) and parked_on.leave(task)):
-            self.fail(task, error)
 
     # From outside.
 

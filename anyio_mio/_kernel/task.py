@@ -7,7 +7,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Protocol, final
 
 from anyio_mio._kernel.cancel_scope import abandon
-from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
+from anyio_mio._kernel.cancelled import WAIT_DROPPED, Cancelled, is_cancellation
+from anyio_mio._reactor.scheduler import Leavable, TwoSided
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.cancel_scope import CancelScope
@@ -107,6 +108,40 @@ class Task:
         if self.kernel.current is self:
             return "running"
         return "runnable" if self.kernel.is_runnable(self) else "parked"
+
+    def end_earlier_wait(self, waitable: Waitable | None) -> None:
+        """Undo a wait of this task, which runs, that other code has begun and dropped (K9).
+
+        Such code calls ``coroutine.send()``. ``parked_on`` is set, since the step is not over.
+
+        Args:
+            waitable: what the task waits on now, and has entered already; None if it waits no more.
+
+        Raises:
+            RuntimeError: the two waits are for the two directions of one descriptor.
+        """
+        earlier, self.parked_on = self.parked_on, None
+        assert earlier is not None
+        if earlier is not waitable:
+            earlier.abort(self)
+        elif isinstance(earlier, TwoSided) and earlier.reader is earlier.writer:
+            earlier.abort(self), earlier.abort(self)
+            raise RuntimeError(WAIT_DROPPED)
+        self.error = None
+        for queue in (self.kernel.run_queue, self.kernel.spent):
+            while self in queue:  # it was woken, too, or had only yielded
+                queue.remove(self)
+
+    def force(self, error: BaseException) -> None:
+        """End its wait with ``error`` even if that leaves a thread behind.
+
+        A task that waits for other tasks goes on waiting for them.
+        """
+        parked_on = self.parked_on
+        if parked_on is None or self.error is not None:
+            return
+        if parked_on.abort(self) or (isinstance(parked_on, Leavable) and parked_on.leave(self)):
+            self.kernel.fail(self, error)
 
     def end_wanted(self) -> None:
         """The task has ended: tell what it still holds."""
