@@ -11,6 +11,7 @@ Importing it registers the backend::
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 from anyio_mio._backend.registration import register as _register
@@ -42,3 +43,10 @@ def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -
     import anyio
 
     return anyio.run(func, *args, backend="mio", backend_options=backend_options)
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``anyio_mio.asyncio`` when a program asks for it: it takes asyncio along."""
+    if name == "asyncio":
+        return import_module("anyio_mio.asyncio")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

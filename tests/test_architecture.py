@@ -29,6 +29,13 @@ ROOMS = {
     "_reactor": {"anyio_mio.poll"},
     "_kernel": {"anyio_mio.poll", "anyio_mio._reactor"},
     "_net": {"anyio_mio.poll", "anyio_mio._reactor", "anyio"},
+    "asyncio": {
+        "anyio_mio.poll",
+        "anyio_mio._reactor",
+        "anyio_mio._kernel",
+        "anyio_mio._backend.options",
+        "sniffio",
+    },
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
     "_bench": {"anyio_mio", "anyio", "trio"},
@@ -36,6 +43,7 @@ ROOMS = {
 }
 PUBLIC = (
     "anyio_mio.poll",
+    "anyio_mio.asyncio",
     "anyio_mio.trio",
     "anyio_mio.lowlevel",
     "anyio_mio.serving",

@@ -6,17 +6,20 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import partial
+from importlib import import_module
 from math import inf
-from types import TracebackType
-from typing import Any, Final, final
+from types import ModuleType, TracebackType
+from typing import Any, Final, Protocol, final
 
 import anyio
 import sniffio
 
+from anyio_mio._backend import import_hook
 from anyio_mio._kernel.clock import Clock
 from anyio_mio._kernel.fairness import ShuffledQueue
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._reactor.scheduler import ErrorClasses
@@ -45,8 +48,27 @@ LONGEST_SPIN: Final = 0.01
 """Seconds; who wants to spin longer has mistaken the unit."""
 
 
+class AsyncioSide(Protocol):
+    """What the room for asyncio does around the turns of a kernel."""
+
+    def begin(self, kernel: Kernel, /) -> None:
+        """Give the thread a running loop."""
+
+    def end(self, kernel: Kernel, /) -> None:
+        """Leave the thread without a running loop."""
+
+
+asyncio_sides: Final[list[AsyncioSide]] = []
+"""Empty until the program has loaded asyncio."""
+
+
+def load_asyncio_room(asyncio: ModuleType) -> None:
+    """Import the room for asyncio, which puts itself into `asyncio_sides`."""
+    import_module("anyio_mio.asyncio")
+
+
 def make_kernel(options: dict[str, Any]) -> Kernel:
-    """A kernel for these options.
+    """Make a kernel for these options.
 
     Args:
         options: ``busy_poll`` is how long, in seconds, to poll again and again before the run
@@ -69,6 +91,7 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
         TypeError: an option is unknown, or of the wrong type.
         ValueError: an option has no such value.
     """
+    import_hook.watch("asyncio", load_asyncio_room)
     refuse_unknown(options)
     checkpoints = options.get("checkpoints", "budget")
     if checkpoints not in CHECKPOINTS:
@@ -169,17 +192,20 @@ def refuse_unknown(options: dict[str, Any]) -> None:
 
 @final
 class Detection(AbstractContextManager[None]):
-    """While it is entered, sniffio answers "mio" in this thread.
+    """While it is entered, sniffio answers "mio" in this thread, and asyncio has a running loop.
 
-    The thread-local name is asked before the context variable, so callbacks in foreign contexts
-    are right too, and code between two steps of the test runner detects nothing.
+    sniffio's thread-local name is asked before its context variable, so callbacks in foreign
+    contexts are right too, and code between two steps of the test runner detects nothing.
     """
 
-    __slots__ = ("_previous",)
+    __slots__ = ("_kernel", "_previous")
 
     def __enter__(self) -> None:
+        self._kernel = running_kernel()
         self._previous = sniffio.thread_local.name
         sniffio.thread_local.name = "mio"
+        for side in asyncio_sides:
+            side.begin(self._kernel)
 
     def __exit__(
         self,
@@ -188,3 +214,5 @@ class Detection(AbstractContextManager[None]):
         exc_tb: TracebackType | None,
     ) -> None:
         sniffio.thread_local.name = self._previous
+        for side in asyncio_sides:
+            side.end(self._kernel)

@@ -13,11 +13,18 @@ from typing import Any, ClassVar, final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
 from anyio_mio._kernel.cancel_scope import CancelScope, tasks_inside
-from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, NO_TASK, OTHER_THREAD, Cancelled
+from anyio_mio._kernel.cancelled import (
+    FOREIGN_AWAIT,
+    NO_TASK,
+    OTHER_THREAD,
+    Cancelled,
+    is_cancellation,
+)
 from anyio_mio._kernel.clock import SYSTEM_CLOCK, Clock, quiet_hook
 from anyio_mio._kernel.deadlines import Deadlines
 from anyio_mio._kernel.entry import EntryQueue, nothing
 from anyio_mio._kernel.fairness import BUDGET, EVENTS_PER_POLL, STEPS_PER_POLL, OtherThreads
+from anyio_mio._kernel.foreign_loop import ForeignLoop
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import door
@@ -42,6 +49,7 @@ class Kernel:
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
         abandoned: scopes of tasks that have ended in them while others still run there.
+        asyncio: the run's loop for asyncio; None until the program uses it.
         thread: the identity of the thread that runs it.
         threads: what the backend keeps about worker threads for this run; None before the first.
         observers: each makes a context manager that surrounds the run, such as a watchdog.
@@ -85,6 +93,7 @@ class Kernel:
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
         self._crashes: list[BaseException] = []
+        self.asyncio: ForeignLoop | None = None
         self.reactor: Reactor = Reactor(Poll(selector), self)
         self._select = self.reactor.poll.harvest
         try:
@@ -271,7 +280,7 @@ class Kernel:
         self._run_batch()
 
     @door
-    def _run_batch(self) -> None:  # noqa: C901 - the hottest loop: one frame, no calls but the step
+    def _run_batch(self) -> None:  # noqa: C901, PLR0912 - hottest loop: one frame, one call a step
         """Step what is runnable, and what these wake while the turn is short (K2, K3)."""
         queue = self.run_queue
         steps = len(queue)
@@ -289,6 +298,9 @@ class Kernel:
             self.budget = 0 if task.scope.effective else full_budget
             if instruments is not None:
                 instruments.before_step(task)
+            asyncio = self.asyncio  # not read before the loop: a step may be what makes it
+            if asyncio is not None:
+                asyncio.enter(task.face or asyncio.make_face(task))
             error = task.error
             try:
                 if error is None:
@@ -302,11 +314,24 @@ class Kernel:
                 self._finish(task, None, exc)
             else:
                 if trapped is not PAUSED:
-                    self.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+                    self._wait_elsewhere(task, trapped)
             if instruments is not None:
                 instruments.after_step(task)
         self.current = None
         self.budget = 0  # sends who comes now, from another thread, to where it is told off
+        if self.asyncio is not None:
+            self.asyncio.leave()
+
+    def _wait_elsewhere(self, task: Task, trapped: object) -> None:
+        """Park a task on what it has yielded, which is not the kernel's own."""
+        if trapped is None:  # asyncio's way to let the others run: a checkpoint
+            if task.scope.effective and task.error is None:
+                task.error = Cancelled(task.scope.cancel_message())
+            self.resume(task)
+        elif self.asyncio is not None:
+            self.asyncio.wait_for(task, trapped)
+        else:
+            self.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
 
     step_code: ClassVar[CodeType] = _run_batch.__code__
     """What a stack of the run's thread shows below the task that runs."""
@@ -319,6 +344,8 @@ class Kernel:
         members = task.base.members
         assert members is not None
         del members[task]
+        if task.face is not None:
+            task.face.finish(value, error)
         try:
             task.finish(value, error)
         finally:
@@ -363,7 +390,7 @@ class Kernel:
         """
         crashes, self._crashes = self._crashes, []
         if crashes:
-            if error is not None and not isinstance(error, Cancelled):
+            if error is not None and not is_cancellation(error):
                 crashes.append(error)
             del error
             raise BaseExceptionGroup("errors in callbacks or system tasks of mio", crashes)
@@ -373,6 +400,8 @@ class Kernel:
 
     def close(self) -> None:
         """Release the selector and the waker; what threads still want is refused."""
+        if self.asyncio is not None:
+            self.asyncio.release()
         self.entry.close()
         self.reactor.close()
         self.deadlines.close()
@@ -380,7 +409,10 @@ class Kernel:
 
     def no_task(self) -> RuntimeError:
         """The error of an operation that wants to wait and is in no task of this run."""
-        return RuntimeError(FORKED if self.is_dead else NO_TASK)
+        if self.is_dead:
+            return RuntimeError(FORKED)
+        hint = self.asyncio.no_task() if self.asyncio is not None else None
+        return RuntimeError(hint or NO_TASK)
 
     def require_own_thread(self) -> None:
         """Raise RuntimeError in other threads (K8).
@@ -394,6 +426,8 @@ class Kernel:
         """After a fork: no task goes on, and whatever one of them tries raises (R7)."""
         self.is_dead = True
         self.current = None
+        if self.asyncio is not None:
+            self.asyncio.die_in_child()
         self.run_queue.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()

@@ -85,7 +85,7 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
         if group.split(KeyboardInterrupt)[1] is not None:
             raise
         # Ctrl-C went through task groups on its way; programs expect it bare, as from asyncio.
-        raise KeyboardInterrupt from group
+        raise KeyboardInterrupt from None
 
 
 def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool = True) -> None:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope
-from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.running import running, running_kernel
 from anyio_mio._reactor.scheduler import Wait
 
@@ -73,7 +73,7 @@ class TaskGroup:
             self._require_host()
             if exc is not None:
                 scope.cancel(f"the body of the task group raised {exc_type.__name__}")  # type: ignore[union-attr]
-                if not isinstance(exc, Cancelled):
+                if not is_cancellation(exc):
                     self._add_error(exc)
             await self._wait_for_children()
             outcome = self._outcome(exc)
@@ -99,9 +99,12 @@ class TaskGroup:
         return host.kernel.spawn(coro, name, self, self.cancel_scope, host=host, context=context)
 
     def take_error(self, error: BaseException, /) -> bool:
-        """Ctrl-C while the host waits: it ends the children, and then the block."""
+        """Ctrl-C or asyncio's ``cancel()`` while the host waits: it ends the children, and then
+        the block.
+        """
         if self._is_waiting:
-            self._child_failed(error)
+            self._add_error(error)
+            self.cancel_scope.cancel(f"{type(error).__name__} while its host waited")
         return self._is_waiting
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
@@ -160,9 +163,9 @@ class TaskGroup:
     def _child_failed(self, error: BaseException) -> None:
         host = self.host
         if host is not None and host.done:  # it has left the group open; nobody else can be told
-            if not isinstance(error, Cancelled):
+            if not is_cancellation(error):
                 host.kernel.crash_with(error)
-        elif not isinstance(error, Cancelled):
+        elif not (isinstance(error, Cancelled) or is_cancellation(error)):
             self._add_error(error)
             self.cancel_scope.cancel(f"a child task raised {type(error).__name__}")
         elif not self.cancel_scope.effective:
@@ -177,7 +180,10 @@ class TaskGroup:
     def _outcome(self, exc: BaseException | None) -> BaseException | None:
         """What the block ends with, before the group's own scope takes its part."""
         if self._errors:
-            return BaseExceptionGroup("unhandled errors in a TaskGroup", self._errors)
+            errors = [error for error in self._errors if not is_cancellation(error)]
+            if not errors:  # asyncio's cancel() of the host: it leaves the block as it is
+                return self._errors[0]
+            return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
         if exc is None and self._host_was_cancelled:
             return Cancelled(self.cancel_scope.cancel_message())
         return exc

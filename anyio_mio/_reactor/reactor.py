@@ -15,10 +15,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Final, final
+from typing import ClassVar, Final, NoReturn, final
 
 from anyio_mio._reactor.dead_selector import DeadSelector
-from anyio_mio._reactor.foreign import ForeignWaits
+from anyio_mio._reactor.foreign import ForeignWait, ForeignWaits
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER, Registration
 from anyio_mio._reactor.scheduler import Scheduler, TaskRef
 from anyio_mio.poll import Poll, Registry
@@ -147,12 +147,19 @@ class Reactor:
                 wake(task)
 
     def arm(self, registration: Registration) -> None:
-        """First WouldBlock of a socket: one edge-triggered registration for both directions."""
+        """First WouldBlock of a socket: one edge-triggered registration for both directions.
+
+        Raises:
+            The scheduler's busy error: asyncio's ``add_reader()`` has the descriptor.
+        """
         fd, registry = registration.fd, self.registry
         if self.emulated:
             registration.ready &= ~(READABLE | WRITABLE)
         first, second = registry.add, registry.change
-        if fd in registry.book:
+        owner = registry.book.get(fd)
+        if owner is not None and not isinstance(owner, (ForeignWait, Registration)):
+            second = self._refuse  # unless its owner closed the number without a word
+        elif owner is not None:
             # wait_readable(fd) watched the number before: the entry is the stream's now (R6). The
             # book says so, and not an error: kqueue adds to an entry that exists without one, and
             # keeps its flags.
@@ -164,6 +171,9 @@ class Reactor:
             # A duplicate outlived the close of this number (R5), or the program closed a number
             # that it had waited for.
             second(fd, registration, INTEREST)
+
+    def _refuse(self, fd: int, owner: object, bits: int, *, edge: bool = True) -> NoReturn:
+        raise self.scheduler.errors.busy("using")
 
     def rearm(self, fd: int, direction: int) -> None:
         """Emulated edges only: the owner saw WouldBlock in this direction."""

@@ -130,8 +130,7 @@ def test_sockets_of_a_service_manager_are_served() -> None:
     launcher = (
         "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid());"
         "os.environ['LISTEN_FDS'] = '1'; os.dup2(int(sys.argv[1]), 3);"
-        "os.execv(sys.executable, [sys.executable, '-m', 'anyio_mio', 'serve', 'echo',"
-        " '--no-live'])"
+        "os.execv(sys.executable, [sys.executable, '-m', 'anyio_mio', 'serve', 'echo'])"
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -202,4 +201,5 @@ def test_a_port_in_use_is_one_clear_line() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with serving("echo", "--bind", address) as serve:
             assert serve.status() == 1
-            serve.wait_for(f"Error: cannot listen on {address}: Address already in use")
+            line = serve.wait_for("cannot serve")
+            assert line["error"] == f"cannot listen on {address}: Address already in use"
