@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
+import anyio
 from anyio.abc import ConnectedUDPSocket as AbstractConnectedUDPSocket
 from anyio.abc import ConnectedUNIXDatagramSocket as AbstractConnectedUNIXDatagramSocket
 from anyio.abc import UDPSocket as AbstractUDPSocket
@@ -178,7 +179,7 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
         try:
             delay = FIRST_RETRY_SECONDS
             while not self._is_taken(data, path):
-                await scheduler.sleep(delay * random.uniform(0.75, 1.25))
+                await anyio.sleep(delay * random.uniform(0.75, 1.25))
                 delay = min(2 * delay, LONGEST_RETRY_SECONDS)
         finally:
             self._is_sending = False
