@@ -10,6 +10,7 @@ Importing it registers the backend::
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any, TypeVar
@@ -22,6 +23,10 @@ __all__ = ["run", "serve_listeners", "serve_tcp", "serve_unix"]
 T = TypeVar("T")
 
 _register()
+if "ANYIO_MIO_CONSOLE" in os.environ:  # a program that is not asked to does not load the console
+    from anyio_mio.console import observe_runs as _observe_runs
+
+    _observe_runs(os.environ["ANYIO_MIO_CONSOLE"])
 
 
 def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -> T:

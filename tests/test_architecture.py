@@ -38,6 +38,7 @@ ROOMS = {
     },
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
+    "console": {"anyio_mio"},
     "_bench": {"anyio_mio", "anyio", "trio"},
     "_supervisor": {"anyio_mio", "anyio", "h11", "rich"},
 }
@@ -48,12 +49,12 @@ PUBLIC = (
     "anyio_mio.lowlevel",
     "anyio_mio.serving",
     "anyio_mio.testing",
+    "anyio_mio.console",
 )
 TOOLS = (
     "anyio_mio.cli",
     "anyio_mio._bench",
     "anyio_mio._supervisor",
-    "anyio_mio.console",
 )
 
 
