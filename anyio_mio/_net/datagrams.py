@@ -109,7 +109,7 @@ class DatagramSocket(SocketBase, Generic[T]):
             except OSError as exc:
                 if exc.errno != errno.ENOBUFS:
                     raise self._translate(exc) from exc
-                await scheduler.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
+                await anyio.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
             else:
                 scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
                 return
