@@ -33,10 +33,10 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Protocol, final
 
 from anyio_mio.poll._sys.bits import EDGE
+from anyio_mio.poll._sys.closable import Closable
 from anyio_mio.poll._sys.timeout import MAX_TIMEOUT, clamped
 
 
@@ -52,7 +52,7 @@ class _Epoll(Protocol):
 
 
 @final
-class EpollSelector:
+class EpollSelector(Closable):
     """A `Selector` on `epoll(7)`.
 
     Ownership:
@@ -102,17 +102,6 @@ class EpollSelector:
     def close(self) -> None:
         """See `Selector.close`."""
         self._epoll.close()
-
-    def __enter__(self) -> EpollSelector:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._epoll.closed else f"fd={self._epoll.fileno()}"
