@@ -108,7 +108,7 @@ def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool =
         if kernel.is_dead or main is None:
             raise
         if not kernel.throw(main, error):
-            if not (is_patient or main in kernel.run_queue):
+            if not (is_patient or kernel.is_runnable(main)):
                 raise
             throw_when_it_waits(kernel, main, error, is_over)
     else:

@@ -34,6 +34,7 @@ from anyio_mio._reactor.registration import (
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -81,11 +82,15 @@ class DatagramSocket(SocketBase, Generic[T]):
             if not registration.ready & WAKES_READER:
                 await registration.wait_readable()
             try:
-                return self._receive_some(MAX_DATAGRAM, NO_WAIT)  # type: ignore[no-any-return]
+                item = self._receive_some(MAX_DATAGRAM, NO_WAIT)
             except BlockingIOError:
                 registration.ready &= READ_WOULD_BLOCK
             except OSError as exc:
                 raise self._translate(exc) from exc
+            else:
+                data = item if item.__class__ is bytes else item[0]
+                scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
+                return item  # type: ignore[no-any-return]
 
     async def _send(self, *arguments: Any) -> None:
         """Have the system take one datagram, waiting until it does."""
@@ -97,7 +102,7 @@ class DatagramSocket(SocketBase, Generic[T]):
             if not registration.ready & WAKES_WRITER:
                 await registration.wait_writable()
             try:
-                self._send_some(*arguments)
+                sent = self._send_some(*arguments)
             except BlockingIOError:
                 registration.ready &= WRITE_WOULD_BLOCK
             except OSError as exc:
@@ -105,6 +110,7 @@ class DatagramSocket(SocketBase, Generic[T]):
                     raise self._translate(exc) from exc
                 await scheduler.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
             else:
+                scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
                 return
 
 
@@ -192,13 +198,14 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
     def _is_taken(self, data: bytes, path: str) -> bool:
         """Try to send; False if there is no room."""
         try:
-            self._sock.sendto(data, NO_WAIT, path)
+            sent = self._sock.sendto(data, NO_WAIT, path)
         except BlockingIOError:
             return False
         except OSError as exc:
             if exc.errno == errno.ENOBUFS:
                 return False
             raise self._translate(exc) from exc
+        self._scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
         return True
 
 

@@ -32,6 +32,7 @@ from anyio_mio._reactor.registration import (
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -86,6 +87,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         numbers = array.array("i", [fd if isinstance(fd, int) else fd.fileno() for fd in fds])
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
         sent = await self._write(self._sock.sendmsg, [message], rights, NO_WAIT)
+        self._scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
         await self._send_rest(memoryview(message).cast("B")[sent:])
 
     async def receive_fds(self, msglen: int, maxfds: int) -> tuple[bytes, list[int]]:
@@ -118,6 +120,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         )
         if not message and not ancillary:
             raise self._scheduler.errors.end_of_stream
+        self._scheduler.budget -= len(message) >> BYTES_PER_UNIT_SHIFT
         return message, descriptors_in(ancillary)
 
     async def _read(self, operation: Callable[..., T], *arguments: Any) -> T:
@@ -175,12 +178,14 @@ class UNIXPacketStream(UNIXSocketStream):
         message = await self._read(self._sock.recv, max_bytes, NO_WAIT)
         if not message:
             raise self._scheduler.errors.end_of_stream
+        self._scheduler.budget -= len(message) >> BYTES_PER_UNIT_SHIFT
         return message
 
     async def send(self, item: bytes) -> None:
         """Send one message, as a whole or not at all; see `SocketStream.send()`."""
         if item:
-            await self._write(self._sock.send, item, NO_WAIT)
+            sent = await self._write(self._sock.send, item, NO_WAIT)
+            self._scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
         else:
             await self._scheduler.checkpoint()
 
