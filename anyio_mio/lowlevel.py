@@ -49,7 +49,7 @@ class RunStatistics:
 
     Attributes:
         tasks: tasks that are not done.
-        runnable: tasks in the run queue.
+        runnable: tasks that wait for their next step.
         deadlines: cancel scopes and sleeps that wait for the clock.
         next_deadline: seconds until the first of them; inf if there is none.
         reactor: descriptors and events.
@@ -77,7 +77,7 @@ def statistics_of(kernel: Kernel) -> RunStatistics:
     """What a run is doing; for tools that observe it."""
     return RunStatistics(
         tasks=len(kernel.tasks()),
-        runnable=len(kernel.run_queue),
+        runnable=len(kernel.run_queue) + len(kernel.spent),
         deadlines=kernel.deadlines.alive(),
         next_deadline=kernel.deadlines.next() - kernel.now(),
         reactor=kernel.reactor.statistics(),

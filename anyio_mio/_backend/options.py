@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib import import_module
@@ -104,7 +105,7 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
         strict_checkpoints=checkpoints == "strict",
         detection=Detection,
         instruments=checked_instruments(options.get("instruments", ())),
-        run_queue=make_run_queue(options.get("shuffle")),
+        queue_type=queue_type(options.get("shuffle")),
         selector=make_selector(options.get("selector"), checked_busy_poll(options)),
     )
     if slow_step:
@@ -128,13 +129,13 @@ def checked_instruments(option: Iterable[Instrument]) -> list[Instrument]:
     return instruments
 
 
-def make_run_queue(seed: int | None) -> deque[Task]:
-    """The run queue that the option ``shuffle`` means."""
+def queue_type(seed: int | None) -> Callable[[], deque[Task]]:
+    """What makes the queues of runnable tasks that the option ``shuffle`` means."""
     if seed is None:
-        return deque()
+        return deque
     if not isinstance(seed, int):
         raise TypeError(text("shuffle", seed, "a number, the seed"))
-    return ShuffledQueue(seed)
+    return partial(ShuffledQueue, random.Random(seed))
 
 
 def checked_busy_poll(options: dict[str, Any]) -> float:

@@ -310,7 +310,7 @@ class Acceptor(Generic[StreamT]):
             self._give_up(sock)
             return None
         try:
-            if not NON_BLOCKING and sock.gettimeout():
+            if not NON_BLOCKING:
                 sock.setblocking(False)
             if self._set_options is not None:
                 with suppress(OSError):  # a connection that is gone already takes none

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 TaskRef: TypeAlias = Any
 """A scheduler's own task, opaque here: it is only stored and handed back.
 
 `Any` and not a type variable: each scheduler has one class of tasks, and making registrations,
 reactor and sockets generic in it would say nothing more.
+"""
+
+FREE_BYTES: Final = 4096
+"""Bytes that an operation may move for the price of one: it takes 4 µs, with or without them."""
+
+BYTES_PER_UNIT_SHIFT: Final = 11
+"""An operation on more bytes costs a unit of the budget more for each 2 KiB (``size >> 11``).
+
+A unit then stands for at most some 4 µs in each case, so a budget bounds time and not only counts.
 """
 
 
@@ -86,7 +95,8 @@ class Scheduler(Protocol):
         """The task that runs now."""
 
     budget: int
-    """How many more operations the running task may finish without yielding.
+    """How much more the running task may do without yielding: an operation costs 1, and more if
+    it moves more than `FREE_BYTES`.
 
     Zero or less sends the operation to `checkpoint()` first. A cancelled task has no budget, so
     one comparison is both the cancellation check and the fairness check.
