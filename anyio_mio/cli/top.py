@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,6 +27,9 @@ KEYS = {
     "\x7f": "backspace",
 }
 ONE_KEY = re.compile("\x1b\\[[A-D]|.|\\n", re.DOTALL)
+TENTHS_TO_WAIT = 2
+"""Tenths of a second between two drawings."""
+
 NO_TERMINAL = (
     "top needs a terminal to draw on and to read keys from\n"
     "  right: anyio-mio stats --json   # for programs"
@@ -51,22 +53,21 @@ def top(target: str | None, interval: float) -> None:
         for console in consoles:
             stack.callback(console.close)
         stack.enter_context(single_keys())
-        watch(consoles, interval)
+        watch(consoles)
 
 
-def watch(consoles: list[WatchedConsole], interval: float) -> None:
+def watch(consoles: list[WatchedConsole]) -> None:
     """Draw and take keys until the user has seen enough."""
     screen, console = Screen(), Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             samples = [each.sample for each in consoles]
             live.update(draw(screen, samples, console.size), refresh=True)
-            for key in read_keys(interval / 2):
-                wish = screen.press(key)
-                if wish == "quit":
-                    return
-                if wish == "tasks":
-                    show_tasks(screen, consoles)
+            wishes = [screen.press(key) for key in read_keys()]
+            if "quit" in wishes:
+                return
+            if "tasks" in wishes:
+                show_tasks(screen, consoles)
 
 
 def show_tasks(screen: Screen, consoles: list[WatchedConsole]) -> None:
@@ -84,23 +85,25 @@ def show_tasks(screen: Screen, consoles: list[WatchedConsole]) -> None:
 
 @contextmanager
 def single_keys() -> Iterator[None]:
-    """Read keys one by one and without an echo; the terminal is as before at the end."""
+    """Read keys without waiting for a line, for `TENTHS_TO_WAIT`; undone at the end."""
     import termios
     import tty
 
     before = termios.tcgetattr(sys.stdin)
     tty.setcbreak(sys.stdin)
+    mode = termios.tcgetattr(sys.stdin)
+    mode[6][termios.VMIN], mode[6][termios.VTIME] = 0, TENTHS_TO_WAIT
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, mode)
     try:
         yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def read_keys(seconds: float) -> list[str]:
-    """Return the keys that were pressed, waiting some seconds for the first."""
-    if not select.select([sys.stdin], [], [], seconds)[0]:
-        return []
-    pressed = os.read(sys.stdin.fileno(), 1024).decode(errors="replace")
-    if not pressed:
-        return ["q"]  # the terminal has gone
+def read_keys() -> list[str]:
+    """Return the keys that were pressed, waiting for the first; see `single_keys()`."""
+    try:
+        pressed = os.read(sys.stdin.fileno(), 1024).decode(errors="replace")
+    except OSError:  # the terminal has gone
+        return ["q"]
     return [KEYS.get(key, key) for key in ONE_KEY.findall(pressed)]
