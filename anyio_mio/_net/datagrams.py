@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
+import anyio
 from anyio.abc import ConnectedUDPSocket as AbstractConnectedUDPSocket
 from anyio.abc import ConnectedUNIXDatagramSocket as AbstractConnectedUNIXDatagramSocket
 from anyio.abc import UDPSocket as AbstractUDPSocket
@@ -108,7 +109,7 @@ class DatagramSocket(SocketBase, Generic[T]):
             except OSError as exc:
                 if exc.errno != errno.ENOBUFS:
                     raise self._translate(exc) from exc
-                await scheduler.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
+                await anyio.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
             else:
                 scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
                 return
@@ -190,7 +191,7 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
         try:
             delay = FIRST_RETRY_SECONDS
             while not self._is_taken(data, path):
-                await scheduler.sleep(delay * random.uniform(0.75, 1.25))
+                await anyio.sleep(delay * random.uniform(0.75, 1.25))
                 delay = min(2 * delay, LONGEST_RETRY_SECONDS)
         finally:
             self._is_sending = False
