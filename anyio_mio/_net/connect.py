@@ -9,6 +9,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import anyio
+
 from anyio_mio._net.non_blocking import UNIX, open_socket, open_unix_socket
 from anyio_mio._net.socket_base import set_no_delay
 from anyio_mio._reactor.registration import WAKES_WRITER, WRITE_WOULD_BLOCK
@@ -60,7 +62,7 @@ async def connect_unix(
     registration = reactor.register(sock.fileno())
     try:
         while not await connect(sock, path, registration):
-            await reactor.scheduler.sleep(BACKLOG_RETRY_SECONDS * random.uniform(0.5, 1.5))
+            await anyio.sleep(BACKLOG_RETRY_SECONDS * random.uniform(0.5, 1.5))
     except BaseException:
         registration.close()
         sock.close()

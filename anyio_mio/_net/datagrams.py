@@ -29,12 +29,7 @@ from anyio.abc import UNIXDatagramSocket as AbstractUNIXDatagramSocket
 
 from anyio_mio._net.non_blocking import open_socket
 from anyio_mio._net.socket_base import NO_WAIT, SocketBase
-from anyio_mio._reactor.registration import (
-    READ_WOULD_BLOCK,
-    WAKES_READER,
-    WAKES_WRITER,
-    WRITE_WOULD_BLOCK,
-)
+from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
 from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
@@ -51,6 +46,10 @@ NOT_LOOKED_UP: Final = ("", "<broadcast>")
 
 FIRST_RETRY_SECONDS: Final = 0.001
 LONGEST_RETRY_SECONDS: Final = 0.02
+
+
+class NoBuffers(Exception):
+    """The system has no buffers for what is sent, and makes no event when it has: ask again."""
 
 
 class DatagramSocket(SocketBase, Generic[T]):
@@ -71,51 +70,43 @@ class DatagramSocket(SocketBase, Generic[T]):
         """Receive one datagram, waiting for it if there is none. An empty one is one too.
 
         Raises:
-            ClosedResourceError: the socket was closed, before or meanwhile.
+            ClosedResourceError: the socket was closed, before the call or during it.
             BrokenResourceError: an operation failed, perhaps an earlier send; the cause is the
                 OSError. The socket works on.
             BusyResourceError: another task waits for a datagram.
 
         Checkpoint: always. Cancellation: no datagram is lost.
         """
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
-        while True:
-            if not registration.ready & WAKES_READER:
-                await registration.wait_readable()
-            try:
-                item = self._receive_some(MAX_DATAGRAM, NO_WAIT)
-            except BlockingIOError:
-                registration.ready &= READ_WOULD_BLOCK
-            except OSError as exc:
-                raise self._translate(exc) from exc
-            else:
-                data = item if item.__class__ is bytes else item[0]
-                scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
-                return item  # type: ignore[no-any-return]
+        item = await self._registration.attempt(
+            WAKES_READER, self._translate, self._receive_some, MAX_DATAGRAM, NO_WAIT
+        )
+        data = item if item.__class__ is bytes else item[0]
+        scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
+        return item  # type: ignore[no-any-return]
 
     async def _send(self, *arguments: Any) -> None:
         """Have the system take one datagram, waiting until it does."""
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
         while True:
-            if not registration.ready & WAKES_WRITER:
-                await registration.wait_writable()
             try:
-                sent = self._send_some(*arguments)
-            except BlockingIOError:
-                registration.ready &= WRITE_WOULD_BLOCK
-            except OSError as exc:
-                if exc.errno != errno.ENOBUFS:
-                    raise self._translate(exc) from exc
-                await scheduler.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
+                sent = await self._registration.attempt(
+                    WAKES_WRITER, self._translate_sending, self._send_some, *arguments
+                )
+            except NoBuffers:
+                await anyio.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
             else:
                 scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
                 return
+
+    def _translate_sending(self, error: OSError) -> Exception:
+        return NoBuffers() if error.errno == errno.ENOBUFS else self._translate(error)
 
 
 class ConnectedUDPSocket(DatagramSocket[bytes], AbstractConnectedUDPSocket):
@@ -136,7 +127,7 @@ class ConnectedUDPSocket(DatagramSocket[bytes], AbstractConnectedUDPSocket):
 
 
 class UDPSocket(DatagramSocket["tuple[bytes, Address]"], AbstractUDPSocket):
-    """A UDP socket that talks to anybody. Addresses are ``(host, port)``."""
+    """A UDP socket without a fixed peer. Addresses are ``(host, port)``."""
 
     __slots__ = ()
 
@@ -182,7 +173,7 @@ class ConnectedUNIXDatagramSocket(DatagramSocket[bytes], AbstractConnectedUNIXDa
 
 
 class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagramSocket):
-    """A UNIX datagram socket that talks to anybody. Addresses are paths, or bytes if abstract."""
+    """A UNIX datagram socket without a fixed peer. Addresses are paths, or bytes if abstract."""
 
     __slots__ = ("_is_sending",)
 
@@ -210,7 +201,7 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
         try:
             delay = FIRST_RETRY_SECONDS
             while not self._is_taken(data, path):
-                await scheduler.sleep(delay * random.uniform(0.75, 1.25))
+                await anyio.sleep(delay * random.uniform(0.75, 1.25))
                 delay = min(2 * delay, LONGEST_RETRY_SECONDS)
         finally:
             self._is_sending = False

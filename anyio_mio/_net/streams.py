@@ -57,7 +57,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         Raises:
             ValueError: ``max_bytes`` is below 1.
             EndOfStream: the peer has shut its sending side down.
-            ClosedResourceError: the stream was closed, before or meanwhile.
+            ClosedResourceError: the stream was closed, before the call or during it.
             BrokenResourceError: the connection is broken; the cause is the OSError.
             BusyResourceError: another task waits for data.
 
@@ -100,7 +100,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
             item: bytes, or any object with a contiguous buffer.
 
         Raises:
-            ClosedResourceError: the stream was closed, before or meanwhile.
+            ClosedResourceError: the stream was closed, before the call or during it.
             BrokenResourceError: the connection is broken; the cause is the OSError.
             BusyResourceError: another task is in the middle of sending.
 
@@ -163,16 +163,10 @@ class SocketStream(SocketBase, AbstractSocketStream):
             while view:
                 if scheduler.budget < 0:  # at 0 it has paid for this piece
                     await scheduler.checkpoint()
-                if not registration.ready & WAKES_WRITER:
-                    await registration.wait_writable()
-                try:
-                    sent = self._send_some(view[:MAX_SEND], NO_WAIT)
-                except BlockingIOError:
-                    registration.ready &= WRITE_WOULD_BLOCK
-                except OSError as exc:
-                    raise self._translate(exc) from exc
-                else:
-                    view = view[sent:]
-                    scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
+                sent = await registration.attempt(
+                    WAKES_WRITER, self._translate, self._send_some, view[:MAX_SEND], NO_WAIT
+                )
+                scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
+                view = view[sent:]
         finally:
             self._is_sending = False

@@ -1,7 +1,7 @@
 """The protocol through which sockets wait: what the reactor and `_net` ask of a scheduler.
 
-mio's kernel is one scheduler, Trio (hosted mode) the other. Whatever does not have to wait makes
-one comparison (`Scheduler.budget`) and no call.
+There are two: mio's kernel, and the one in `anyio_mio.trio`, which parks Trio's tasks. An operation
+that need not wait makes one comparison (`Scheduler.budget`) and no call.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class ErrorClasses:
 
 
 class Scheduler(Protocol):
-    """Parks and resumes tasks; says when to yield."""
+    """Parks tasks, and says when to yield. The reactor's `turn()` is told how to wake them."""
 
     @property
     def errors(self) -> ErrorClasses:
@@ -124,17 +124,11 @@ class Scheduler(Protocol):
     def park(self, waitable: Waitable, /) -> Awaitable[None]:
         """Suspend the current task on ``waitable`` once the result is awaited."""
 
-    def resume(self, task: TaskRef, /) -> None:
-        """Make a parked task runnable."""
-
     def fail(self, task: TaskRef, error: BaseException, /) -> None:
         """Make a parked task runnable; ``error`` is raised where it waits."""
 
     async def checkpoint(self) -> None:
         """Raise the pending cancellation, or let the other tasks run."""
-
-    async def sleep(self, seconds: float, /) -> None:
-        """Suspend the current task for ``seconds``. Always a checkpoint."""
 
     def now(self) -> float:
         """The scheduler's clock, in seconds."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import socket as stdlib_socket
 from contextlib import suppress
-from typing import Any, Final, NoReturn, final
+from typing import Any, Final, final
 
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
@@ -65,22 +65,22 @@ def set_stream_options(sock: stdlib_socket.socket | trio.socket.SocketType) -> N
 def trusts_short_reads(sock: stdlib_socket.socket) -> bool:
     """Whether a short read proves that no byte is left (R2).
 
-    It does for TCP. A UNIX stream also stops where somebody sent descriptors along.
+    It does for TCP. A read from a UNIX stream also stops where descriptors were sent along.
     """
     return sock.family != getattr(stdlib_socket, "AF_UNIX", None)
 
 
-def fail(error: OSError) -> NoReturn:
-    """Raise Trio's exception for a failed operation on a stream."""
+def translate(error: OSError) -> Exception:
+    """Trio's exception for a failed operation on a stream; raise it ``from`` the error."""
     if error.errno in CLOSED_ERRNOS:
-        raise trio.ClosedResourceError(ALREADY_CLOSED) from None
-    raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+        return trio.ClosedResourceError(ALREADY_CLOSED)
+    return trio.BrokenResourceError(f"socket connection broken: {error}")
 
 
 def take_over(socket: trio.socket.SocketType) -> stdlib_socket.socket:
-    """Take the socket out of Trio's object, so that there are not two who wait and close.
+    """Take the socket out of Trio's object, so that one object waits on it and closes it.
 
-    For whoever else holds the object this is as if it had been closed.
+    Wrapping a socket takes ownership of it: the object behaves as if it had been closed.
     """
     family, kind, protocol = socket.family, socket.type, socket.proto
     trio.lowlevel.notify_closing(socket)
@@ -127,7 +127,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
     @classmethod
     def _of(cls, sock: stdlib_socket.socket, hub: Hub, trusts_short: bool) -> SocketStream:
-        """The stream of a connected socket that nobody else has, options set. Private."""
+        """The stream of a connected socket that no other object owns, options set. Private."""
         stream = cls.__new__(cls)
         stream._set_up(sock, hub, trusts_short)
         return stream
@@ -177,7 +177,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         Raises:
             ValueError: ``max_bytes`` is below 1.
-            trio.ClosedResourceError: the stream was closed, before or meanwhile.
+            trio.ClosedResourceError: the stream was closed, before the call or during it.
             trio.BrokenResourceError: the connection is broken; the cause is the OSError.
             trio.BusyResourceError: another task waits for data.
 
@@ -203,7 +203,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
             except BlockingIOError:
                 registration.receive_would_block()
             except OSError as exc:
-                fail(exc)
+                raise translate(exc) from exc
         is_short = 0 < len(data) < max_bytes and registration.trusts_short
         if is_short and not registration.ready & READ_IS_FINAL:
             registration.ready &= ~READABLE
@@ -222,8 +222,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
             data: bytes, or any object with a contiguous buffer.
 
         Raises:
-            trio.ClosedResourceError: the stream was closed, before or meanwhile, or its sending
-                side by `send_eof()`.
+            trio.ClosedResourceError: the stream was closed, before the call or during it, or its
+                sending side by `send_eof()`.
             trio.BrokenResourceError: the connection is broken; the cause is the OSError.
             trio.BusyResourceError: another task is sending.
 
@@ -244,7 +244,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 registration.ready &= WRITE_WOULD_BLOCK
                 sent = 0
             except OSError as exc:
-                fail(exc)
+                raise translate(exc) from exc
             if size > FREE_BYTES:
                 self._sends_left -= sent >> BYTES_PER_UNIT_SHIFT
             if sent < size:
@@ -261,7 +261,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         """Wait until the system would take some data.
 
         Raises:
-            trio.ClosedResourceError: the stream was closed, before or meanwhile.
+            trio.ClosedResourceError: the stream was closed, before the call or during it.
             trio.BusyResourceError: another task is sending.
 
         Checkpoint: always.
@@ -296,12 +296,12 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 self._sock.shutdown(stdlib_socket.SHUT_WR)
                 self._has_sent_eof = True
         except OSError as exc:
-            fail(exc)
+            raise translate(exc) from exc
         finally:
             self._is_sending = False
 
     async def aclose(self) -> None:
-        """Close the socket at once and wake whoever waits on it.
+        """Close the socket at once and wake the tasks that wait on it.
 
         Safe to call again, and while cancelled: the descriptor is released in any case.
 
@@ -353,7 +353,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                     registration.hub.has_room()
 
     async def _send_rest(self, view: memoryview) -> None:
-        """What the first system call did not take, or what is not bytes."""
+        """Send what the first system call did not take, or what is not bytes."""
         registration = self._registration
         if self._sock.fileno() == -1:
             raise trio.ClosedResourceError(ALREADY_CLOSED)
@@ -361,20 +361,15 @@ class SocketStream(trio.abc.HalfCloseableStream):
         try:
             while view:
                 if not registration.ready & WAKES_WRITER:
-                    await registration.wait_writable()
-                    self._sends_left = max(self._sends_left, 1)  # paid, for this send
-                try:
-                    sent = self._send_some(view[:MAX_SEND], NO_WAIT)
-                except BlockingIOError:
-                    registration.ready &= WRITE_WOULD_BLOCK
-                    continue
+                    self._sends_left = max(self._sends_left, 1)  # it waits: that pays for this send
+                sent = await registration.attempt(
+                    WAKES_WRITER, translate, self._send_some, view[:MAX_SEND], NO_WAIT
+                )
                 view = view[sent:]
                 self._sends_left -= sent >> BYTES_PER_UNIT_SHIFT
                 if view and self._sends_left <= 0:
                     self._sends_left = 1  # paid by this checkpoint
                     await checkpoint()
-        except OSError as exc:
-            fail(exc)
         finally:
             self._is_sending = False
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self, final
+from typing import Final, final
 
+from anyio_mio.poll._sys.closable import Closable
 from anyio_mio.poll._sys.selector import Selector, close_in_child
 
 MOST_PASSED: Final = 63
@@ -28,7 +28,7 @@ MOST_PASSED: Final = 63
 
 
 @final
-class BusyPoll:
+class BusyPoll(Closable):
     """Another selector, with a spin before each of its sleeps.
 
     Args:
@@ -81,17 +81,6 @@ class BusyPoll:
     def close_in_child(self) -> None:
         """See `close_in_child()`."""
         close_in_child(self._selector)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
         """See `Selector.select`."""
