@@ -124,6 +124,9 @@ class Scheduler(Protocol):
     def park(self, waitable: Waitable, /) -> Awaitable[None]:
         """Suspend the current task on ``waitable`` once the result is awaited."""
 
+    def resume(self, task: TaskRef, /) -> None:
+        """Make a parked task runnable."""
+
     def fail(self, task: TaskRef, error: BaseException, /) -> None:
         """Make a parked task runnable; ``error`` is raised where it waits."""
 
