@@ -10,10 +10,11 @@ Importing it registers the backend::
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
-from anyio_mio._backend.compat import install as _install_compat
 from anyio_mio._backend.registration import register as _register
 from anyio_mio.serving import serve_listeners, serve_tcp, serve_unix
 
@@ -22,7 +23,10 @@ __all__ = ["run", "serve_listeners", "serve_tcp", "serve_unix"]
 T = TypeVar("T")
 
 _register()
-_install_compat()
+if "ANYIO_MIO_CONSOLE" in os.environ:  # a program that is not asked to does not load the console
+    from anyio_mio.console import observe_runs as _observe_runs
+
+    _observe_runs(os.environ["ANYIO_MIO_CONSOLE"])
 
 
 def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -> T:
@@ -44,3 +48,10 @@ def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -
     import anyio
 
     return anyio.run(func, *args, backend="mio", backend_options=backend_options)
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``anyio_mio.asyncio`` when a program asks for it: it takes asyncio along."""
+    if name == "asyncio":
+        return import_module("anyio_mio.asyncio")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

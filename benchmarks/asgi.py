@@ -26,8 +26,8 @@ from typing import Any
 import anyio
 
 import anyio_mio  # noqa: F401 - registers the backend
-from anyio_mio._demo import processor
-from anyio_mio._demo.backends import installed, run_arguments, runnable_names
+from anyio_mio._bench.backends import installed, run_arguments, runnable_names
+from anyio_mio._bench.resources import processor_pair, stay_on
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 WARM_UP = 1.0  # seconds, at most as long as what is measured
@@ -35,7 +35,7 @@ WARM_UP = 1.0  # seconds, at most as long as what is measured
 
 def serve(backend: str, port: str, place: str) -> None:
     """The server process, on the processor `place` if that is a number."""
-    processor.stay_on(int(place) if place else None)
+    stay_on(int(place) if place else None)
     import anycorn
     from starlette.applications import Starlette
     from starlette.responses import PlainTextResponse
@@ -132,9 +132,9 @@ def main() -> None:
     missing = [name for name in ("anycorn", "starlette") if find_spec(name) is None]
     if missing:
         parser.error(f"not installed: {' '.join(missing)}\n  right: pip install anycorn starlette")
-    server, load = processor.pair()
+    server, load = processor_pair()
     place = "" if server is None else str(server)
-    processor.stay_on(load)
+    stay_on(load)
     figures: dict[str, list[tuple[float, float]]] = {}
     for _ in range(arguments.rounds):
         for backend in arguments.backends:

@@ -1,6 +1,6 @@
-"""Makes the figures and tables of the documentation: `python benchmarks/figures.py [--quick]`.
+"""Makes the figures and tables of the documentation: `python -m benchmarks.figures [--quick]`.
 
-It runs `anyio-mio bench` and `anyio-mio curves`, one after the other, and writes to docs/figures/:
+It runs `anyio-mio bench` and `benchmarks.curves`, one after the other, and writes to docs/figures/:
 
     rows.json, rows.svg     every row on every backend
     rows.md                 the same as tables, to be included by pages
@@ -18,15 +18,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.plot import bar_chart
+
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "figures"
 UNITS = {"cpu_us": "", "bytes": " bytes"}
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def command(*arguments: str) -> None:
-    """Run `anyio-mio` from the checkout."""
-    subprocess.run([sys.executable, "-m", "anyio_mio", *arguments], cwd=ROOT, check=True)
+def run(module: str, *arguments: str) -> None:
+    """Run a module of the checkout."""
+    subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=True)
+
+
+def chart(document: dict[str, Any]) -> str:
+    """The figures by which backends are compared, as multiples of the first one's."""
+    bars = [(name, multiples(row)) for name, row in document["rows"].items()]
+    first = next(iter(next(iter(document["rows"].values()))["backends"]))
+    title = f"Cost of an operation, as a multiple of {first}'s (shorter is better)"
+    return bar_chart(title, [(name, values) for name, values in bars if values])
+
+
+def multiples(row: dict[str, Any]) -> dict[str, float]:
+    """How many times the first backend's cost each of the others is."""
+    figure = row["compared_by"]
+    medians = {name: each["median"].get(figure) for name, each in row["backends"].items()}
+    first = next(iter(medians.values()))
+    return {name: value / first for name, value in medians.items() if value and first}
 
 
 def tables(document: dict[str, Any]) -> str:
@@ -83,14 +101,11 @@ def main() -> None:
     FIGURES.mkdir(exist_ok=True)
     rows = FIGURES / "rows.json"
     few = ["--rounds", "1", "--seconds", "0.1"]
-    command(
-        "bench",
-        *("--json", str(rows), "--plot", str(FIGURES / "rows.svg")),
-        *(few if quick else ["--rounds", "5"]),
-    )
+    run("anyio_mio", "bench", "--json", str(rows), *(few if quick else ["--rounds", "5"]))
     document = json.loads(rows.read_text(encoding="utf-8"))
     (FIGURES / "rows.md").write_text(tables(document), encoding="utf-8")
-    command("curves", "--out", str(FIGURES), *([*few, "--most", "1000"] if quick else []))
+    (FIGURES / "rows.svg").write_text(chart(document), encoding="utf-8")
+    run("benchmarks.curves", "--out", str(FIGURES), *([*few, "--most", "1000"] if quick else []))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ import time
 import anyio
 
 import anyio_mio  # noqa: F401 - registers the backend
+from anyio_mio._bench.backends import installed, run_arguments
 from anyio_mio._bench.programs import GOES
-from anyio_mio._bench.rows import MICRO
-from anyio_mio._demo.backends import installed, run_arguments
 
 try:
     import pyperf
@@ -46,8 +45,8 @@ def chosen(names: str) -> list[str]:
     """The rows of a comma-separated list."""
     rows = names.split(",")
     for row in rows:
-        if row not in MICRO:
-            sys.exit(f"there is no row {row!r}\n  right: --rows {','.join(MICRO)}")
+        if row not in GOES:
+            sys.exit(f"there is no row {row!r}\n  right: --rows {','.join(GOES)}")
     return rows
 
 
@@ -60,7 +59,7 @@ def main() -> None:
     """Measure the rows that the command line asks for."""
     runner = pyperf.Runner(add_cmdline_args=pass_on)
     runner.argparser.add_argument("--backend", choices=installed(), default="mio")
-    runner.argparser.add_argument("--rows", default=",".join(MICRO))
+    runner.argparser.add_argument("--rows", default=",".join(GOES))
     given = runner.parse_args()
     for row in chosen(given.rows):
         runner.bench_time_func(row, seconds_for, given.backend, row, inner_loops=GOES[row][1])

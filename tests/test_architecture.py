@@ -29,25 +29,32 @@ ROOMS = {
     "_reactor": {"anyio_mio.poll"},
     "_kernel": {"anyio_mio.poll", "anyio_mio._reactor"},
     "_net": {"anyio_mio.poll", "anyio_mio._reactor", "anyio"},
+    "asyncio": {
+        "anyio_mio.poll",
+        "anyio_mio._reactor",
+        "anyio_mio._kernel",
+        "anyio_mio._backend.options",
+        "sniffio",
+    },
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
+    "console": {"anyio_mio"},
     "_bench": {"anyio_mio", "anyio", "trio"},
-    "_demo": {"anyio_mio", "anyio"},
     "_supervisor": {"anyio_mio", "anyio", "h11", "rich"},
 }
 PUBLIC = (
     "anyio_mio.poll",
+    "anyio_mio.asyncio",
     "anyio_mio.trio",
     "anyio_mio.lowlevel",
     "anyio_mio.serving",
     "anyio_mio.testing",
+    "anyio_mio.console",
 )
 TOOLS = (
     "anyio_mio.cli",
     "anyio_mio._bench",
-    "anyio_mio._demo",
     "anyio_mio._supervisor",
-    "anyio_mio.console",
 )
 
 

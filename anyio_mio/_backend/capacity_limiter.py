@@ -12,6 +12,7 @@ from anyio_mio._backend.synchronization import give_way
 from anyio_mio._backend.task_info import current_task_info
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
+from anyio_mio._reactor.scheduler import Wait
 
 
 class CapacityLimiter(anyio.CapacityLimiter):
@@ -124,6 +125,10 @@ class CapacityLimiter(anyio.CapacityLimiter):
             return False
         del self._waiters[task]
         return True
+
+    def describe(self, task: Task, /) -> Wait:
+        """See `Describes`."""
+        return Wait(f"a token of a limiter that has lent all {self._total_tokens:g}")
 
     def statistics(self) -> CapacityLimiterStatistics:
         """Tokens, borrowers and number of waiters."""

@@ -1,16 +1,18 @@
 """Libraries that know only two names: asyncio and trio.
 
 Facts. httpcore and httpcore2 refuse to run when sniffio answers anything else, although all that
-they do under the name asyncio is call AnyIO. The ASGI transports of httpx and httpx2 make an
-``asyncio.Event`` unless the name is trio. asyncer looks for the task group in a private module of
-AnyIO that is named after the backend.
+they do under the name asyncio is call AnyIO, and so does httpx-socks. The ASGI transports of httpx
+and httpx2 make an ``asyncio.Event`` unless the name is trio. asyncer looks for the task group in a
+private module of AnyIO that is named after the backend. stamina, Litestar and asgi-lifespan call
+asyncio, which works in a task of mio, but only if the name is asyncio.
 
-Decision. Exactly these functions are taught the name when their modules are imported, before or
-after this package: while mio runs in the calling thread the answer is the one that leads to AnyIO,
-otherwise the library's own function answers. Nothing is imported for that. A module whose code no
-longer shows what the answer relies on is left alone, with a warning: a httpcore2 whose asyncio
-backend does not go through AnyIO must not be sent there. ``ANYIO_MIO_COMPAT=0`` turns it all off.
-The same changes for the libraries themselves are in docs/upstream/.
+Decision. Exactly these names are replaced, by the first run for what is imported already, and later
+at the import: while mio runs in the calling thread, the answer is the one that leads to AnyIO or to
+asyncio; otherwise the library's own function answers. Nothing is imported for that, and a program
+that imports this package and runs nothing sees no change. A module whose code no longer shows what
+the answer relies on is left alone, with a warning: a httpcore2 whose asyncio backend does not go
+through AnyIO must not be sent there. ``ANYIO_MIO_COMPAT=0`` turns it all off. The same changes for
+the libraries themselves are in docs/upstream/.
 
 Cost. A few names of other projects' private modules, in the one table below.
 """
@@ -18,21 +20,17 @@ Cost. A few names of other projects' private modules, in the one table below.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
+from typing import Any, Final, TypeAlias
 
 import anyio
 
-from anyio_mio._backend import tasks
+from anyio_mio._backend import import_hook, tasks
 from anyio_mio._kernel.running import running
-
-if TYPE_CHECKING:  # only: importing it takes 25 other modules along, for 12 ms
-    from importlib.abc import Loader
-    from importlib.machinery import ModuleSpec
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -49,6 +47,15 @@ def asyncio_while_mio_runs(original: Function) -> Function:
         return original() if running.kernel is None else "asyncio"
 
     return current_async_library
+
+
+def sniffio_while_mio_runs(original: Any) -> Any:
+    """A module ``sniffio`` that lets mio pass for asyncio."""
+    stand_in = ModuleType(original.__name__, original.__doc__)
+    stand_in.__dict__.update(vars(original))
+    answer = asyncio_while_mio_runs(original.current_async_library)
+    stand_in.__dict__["current_async_library"] = answer
+    return stand_in
 
 
 def anyio_event_while_mio_runs(original: Function) -> Function:
@@ -73,13 +80,13 @@ def task_group_while_mio_runs(original: Function) -> Function:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
-    """One function of one module.
+    """One name in one module.
 
     Attributes:
         module: the module's full name.
-        function: the name of the function that is replaced.
-        parameters: how many it takes.
-        replace: makes the new function from the old one.
+        name: what is replaced there: a function, or the module ``sniffio``.
+        parameters: how many the function takes.
+        replace: makes the new value from the old one.
         reason: what happens without it.
         tested: the versions that were tried.
         evidence: the function that shows what the answer leads to.
@@ -88,7 +95,7 @@ class Patch:
     """
 
     module: str
-    function: str
+    name: str
     parameters: int = 0
     replace: Callable[[Function], Function]
     reason: str
@@ -102,7 +109,7 @@ def patches_of_httpcore(package: str, tested: str) -> tuple[Patch, Patch]:
     """The function that refuses, where it is defined and where it was imported to."""
     locks = Patch(
         module=f"{package}._synchronization",
-        function="current_async_library",
+        name="current_async_library",
         replace=asyncio_while_mio_runs,
         reason="locks and events refuse any name but asyncio and trio",
         tested=tested,
@@ -112,7 +119,7 @@ def patches_of_httpcore(package: str, tested: str) -> tuple[Patch, Patch]:
     )
     connections = Patch(
         module=f"{package}._backends.auto",
-        function="current_async_library",
+        name="current_async_library",
         replace=asyncio_while_mio_runs,
         reason="connecting refuses any name but asyncio and trio",
         tested=tested,
@@ -127,12 +134,25 @@ def patch_of_asgi_transport(package: str, tested: str) -> Patch:
     """The event that tells an application of the end of its request."""
     return Patch(
         module=f"{package}._transports.asgi",
-        function="create_event",
+        name="create_event",
         replace=anyio_event_while_mio_runs,
         reason="an asyncio.Event is made for any name but trio, and fails when it must wait",
         tested=tested,
         evidence="create_event",
         mentions="Event",
+    )
+
+
+def patch_of_sniffio(module: str, tested: str, evidence: str, mentions: str) -> Patch:
+    """The question that a library asks by ``sniffio.current_async_library()``."""
+    return Patch(
+        module=module,
+        name="sniffio",
+        replace=sniffio_while_mio_runs,
+        reason="it refuses any name but asyncio and trio",
+        tested=tested,
+        evidence=evidence,
+        mentions=mentions,
     )
 
 
@@ -145,7 +165,7 @@ PATCHES: Final = {
         patch_of_asgi_transport("httpx2", "2.16.2"),
         Patch(
             module="asyncer._main",
-            function="get_asynclib",
+            name="get_asynclib",
             parameters=1,
             replace=task_group_while_mio_runs,
             reason="the task group is looked for in anyio._backends, where only AnyIO's own are",
@@ -153,34 +173,55 @@ PATCHES: Final = {
             evidence="create_task_group",
             mentions="get_asynclib",
         ),
+        Patch(
+            module="stamina._core",
+            name="current_async_library",
+            replace=asyncio_while_mio_runs,
+            reason="sleeping between two attempts refuses any name but asyncio and trio",
+            tested="26.1.0",
+            evidence="_smart_sleep",
+            mentions="sleep",
+        ),
+        patch_of_sniffio("litestar.concurrency", "2.25.0", "_run_sync_asyncio", "asyncio"),
+        patch_of_sniffio(
+            "asgi_lifespan._concurrency", "2.1.0", "detect_concurrency_backend", "AsyncioBackend"
+        ),
+        patch_of_sniffio(
+            "httpx_socks._async_proxy",
+            "0.13.1",
+            "AsyncProxyConnection._open_aio_stream",
+            "AnyIOStream",
+        ),
     )
 }
 
 
+installed = False
+
+
 def install() -> None:
-    """Teach what is imported already, and what is imported later. A second call does nothing."""
-    if os.environ.get(SWITCH) == "0" or any(isinstance(each, Finder) for each in sys.meta_path):
+    """Patch what is imported already, and later what is imported then. Called by each run."""
+    global installed
+    if installed or os.environ.get(SWITCH) == "0":
         return
-    sys.meta_path.insert(0, Finder())
     for name, patch in PATCHES.items():
-        module = sys.modules.get(name)
-        if module is not None:
-            apply(patch, module)
+        import_hook.watch(name, partial(apply, patch))
+    installed = True  # last: where warnings are errors, each run says the same
 
 
 def apply(patch: Patch, module: ModuleType) -> None:
-    """Replace the function in its module, or leave the module as it was made, with a warning."""
+    """Replace the name in its module, or leave the module as it was made, with a warning."""
     # What was imported from a module that is patched already is put back to its own first.
-    original = getattr(module, patch.function, None)
+    original = getattr(module, patch.name, None)
     original = getattr(original, ORIGINAL, original)
     if original is None or not looks_as_expected(patch, module, original):
         if original is not None:
-            setattr(module, patch.function, original)
+            setattr(module, patch.name, original)
         warn_of(patch)
         return
     replacement = patch.replace(original)
     setattr(replacement, ORIGINAL, original)
-    setattr(module, patch.function, replacement)
+    setattr(module, patch.name, replacement)
 
 
 def warn_of(patch: Patch) -> None:
@@ -195,9 +236,8 @@ def warn_of(patch: Patch) -> None:
 
 
 def looks_as_expected(patch: Patch, module: ModuleType, original: object) -> bool:
-    """Whether the function is called as it was, and the evidence still leads where it did."""
-    code = code_of(original)
-    if code is None or code.co_argcount != patch.parameters or code.co_kwonlyargcount:
+    """Whether the name is what it was, and the evidence still leads where it did."""
+    if not is_of_the_kind(patch, original):
         return False
     evidence: Any = module
     for name in patch.evidence.split("."):
@@ -208,49 +248,15 @@ def looks_as_expected(patch: Patch, module: ModuleType, original: object) -> boo
     return not patch.avoids or not any(patch.avoids in name.lower() for name in shown.co_names)
 
 
+def is_of_the_kind(patch: Patch, original: object) -> bool:
+    """Whether this is the module ``sniffio``, or a function that is called as it was."""
+    if patch.name == "sniffio":
+        return isinstance(original, ModuleType) and hasattr(original, "current_async_library")
+    code = code_of(original)
+    return code is not None and code.co_argcount == patch.parameters and not code.co_kwonlyargcount
+
+
 def code_of(function: object) -> CodeType | None:
     """The code of a function that is written in Python."""
     code = getattr(function, "__code__", None)
     return code if isinstance(code, CodeType) else None
-
-
-@final
-class Finder:
-    """A `MetaPathFinder` that finds exactly the modules of the table, and patches them."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """What the other finders find, with our loader around theirs; None for other modules."""
-        patch = PATCHES.get(fullname)
-        if patch is None:
-            return None
-        for finder in sys.meta_path:
-            if isinstance(finder, Finder) or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None and spec.loader is not None:
-                spec.loader = cast("Loader", PatchingLoader(spec.loader, patch))
-                return spec
-        return None
-
-
-@final
-class PatchingLoader:
-    """A `Loader` that runs the module's own loader, then the patch."""
-
-    def __init__(self, loader: Loader, patch: Patch) -> None:
-        self._loader = loader
-        self._patch = patch
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """See `Loader`."""
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """See `Loader`; the module gets its own loader back, for whoever asks for its source."""
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-        apply(self._patch, module)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Any, Final, final
+from functools import partial
+from importlib import import_module
+from math import inf
+from types import ModuleType, TracebackType
+from typing import Any, Final, Protocol, final
 
 import anyio
 import sniffio
 
+from anyio_mio._backend import import_hook
 from anyio_mio._kernel.clock import Clock
 from anyio_mio._kernel.fairness import ShuffledQueue
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
+from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._reactor.scheduler import ErrorClasses
 from anyio_mio.poll._sys.busy_poll import BusyPoll
 from anyio_mio.poll._sys.selector import Selector, default_selector
@@ -28,14 +35,41 @@ ERRORS: Final = ErrorClasses(
 )
 
 CHECKPOINTS: Final = ("budget", "strict")
-NAMES: Final = ("busy_poll", "checkpoints", "clock", "instruments", "selector", "shuffle")
+NAMES: Final = (
+    "busy_poll",
+    "checkpoints",
+    "clock",
+    "instruments",
+    "selector",
+    "shuffle",
+    "slow_step",
+)
 
 LONGEST_SPIN: Final = 0.01
 """Seconds; who wants to spin longer has mistaken the unit."""
 
 
+class AsyncioSide(Protocol):
+    """What the room for asyncio does around the turns of a kernel."""
+
+    def begin(self, kernel: Kernel, /) -> None:
+        """Give the thread a running loop."""
+
+    def end(self, kernel: Kernel, /) -> None:
+        """Leave the thread without a running loop."""
+
+
+asyncio_sides: Final[list[AsyncioSide]] = []
+"""Empty until the program has loaded asyncio."""
+
+
+def load_asyncio_room(asyncio: ModuleType) -> None:
+    """Import the room for asyncio, which puts itself into `asyncio_sides`."""
+    import_module("anyio_mio.asyncio")
+
+
 def make_kernel(options: dict[str, Any]) -> Kernel:
-    """A kernel for these options.
+    """Make a kernel for these options.
 
     Args:
         options: ``busy_poll`` is how long, in seconds, to poll again and again before the run
@@ -49,26 +83,34 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
             ``selector`` is ``"epoll"``, ``"kqueue"``, ``"level"``, or a selector object, which the
             run closes;
             ``shuffle`` is a seed: tasks that can run do so in a random order, which the seed
-            repeats, and not in the order of their wake-ups.
+            repeats, and not in the order of their wake-ups;
+            ``slow_step`` is a limit in seconds, 0.1 for example: a step of a task that blocks the
+            loop longer is logged to ``anyio_mio.watchdog`` with its stack, while it still blocks
+            (default 0: no limit, and no thread that watches).
 
     Raises:
         TypeError: an option is unknown, or of the wrong type.
         ValueError: an option has no such value.
     """
+    import_hook.watch("asyncio", load_asyncio_room)
     refuse_unknown(options)
     checkpoints = options.get("checkpoints", "budget")
     if checkpoints not in CHECKPOINTS:
         raise ValueError(text("checkpoints", checkpoints, "'strict', or 'budget', the default"))
-    # The selector comes last: it holds descriptors, and nobody would close them.
-    return Kernel(
+    slow_step = checked_slow_step(options)
+    # The selector comes last: it holds descriptors, and an error would leave them open.
+    kernel = Kernel(
         ERRORS,
         clock=checked_clock(options.get("clock")),
         strict_checkpoints=checkpoints == "strict",
         detection=Detection,
         instruments=checked_instruments(options.get("instruments", ())),
-        run_queue=make_run_queue(options.get("shuffle")),
+        queue_type=queue_type(options.get("shuffle")),
         selector=make_selector(options.get("selector"), checked_busy_poll(options)),
     )
+    if slow_step:
+        kernel.observers.append(partial(Watchdog, limit=slow_step))
+    return kernel
 
 
 def checked_clock(option: Clock | None) -> Clock | None:
@@ -87,13 +129,13 @@ def checked_instruments(option: Iterable[Instrument]) -> list[Instrument]:
     return instruments
 
 
-def make_run_queue(seed: int | None) -> deque[Task]:
-    """The run queue that the option ``shuffle`` means."""
+def queue_type(seed: int | None) -> Callable[[], deque[Task]]:
+    """What makes the queues of runnable tasks that the option ``shuffle`` means."""
     if seed is None:
-        return deque()
+        return deque
     if not isinstance(seed, int):
         raise TypeError(text("shuffle", seed, "a number, the seed"))
-    return ShuffledQueue(seed)
+    return partial(ShuffledQueue, random.Random(seed))
 
 
 def checked_busy_poll(options: dict[str, Any]) -> float:
@@ -103,6 +145,16 @@ def checked_busy_poll(options: dict[str, Any]) -> float:
         raise TypeError(text("busy_poll", seconds, "seconds, 20e-6 for example"))
     if not 0 <= seconds <= LONGEST_SPIN:
         raise ValueError(text("busy_poll", seconds, f"0 to {LONGEST_SPIN} seconds"))
+    return seconds
+
+
+def checked_slow_step(options: dict[str, Any]) -> float:
+    """The option ``slow_step``, if it is a limit in seconds."""
+    seconds = options.get("slow_step", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(text("slow_step", seconds, "seconds, 0.1 for example"))
+    if not 0 <= seconds < inf:
+        raise ValueError(text("slow_step", seconds, "0.1 (seconds), or 0 for no limit"))
     return seconds
 
 
@@ -141,17 +193,20 @@ def refuse_unknown(options: dict[str, Any]) -> None:
 
 @final
 class Detection(AbstractContextManager[None]):
-    """While it is entered, sniffio answers "mio" in this thread.
+    """While it is entered, sniffio answers "mio" in this thread, and asyncio has a running loop.
 
-    The thread-local name is asked before the context variable, so callbacks in foreign contexts
-    are right too, and code between two steps of the test runner detects nothing.
+    sniffio's thread-local name is asked before its context variable, so callbacks in foreign
+    contexts are right too, and code between two steps of the test runner detects nothing.
     """
 
-    __slots__ = ("_previous",)
+    __slots__ = ("_kernel", "_previous")
 
     def __enter__(self) -> None:
+        self._kernel = running_kernel()
         self._previous = sniffio.thread_local.name
         sniffio.thread_local.name = "mio"
+        for side in asyncio_sides:
+            side.begin(self._kernel)
 
     def __exit__(
         self,
@@ -160,3 +215,5 @@ class Detection(AbstractContextManager[None]):
         exc_tb: TracebackType | None,
     ) -> None:
         sniffio.thread_local.name = self._previous
+        for side in asyncio_sides:
+            side.end(self._kernel)

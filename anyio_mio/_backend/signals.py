@@ -11,6 +11,7 @@ from typing import Any, final
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
+from anyio_mio._reactor.scheduler import Wait
 
 
 @final
@@ -68,6 +69,10 @@ class SignalReceiver:
             self._waiters.remove(task)
             return True
         return False
+
+    def describe(self, task: Task, /) -> Wait:
+        """Name the signals."""
+        return Wait("a signal: " + ", ".join(number.name for number in self._signals))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         assert self._kernel is not None

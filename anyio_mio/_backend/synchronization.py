@@ -15,6 +15,7 @@ from anyio_mio._backend.task_info import task_info
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
+from anyio_mio._reactor.scheduler import Wait
 
 
 class Event(anyio.Event):
@@ -72,6 +73,10 @@ class Event(anyio.Event):
             return False
         del waiters[task]
         return True
+
+    def describe(self, task: Task, /) -> Wait:
+        """See `Describes`."""
+        return Wait("an event to be set", needs_a_task=True)
 
     def statistics(self) -> EventStatistics:
         """How many tasks wait."""
@@ -152,6 +157,13 @@ class Lock(anyio.Lock):
         """Take a cancelled waiter out; False if it owns the lock already."""
         return discard(self._waiters, task)
 
+    def describe(self, task: Task, /) -> Wait:
+        """Name the task that holds the lock."""
+        owner = self._owner
+        if owner is None:
+            return Wait("a lock")
+        return Wait(f"the lock that task {owner.name!r} holds", tasks=(owner,), needs_a_task=True)
+
     def statistics(self) -> LockStatistics:
         """Owner and number of waiters."""
         owner = task_info(self._owner) if self._owner is not None else None
@@ -231,6 +243,10 @@ class Semaphore(anyio.Semaphore):
         """Take a cancelled waiter out; False if it was given one already."""
         return discard(self._waiters, task)
 
+    def describe(self, task: Task, /) -> Wait:
+        """See `Describes`."""
+        return Wait("a semaphore", needs_a_task=True)
+
     def statistics(self) -> SemaphoreStatistics:
         """How many tasks wait."""
         return SemaphoreStatistics(len(self._waiters))
@@ -243,7 +259,7 @@ async def give_way(kernel: Kernel) -> None:
     Others go first if there are any; alone, a task only spends budget.
     """
     kernel.budget -= 1
-    if kernel.run_queue or kernel.budget <= 0:
+    if kernel.budget <= 0 or kernel.run_queue or kernel.spent:
         await kernel.yield_now()
 
 

@@ -8,11 +8,13 @@ from typing import Any, Generic, TypeVar, final
 
 from anyio.abc import TestRunner as AbstractTestRunner
 
+from anyio_mio._backend import compat
 from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel.interrupts import Interrupts, door
 from anyio_mio._kernel.run import Outcome, living_kernels, pump_main, shut_down
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Task
+from anyio_mio._reactor.scheduler import Wait
 
 T = TypeVar("T")
 
@@ -30,6 +32,10 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.item: Item[Any] | None = None
+
+    def describe(self, task: object, /) -> Wait:
+        """See `Describes`."""
+        return Wait("the next test")
 
     def abort(self, task: object, /) -> bool:
         """Never: see above."""
@@ -59,6 +65,7 @@ class TestRunner(AbstractTestRunner):
     __test__ = False
 
     def __init__(self, options: dict[str, Any]) -> None:
+        compat.install()
         self._kernel = make_kernel(options)
         self._mailbox = Mailbox()
         self._end: Outcome[None] = Outcome()

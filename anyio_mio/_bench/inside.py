@@ -14,28 +14,32 @@ from typing import Any, Final
 
 import anyio
 
-from anyio_mio._bench.programs import GOES, Program
-from anyio_mio._demo import backends, processor
-from anyio_mio._demo.measurement import MeasurementError, python_module
+from anyio_mio._bench import backends
+from anyio_mio._bench.processes import python_module
+from anyio_mio._bench.programs import GOES, Goes, Program
+from anyio_mio._bench.protocol import MeasurementError
+from anyio_mio._bench.resources import processor_pair, stay_on
 
+MODULE: Final = "anyio_mio._bench.inside"
 LIMIT: Final = 120.0  # seconds for one process beyond its measuring time
 
 
 def measure_program(
-    backend: str, name: str, seconds: float, n: int | None = None
+    backend: str, name: str, seconds: float, n: int | None = None, module: str = MODULE
 ) -> dict[str, float]:
     """Run a program in a process of its own.
 
     Args:
         backend: A name that `backends.installed()` gives.
-        name: One of `GOES`.
+        name: One of the module's programs.
         seconds: How long to repeat it; it runs once at least.
         n: How many operations make one go.
+        module: Calls `main()` with the programs.
 
     Raises:
         MeasurementError: It failed or did not end.
     """
-    command = python_module("anyio_mio._bench.inside", backend, processor.pair()[0])
+    command = python_module(module, backend, processor_pair()[0])
     command += [name, f"--seconds={seconds}", *([f"--n={n}"] if n else [])]
     try:
         done = subprocess.run(
@@ -62,17 +66,17 @@ async def repeat(program: Program, n: int, seconds: float) -> dict[str, Any]:
     return {"cpu_us": used / operations * 1e6, "rate": operations / elapsed}
 
 
-def main() -> None:
+def main(goes: Goes = GOES) -> None:
     """Run the program that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("backend")
-    parser.add_argument("program", choices=GOES)
+    parser.add_argument("program", choices=goes)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--n", type=int)
     parser.add_argument("--processor", type=int)
     given = parser.parse_args()
-    processor.stay_on(given.processor)
-    program, usual = GOES[given.program]
+    stay_on(given.processor)
+    program, usual = goes[given.program]
     run = backends.run_arguments(given.backend)
     figures = anyio.run(repeat, program, given.n or usual, given.seconds, **run)
     sys.stdout.write(json.dumps(figures))

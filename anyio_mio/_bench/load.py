@@ -1,8 +1,9 @@
 """The load, as a process: `python -m anyio_mio._bench.load KIND PORT ...`.
 
 It prints `{"standing": ...}` when everything is connected, begins when it gets a line, prints
-`{"figures": ...}` when its time is over, and closes its sockets when standard input ends. So the
-server can be looked at while it does the work in question and no other.
+`{"done": fraction}` on the way and `{"figures": ...}` when its time is over, and closes its sockets
+when standard input ends. So the server can be observed while it does the work in question and no
+other.
 """
 
 from __future__ import annotations
@@ -11,55 +12,85 @@ import argparse
 import gc
 import selectors
 import socket
-import ssl
 import sys
 import time
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Final
 
-from anyio_mio._bench.resources import raise_descriptor_limit
-from anyio_mio._bench.transfer import MEBIBYTE, TRANSFER
-from anyio_mio._demo import processor
-from anyio_mio._demo.conversation import Conversation, LostBytesError, payloads
-from anyio_mio._demo.load import (
-    MOST_CONNECTIONS,
+from anyio_mio._bench.conversation import (
     PATIENCE,
-    LoadFigures,
-    Progress,
+    Conversation,
+    EncryptedConversation,
+    LostBytesError,
     collect_the_rest,
     connect_all,
     converse_once,
-    figures,
-    one_burst,
+    encrypt,
+    payloads,
     ready,
-    say,
     trip_on_all,
 )
+from anyio_mio._bench.protocol import MEBIBYTE, PAYLOAD, TRANSFER, say
+from anyio_mio._bench.resources import go_first, raise_descriptor_limit, stay_on
 
 PAUSE: Final = 0.002  # seconds between two round trips of the probe: it loads nothing
+REPORT_EVERY: Final = 100_000_000  # nanoseconds between two lines of progress
+# Each closed connection holds its port for up to a minute. Linux has 28 232 of them by default.
+MOST_CONNECTIONS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFigures:
+    """What one run of the load measured.
+
+    Attributes:
+        connections: How many were opened.
+        verified_bytes: How many bytes came back and were the right ones; all that were sent, since
+            anything else ends the run.
+        round_trips: How many payloads came back within the time.
+        seconds: How long that took.
+        p50_us: The median time of a round trip, in microseconds.
+        p99_us: The time that one round trip in a hundred exceeds.
+    """
+
+    connections: int
+    verified_bytes: int
+    round_trips: int
+    seconds: float
+    p50_us: float
+    p99_us: float
+
+
+class Progress:
+    """Tells how far a run has come, now and then."""
+
+    def __init__(self, seconds: float) -> None:
+        self.start = time.perf_counter_ns()
+        self.deadline = self.start + int(seconds * 1e9)
+        self._next_report = self.start
+
+    def goes_on(self, share: float = 0.0) -> bool:
+        """Report, and say whether there is time left.
+
+        Args:
+            share: How far the run has come by another measure than time.
+        """
+        now = time.perf_counter_ns()
+        if now >= self._next_report:
+            self._next_report = now + REPORT_EVERY
+            by_time = (now - self.start) / max(self.deadline - self.start, 1)
+            say({"done": min(max(share, by_time), 1.0)})
+        return now < self.deadline
+
+    def seconds(self) -> float:
+        return (time.perf_counter_ns() - self.start) / 1e9
+
 
 Run = Callable[[Progress], LoadFigures]
 Kind = Callable[[argparse.Namespace], AbstractContextManager[Run]]
-
-
-class EncryptedConversation(Conversation):
-    """A conversation over TLS; the certificate is the benchmark's own and is not looked at."""
-
-    __slots__ = ()
-
-    def shake_hands(self, context: ssl.SSLContext) -> None:
-        self.sock.settimeout(PATIENCE)
-        self.sock = context.wrap_socket(self.sock)
-        self.sock.setblocking(False)
-
-    def receive(self) -> bool:
-        try:
-            return super().receive()
-        except ssl.SSLWantReadError:  # part of a record, or a session ticket
-            return False
 
 
 @contextmanager
@@ -99,16 +130,6 @@ def dial(given: argparse.Namespace, number: int, choice: list[bytes]) -> Convers
     return Conversation(given.path or given.port, number, choice)
 
 
-def encrypt(talks: list[Conversation]) -> None:
-    """One handshake after the other."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    for talk in talks:
-        assert isinstance(talk, EncryptedConversation)
-        talk.shake_hands(context)
-
-
 @contextmanager
 def rolling(given: argparse.Namespace) -> Iterator[Run]:
     """Connections of one round trip; in the place of each that is done a new one is opened."""
@@ -133,12 +154,15 @@ def rolling(given: argparse.Namespace) -> Iterator[Run]:
         yield run
 
 
-def open_one(selector: selectors.BaseSelector, port: int, number: int, choice: list[bytes]) -> None:
+def open_one(
+    selector: selectors.BaseSelector, port: int, number: int, choice: list[bytes]
+) -> Conversation:
     """Begin one connection, which `converse_once()` closes."""
     started = time.perf_counter_ns()
     talk = Conversation(port, number, choice)
     talk.sent_at = started
     selector.register(talk.sock, selectors.EVENT_WRITE, talk)
+    return talk
 
 
 def goes_on(progress: Progress, opened: int) -> bool:
@@ -151,6 +175,17 @@ def counted_in(result: LoadFigures, in_time: int) -> LoadFigures:
     return LoadFigures(**{**asdict(result), "round_trips": in_time})
 
 
+def one_burst(port: int, count: int, choice: list[bytes], times: array[int]) -> None:
+    """Open so many connections before reading from any; add how long each took."""
+    with selectors.DefaultSelector() as selector, ExitStack() as stack:
+        for number in range(count):
+            talk = open_one(selector, port, number, choice)
+            stack.callback(talk.close)
+        while selector.get_map():
+            for key, mask in ready(selector):
+                converse_once(selector, key.data, mask, times)
+
+
 @contextmanager
 def bursts(given: argparse.Namespace) -> Iterator[Run]:
     """Connections opened all at once, a round trip on each; then the next burst."""
@@ -160,7 +195,8 @@ def bursts(given: argparse.Namespace) -> Iterator[Run]:
         times = array("Q")
         while goes_on(progress, len(times)):
             next_burst = time.monotonic() + given.every
-            one_burst(given.port, given.peers, choice, times)
+            count = min(given.peers, MOST_CONNECTIONS - len(times))
+            one_burst(given.port, count, choice, times)
             time.sleep(max(next_burst - time.monotonic(), 0.0))
         return figures(times, progress.seconds(), len(times), len(times) * given.size)
 
@@ -171,7 +207,7 @@ def bursts(given: argparse.Namespace) -> Iterator[Run]:
 def probe(given: argparse.Namespace) -> Iterator[Run]:
     """One connection that makes a round trip now and then, to see how long it takes."""
     [payload, *_] = payloads(given.size)
-    processor.go_first()
+    go_first()
     with socket.create_connection(("127.0.0.1", given.port), PATIENCE) as client:
         yield lambda progress: probe_for(client, payload, progress)
 
@@ -238,6 +274,21 @@ def transfers(transfer: Callable[[], None], progress: Progress) -> LoadFigures:
     return counted_in(result, done // MEBIBYTE)
 
 
+def figures(
+    times: array[int], seconds: float, connections: int, verified_bytes: int
+) -> LoadFigures:
+    """Sum up a run in which every round trip was checked byte for byte."""
+    ordered = sorted(times) or [0]
+    return LoadFigures(
+        connections=connections,
+        verified_bytes=verified_bytes,
+        round_trips=len(times),
+        seconds=seconds,
+        p50_us=ordered[len(ordered) // 2] / 1000,
+        p99_us=ordered[len(ordered) * 99 // 100] / 1000,
+    )
+
+
 KINDS: Final[dict[str, Kind]] = {
     "tcp": trips,
     "tls": trips,
@@ -258,12 +309,12 @@ def main() -> int:
     parser.add_argument("port", type=int)
     parser.add_argument("--path", help="of the UNIX socket")
     parser.add_argument("--peers", type=int, default=1)
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--size", type=int, default=PAYLOAD)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--every", type=float, default=0.0)
     parser.add_argument("--processor", type=int)
     given = parser.parse_args()
-    processor.stay_on(given.processor)
+    stay_on(given.processor)
     raise_descriptor_limit()
     gc.disable()  # its pauses would count as the server's
     try:

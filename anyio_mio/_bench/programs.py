@@ -12,6 +12,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 Program = Callable[[int], Awaitable[None]]
+Goes = dict[str, tuple[Program, int]]
 
 WORKERS: Final = 10  # tasks that want the same lock
 SPREAD: Final = 0.01  # seconds over which the deadlines of sleepers lie
@@ -142,32 +143,8 @@ async def from_thread(n: int) -> None:
     await anyio.to_thread.run_sync(calls)
 
 
-async def crowd(n: int) -> None:
-    """Start a task that waits until all of them do, and let it go."""
-    gate = anyio.Event()
-    async with anyio.create_task_group() as group:
-        await start_and_wait(group, n, gate.wait)
-        gate.set()
-
-
-async def timers(n: int) -> None:
-    """Start a task that sleeps longer than it takes to start all of them, and see it through.
-
-    The deadlines lie in no order, and a hundred thousand of them in each second.
-    """
-    start = anyio.current_time() + 0.002 + n * 60e-6
-    window = max(n, 1) * 10e-6
-
-    async def until(deadline: float) -> None:
-        await anyio.sleep(max(deadline - anyio.current_time(), 0))
-
-    async with anyio.create_task_group() as group:
-        for number in range(n):
-            group.start_soon(until, start + window * (number * 7919 % 104729) / 104729)
-
-
 # How many operations make one go: enough that what surrounds them does not count.
-GOES: Final[dict[str, tuple[Program, int]]] = {
+GOES: Final[Goes] = {
     "checkpoint": (checkpoint, 20_000),
     "spawn": (spawn, 4_000),
     "nested": (nested, 2_000),
@@ -179,6 +156,4 @@ GOES: Final[dict[str, tuple[Program, int]]] = {
     "lock": (lock, 5_000),
     "to-thread": (to_thread, 500),
     "from-thread": (from_thread, 500),
-    "crowd": (crowd, 1_000),
-    "timers": (timers, 1_000),
 }

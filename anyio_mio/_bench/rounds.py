@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from anyio_mio._bench.measuring import Figures, count_system_calls
+from anyio_mio._bench.protocol import MeasurementError
 from anyio_mio._bench.rows import Row
-from anyio_mio._demo.measurement import MeasurementError
 
 COUNTING_SECONDS: Final = 0.5  # a count needs no long run
 

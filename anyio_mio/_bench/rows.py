@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from anyio_mio._bench import demo
 from anyio_mio._bench.inside import measure_program
-from anyio_mio._bench.measuring import Drive, Figures, measure, measure_burst, measure_idle
+from anyio_mio._bench.measuring import Figures, measure, measure_burst, measure_idle
+from anyio_mio._bench.processes import Drive
 from anyio_mio._bench.programs import GOES
-from anyio_mio._bench.transfer import MEBIBYTE
+from anyio_mio._bench.protocol import MEBIBYTE
 
 Measure = Callable[[str, float], Figures]
 
@@ -66,15 +68,18 @@ trips = partial(driven, "trips")
 connecting = partial(driven, "connecting")
 transfer = partial(driven, "transfer")
 memory = partial(driven, "memory")
-MICRO: Final = [name for name in GOES if name not in ("crowd", "timers")]  # those are for curves
 
 BURSTS: Final = (
     "256 connections at once every 80 ms, a round trip on each; p50 and p99 are of one quiet"
-    " connection beside them"
+    " connection beside them, sleeps how often the server waits for each connection"
 )
 IDLE: Final = (
     "4000 connections that did one round trip and stay: bytes for each; CPU time is of a round trip"
     " of 20 busy ones beside them, the share what it was without them"
+)
+DEMO: Final = (
+    "what `anyio-mio demo` shows: bursts of 100 connections, then round trips on 100 connections;"
+    " CPU time, p50 and p99 are of the round trips"
 )
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -87,10 +92,11 @@ ROWS: Final[tuple[Row, ...]] = (
     trips("unix", Drive("unix", 100), "a round trip of 64 bytes, 100 UNIX connections"),
     connecting("churn", Drive("rolling", 64), "connect, one round trip, close; 64 at a time"),
     connecting("bursts", Drive("bursts", 256, every=0.08), BURSTS, measure_burst),
+    Row("demo", "connecting", DEMO, demo.measure_row),
     transfer("upload", Drive("upload", 1, MEBIBYTE), "a mebibyte received, of 16 at a time"),
     transfer("download", Drive("download", 1, MEBIBYTE), "a mebibyte sent, of 16 at a time"),
     replace(memory("idle", Drive("tcp", 4000), IDLE, measure_idle), drive=None, figure="bytes"),
-    *(inside(name) for name in MICRO),
+    *(inside(name) for name in GOES),
 )
 
 

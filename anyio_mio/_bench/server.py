@@ -1,7 +1,8 @@
 """A server on a given backend, as a process: `python -m anyio_mio._bench.server BACKEND KIND`.
 
-It talks as the demonstration's server does: it prints `{"port": ...}` once it serves (0 for a UNIX
-socket), answers each line on standard input by what it has used so far, and ends with it.
+It prints `{"port": ...}` once it serves (0 for a UNIX socket). It answers each line on standard
+input by a line with what it has used so far and what its listener has counted, and ends when
+standard input does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ssl
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -19,11 +21,20 @@ import anyio.abc
 import anyio.to_thread
 from anyio.streams.tls import TLSListener
 
-from anyio_mio._bench.resources import raise_descriptor_limit, used
+from anyio_mio._bench import backends
+from anyio_mio._bench.protocol import BACKLOG, READ_SIZE, TRANSFER, say
+from anyio_mio._bench.resources import raise_descriptor_limit, stay_on, used
 from anyio_mio._bench.system_calls import allow_tracing
-from anyio_mio._bench.transfer import TRANSFER
-from anyio_mio._demo import backends, processor
-from anyio_mio._demo.server import BACKLOG, READ_SIZE, counted, echo, say
+
+
+async def echo(stream: anyio.abc.SocketStream) -> None:
+    """Send back what comes until the client is done."""
+    async with stream:
+        try:
+            while True:
+                await stream.send(await stream.receive(READ_SIZE))
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            pass
 
 
 async def take(stream: anyio.abc.ByteStream) -> None:
@@ -105,6 +116,26 @@ async def serve(kind: str, where: str) -> None:
         tasks.cancel_scope.cancel()
 
 
+def counted(listener: Any) -> dict[str, Any]:
+    """What a listener has counted; nothing where the backend's listeners do not count.
+
+    Args:
+        listener: A listener, or several in a multi-listener.
+    """
+    listeners = [listener, *getattr(listener, "listeners", [])]
+    readers = [getattr(each, "statistics", None) for each in listeners]
+    statistics = [read() for read in readers if read is not None]
+    if not statistics:
+        return {}
+    batches: Counter[int] = Counter()
+    for each in statistics:
+        batches.update(getattr(each, "accepts_per_wakeup", {}))
+    return {
+        "accepted": sum(each.accepted for each in statistics),
+        "accepts_per_wakeup": dict(sorted(batches.items())),
+    }
+
+
 def main() -> None:
     """Run the server that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -113,7 +144,7 @@ def main() -> None:
     parser.add_argument("--where", default=".", help="folder of the socket and the certificate")
     parser.add_argument("--processor", type=int)
     arguments = parser.parse_args()
-    processor.stay_on(arguments.processor)
+    stay_on(arguments.processor)
     raise_descriptor_limit()
     allow_tracing()
     run = backends.run_arguments(arguments.backend)

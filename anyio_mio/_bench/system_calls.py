@@ -18,9 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-ATTACH_LIMIT: Final = 5.0  # seconds
-LINE: Final = re.compile(r"^\s*(\d+)\s+(\w+)$", re.MULTILINE)
+from anyio_mio._bench.protocol import MeasurementError
 
+ATTACH_LIMIT: Final = 5.0  # seconds
+REFUSED: Final = "Operation not permitted"
+LINE: Final = re.compile(r"^\s*(\d+)\s+(\w+)$", re.MULTILINE)
 
 PR_SET_PTRACER: Final = 0x59616D61
 ANYBODY: Final = -1
@@ -46,6 +48,9 @@ def counting(pid: int) -> Iterator[Callable[[], dict[str, int]]]:
     Yields:
         A function that ends the counting and returns the calls by name; empty if strace may not
         trace the process.
+
+    Raises:
+        MeasurementError: strace failed for another reason: the process is gone, for instance.
     """
     with tempfile.NamedTemporaryFile("r") as output, tempfile.NamedTemporaryFile("r") as errors:
         command = ["strace", "-f", "-c", "-U", "calls,name", "-o", output.name, "-p", str(pid)]
@@ -67,9 +72,11 @@ def counting(pid: int) -> Iterator[Callable[[], dict[str, int]]]:
 
 
 def wait_until_attached(strace: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for strace to say that it has the process, or to give up."""
+    """Wait for strace to say that it has the process, or that it may not have it."""
     deadline = time.monotonic() + ATTACH_LIMIT
     while "attached" not in log.read_text() and time.monotonic() < deadline:
-        if strace.poll() is not None:
+        if strace.poll() is not None and REFUSED in log.read_text():
             return
+        if strace.poll() is not None:
+            raise MeasurementError(f"strace could not count: {log.read_text().strip()}")
         time.sleep(0.01)

@@ -16,10 +16,9 @@ from typing import Any, Final
 import trio
 
 import anyio_mio.trio
-from anyio_mio._bench.resources import raise_descriptor_limit, used
+from anyio_mio._bench.protocol import BACKLOG, READ_SIZE, say
+from anyio_mio._bench.resources import raise_descriptor_limit, stay_on, used
 from anyio_mio._bench.system_calls import allow_tracing
-from anyio_mio._demo import processor
-from anyio_mio._demo.server import BACKLOG, READ_SIZE, say
 
 SERVE: Final[dict[str, Any]] = {
     "trio-native": trio.serve_tcp,
@@ -60,7 +59,7 @@ def main() -> None:
     parser.add_argument("--where", default=".", help="not used: nothing is served but TCP")
     parser.add_argument("--processor", type=int)
     arguments = parser.parse_args()
-    processor.stay_on(arguments.processor)
+    stay_on(arguments.processor)
     raise_descriptor_limit()
     allow_tracing()
     trio.run(serve, arguments.program)

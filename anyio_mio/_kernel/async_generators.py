@@ -47,10 +47,15 @@ class AsyncGenerators:
 
     def first_iteration(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Called by the interpreter before a generator's first step."""
-        self._alive.add(generator)
+        asyncio = self._kernel.asyncio
+        if asyncio is None or not asyncio.first_iteration(generator):
+            self._alive.add(generator)
 
     def finalizer(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Called by the interpreter, in any thread, when a generator is dropped half-way."""
+        asyncio = self._kernel.asyncio
+        if asyncio is not None and asyncio.finalizer(generator):
+            return
         self._kernel.entry.put(partial(self._close_soon, generator))
 
     async def close_all(self) -> None:

@@ -23,7 +23,7 @@ from math import inf, isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.cancelled import Cancelled, is_of_scope, scope_errors_of
 from anyio_mio._kernel.running import running, running_kernel
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class CancelScope:
             return False
         try:
             absorbs = self._cancel_called and (self._shield or not parent.effective)
-            return absorbs and self._absorb(exc)
+            return absorbs and self._absorb(exc, task)
         finally:
             del exc, task, parent  # the exception's traceback would hold this frame's locals
 
@@ -298,14 +298,14 @@ class CancelScope:
         self._cancel_called = True
         self._message = message
 
-    def _absorb(self, exc: BaseException) -> bool:
+    def _absorb(self, exc: BaseException, task: Task) -> bool:
         """Take this scope's cancellation out of ``exc``; raise what is left of a group."""
-        if isinstance(exc, Cancelled):
+        if isinstance(exc, Cancelled) or is_of_scope(exc, task):
             self.cancelled_caught = True
             return True
         if not isinstance(exc, BaseExceptionGroup):
             return False
-        matched, rest = exc.split(Cancelled)
+        matched, rest = exc.split(scope_errors_of(task))
         if matched is None:
             return False
         self.cancelled_caught = True
@@ -319,7 +319,7 @@ class CancelScope:
             # its place, so it gets the group's own.
             rest.__cause__, rest.__context__ = cause, context
             rest.__suppress_context__ = suppress
-            del exc, matched, rest, cause, context
+            del exc, matched, rest, cause, context, task
 
 
 LEFT_OPEN: Final = (

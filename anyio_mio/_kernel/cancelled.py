@@ -2,16 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Final, final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, final
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.task import Task
+
+
+class Cancellation(BaseException):
+    """The base of `Cancelled`, which can then be given a second one; see `adopt()`."""
 
 
 @final
-class Cancelled(BaseException):
+class Cancelled(Cancellation):
     """Raised at a checkpoint of a cancelled scope; let it pass, the scope takes it.
 
     A `BaseException`, so that ``except Exception`` does not swallow it. The message says what
     cancelled the scope: a deadline, or the task that called ``cancel()`` and its reason.
     """
+
+
+adopted: tuple[type[BaseException], ...] = ()
+"""asyncio's ``CancelledError``, once a program has loaded asyncio."""
+
+
+def adopt(cancelled_error: type[BaseException]) -> None:
+    """Make `Cancelled` a kind of asyncio's ``CancelledError``, for good.
+
+    Libraries for asyncio clean up in ``except asyncio.CancelledError``, also when a scope is what
+    cancels them. So `Cancelled` gets that class as a second base. Code that asked for the class of
+    cancellations before still catches it.
+
+    Args:
+        cancelled_error: ``asyncio.CancelledError``. It is passed, since this room does not import
+            asyncio.
+    """
+    global adopted
+    adopted = (cancelled_error,)
+    Cancelled.__bases__ = (Cancellation, cancelled_error)
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Return whether an error is a cancellation, of a scope or of asyncio."""
+    return isinstance(error, (Cancelled, adopted))
+
+
+def is_of_scope(error: BaseException, task: Task) -> bool:
+    """Return whether an error that leaves a cancelled scope in ``task`` is the scope's own.
+
+    `Cancelled` always is. A plain ``CancelledError`` is what a library has made of it, unless the
+    task has been cancelled through its asyncio face: then it belongs to the caller of that.
+    """
+    if isinstance(error, Cancelled):
+        return True
+    face = task.face
+    return isinstance(error, adopted) and not (face is not None and face.cancelling())
+
+
+def scope_errors_of(task: Task) -> Callable[[BaseException], bool]:
+    """Return `is_of_scope()` for one task, to split an exception group with."""
+    return lambda error: is_of_scope(error, task)  # split() takes a function and nothing else
 
 
 FOREIGN_AWAIT: Final = (
@@ -23,6 +73,13 @@ NO_TASK: Final = (
     "this operation can only wait inside a task of the run that the object belongs to.\n"
     "  wrong: awaiting a stream of one run in another thread, or after its run is over\n"
     "  right: from another thread, anyio.from_thread.run(stream.receive)"
+)
+
+IN_ASYNCIO: Final = (
+    "this operation of mio waits, and a task of asyncio cannot wait for it.\n"
+    "  wrong: asyncio.create_task(use(stream))     # a stream of AnyIO's, made by mio\n"
+    "  right: task_group.start_soon(use, stream)   # a task of mio can await asyncio's futures\n"
+    "  right: await anyio_mio.asyncio.run_in_task(use, stream)   # in a task of asyncio"
 )
 
 OTHER_THREAD: Final = (

@@ -11,6 +11,8 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Final, Protocol, final
 
+from anyio_mio._reactor.scheduler import Wait
+
 COMPACT_ABOVE: Final = 256
 """Dead entries that are tolerated whatever the share: rebuilding a small heap saves nothing."""
 
@@ -62,6 +64,11 @@ class Deadlines(list[tuple[float, int, Owner]]):
             return False
         self.drop(task)
         return True
+
+    def describe(self, task: Owner) -> Wait:
+        """Say until when a task sleeps."""
+        when = next((when for when, number, _ in list(self) if number == task.alarm), inf)
+        return Wait("sleep", until=when)
 
     def next(self) -> float:
         """When the next deadline is due, in seconds on the kernel's clock; inf if there is none."""

@@ -15,10 +15,10 @@ should have been given up, just long enough to lose it. The same call takes some
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import deque
+from random import Random
 from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
@@ -32,15 +32,21 @@ does not care (16 to 128: within 3 %), since its receives park; bare checkpoints
 64 and 5 % from 64 to 128.
 """
 
-STEPS_PER_POLL: Final = 61
-"""Steps after which a turn ends and I/O is polled again, if tasks keep waking each other.
+SLICE: Final = 0.0005
+"""Seconds of a turn for the tasks that yielded, and for what is woken while they run.
 
-tokio's event interval. Polling at each step instead halves the rate of event ping-pong and takes a
-third of a memory stream's; from 16 steps up the figures do not change.
 """
 
-EVENTS_PER_POLL: Final = 512
+STEPS_PER_LOOK: Final = 8
+"""Steps of a slice between two looks at the clock, while they are quick."""
 
+LOOKS_PER_SLICE: Final = 64
+"""They end a slice if the clock does not, because it is a test's and stands still."""
+
+QUICK: Final = SLICE / 8
+"""Seconds between two looks; if they were more, the next look comes after one step."""
+
+EVENTS_PER_POLL: Final = 512
 
 INTERVAL: Final = 0.005
 """Seconds; `sys.getswitchinterval()` unless somebody has changed it."""
@@ -75,14 +81,14 @@ class ShuffledQueue(deque["Task"]):
     (K2). The kernel takes any deque; in its loop this one costs nothing while it is not used.
 
     Args:
-        seed: the same seed gives the same order, as long as the program behaves the same.
+        random: with the same seed it gives the same order, as long as the program behaves the same.
     """
 
     __slots__ = ("_left", "_random")
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, random: Random) -> None:
         super().__init__()
-        self._random = random.Random(seed)
+        self._random = random
         self._left = 0
 
     def popleft(self) -> Task:

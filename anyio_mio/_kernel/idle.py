@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
+from anyio_mio._reactor.scheduler import Wait
+
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
@@ -34,6 +36,10 @@ class IdleWaiters(list["Task"]):
         for task in tasks:
             kernel.resume(task)
 
+    def describe(self, task: Task, /) -> Wait:
+        """See `Describes`."""
+        return Wait("all other tasks to be blocked")
+
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled task out."""
         if task in self:
@@ -51,6 +57,10 @@ class Forever:
     def abort(self, task: object, /) -> bool:
         """Any task here is still waiting."""
         return True
+
+    def describe(self, task: object, /) -> Wait:
+        """Say that only a cancellation ends this wait."""
+        return Wait("sleep forever: only a cancellation ends it", needs_a_task=True)
 
 
 FOREVER: Final = Forever()

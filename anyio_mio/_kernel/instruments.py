@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
@@ -31,29 +32,64 @@ class Instrument:
 
 
 @final
+class StepObservers(list[Instrument]):
+    """The instruments that observe steps. The others cost nothing for each step."""
+
+    def before_step(self, task: Task) -> None:
+        """Tell all of them."""
+        tell(self, "before_step", task)
+
+    def after_step(self, task: Task) -> None:
+        """Tell all of them."""
+        tell(self, "after_step", task)
+
+
+@final
 class Instruments(list[Instrument]):
-    """The instruments of one run; empty and falsy in almost all of them."""
+    """The instruments of one run; empty and falsy in almost all of them.
+
+    Attributes:
+        of_steps: those that override `Instrument.before_step` or `Instrument.after_step`.
+    """
+
+    def __init__(self, instruments: Iterable[Instrument] = ()) -> None:
+        super().__init__(instruments)
+        self.of_steps = StepObservers(each for each in self if observes_steps(each))
+
+    def add(self, instrument: Instrument) -> None:
+        """Have an instrument observe from the next turn on."""
+        self.append(instrument)
+        if observes_steps(instrument):
+            self.of_steps.append(instrument)
+
+    def discard(self, instrument: Instrument) -> None:
+        """Remove an instrument, if it is there."""
+        for observers in (self, self.of_steps):
+            if instrument in observers:
+                observers.remove(instrument)
 
     def task_spawned(self, task: Task) -> None:
         """Tell all instruments."""
-        self._tell("task_spawned", task)
-
-    def before_step(self, task: Task) -> None:
-        """Tell all instruments."""
-        self._tell("before_step", task)
-
-    def after_step(self, task: Task) -> None:
-        """Tell all instruments."""
-        self._tell("after_step", task)
+        tell(self, "task_spawned", task)
 
     def after_poll(self, events: int) -> None:
         """Tell all instruments."""
-        self._tell("after_poll", events)
+        tell(self, "after_poll", events)
 
-    def _tell(self, hook: str, argument: object) -> None:
-        for instrument in tuple(self):
-            try:
-                getattr(instrument, hook)(argument)
-            except Exception:
-                self.remove(instrument)
-                LOGGER.exception("instrument %r failed and was removed", instrument)
+
+def observes_steps(instrument: Instrument) -> bool:
+    """Whether an instrument overrides a hook that is called for each step."""
+    of = type(instrument)
+    return (
+        of.before_step is not Instrument.before_step or of.after_step is not Instrument.after_step
+    )
+
+
+def tell(observers: list[Instrument], hook: str, argument: object) -> None:
+    """Call a hook of each; one that fails is logged and removed."""
+    for instrument in tuple(observers):
+        try:
+            getattr(instrument, hook)(argument)
+        except Exception:
+            observers.remove(instrument)
+            LOGGER.exception("instrument %r failed and was removed", instrument)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 PACKAGE: Final = __name__.partition(".")[0]
 OURS: Final = tuple(
-    f"{PACKAGE}.{room}" for room in ("poll", "_reactor", "_kernel", "_net", "_backend", "trio")
+    f"{PACKAGE}.{room}"
+    for room in ("poll", "_reactor", "_kernel", "_net", "_backend", "asyncio", "trio")
 )
 
 DOORS: Final[set[CodeType]] = set()
@@ -50,12 +51,18 @@ active: Final[list[Interrupts]] = []
 
 @final
 class Interrupts:
-    """Signal handling of one run; enter it around the run. Does nothing outside the main thread."""
+    """Signal handling of one run; enter it around the run. Does nothing outside the main thread.
 
-    __slots__ = ("_kernel", "_previous_fd", "_read", "_stack", "_write")
+    Args:
+        kernel: the run, whose sleep ends when a signal comes.
+        takes_sigint: whether Ctrl-C goes to the main task. If not, it does what it does without us.
+    """
 
-    def __init__(self, kernel: Kernel) -> None:
+    __slots__ = ("_kernel", "_previous_fd", "_read", "_stack", "_takes_sigint", "_write")
+
+    def __init__(self, kernel: Kernel, *, takes_sigint: bool = True) -> None:
         self._kernel = kernel
+        self._takes_sigint = takes_sigint
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> None:
@@ -63,7 +70,8 @@ class Interrupts:
             return
         with contextlib.ExitStack() as stack:
             self._watch_wakeups(stack)
-            self._take_over_sigint(stack)
+            if self._takes_sigint:
+                self._take_over_sigint(stack)
             active.append(self)
             stack.callback(active.remove, self)
             self._stack = stack.pop_all()

@@ -8,15 +8,31 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
-from typing import Any, final
+from types import CodeType
+from typing import Any, ClassVar, final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
 from anyio_mio._kernel.cancel_scope import CancelScope, tasks_inside
-from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, NO_TASK, OTHER_THREAD, Cancelled
+from anyio_mio._kernel.cancelled import (
+    FOREIGN_AWAIT,
+    NO_TASK,
+    OTHER_THREAD,
+    Cancelled,
+    is_cancellation,
+)
 from anyio_mio._kernel.clock import SYSTEM_CLOCK, Clock, quiet_hook
 from anyio_mio._kernel.deadlines import Deadlines
 from anyio_mio._kernel.entry import EntryQueue, nothing
-from anyio_mio._kernel.fairness import BUDGET, EVENTS_PER_POLL, STEPS_PER_POLL, OtherThreads
+from anyio_mio._kernel.fairness import (
+    BUDGET,
+    EVENTS_PER_POLL,
+    LOOKS_PER_SLICE,
+    QUICK,
+    SLICE,
+    STEPS_PER_LOOK,
+    OtherThreads,
+)
+from anyio_mio._kernel.foreign_loop import ForeignLoop
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import door
@@ -26,7 +42,7 @@ from anyio_mio._kernel.traps import PAUSE, PAUSED
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, Waitable
-from anyio_mio.poll._sys.selector import Selector, default_selector
+from anyio_mio.poll import Poll, Selector
 from anyio_mio.poll.waker import Waker
 
 
@@ -37,11 +53,15 @@ class Kernel:
     Attributes:
         current: the task that is being stepped; None in callbacks and between steps.
         budget: see `Scheduler.budget`; refilled at each step.
-        run_queue: runnable tasks, in the order of their wake-ups.
+        run_queue: tasks that were woken or started, in that order; they run first.
+        spent: tasks that yielded, in that order; they run in slices, between polls (K3).
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
         abandoned: scopes of tasks that have ended in them while others still run there.
+        asyncio: the run's loop for asyncio; None until the program uses it.
+        thread: the identity of the thread that runs it.
         threads: what the backend keeps about worker threads for this run; None before the first.
+        observers: each makes a context manager that surrounds the run, such as a watchdog.
         at_shutdown: called after the main task; each returns a coroutine that is run to its end.
     """
 
@@ -54,7 +74,7 @@ class Kernel:
         strict_checkpoints: bool = False,
         detection: Callable[[], AbstractContextManager[object]] = nullcontext,
         instruments: Iterable[Instrument] = (),
-        run_queue: deque[Task] | None = None,
+        queue_type: Callable[[], deque[Task]] = deque,
     ) -> None:
         self.errors = errors
         self.clock: Clock = clock or SYSTEM_CLOCK
@@ -63,7 +83,8 @@ class Kernel:
         self.full_budget = 0 if strict_checkpoints else BUDGET
         self.current: Task | None = None
         self.budget: int = 0
-        self.run_queue: deque[Task] = deque() if run_queue is None else run_queue
+        self.run_queue: deque[Task] = queue_type()
+        self.spent: deque[Task] = queue_type()
         self.deadlines: Deadlines = Deadlines()
         self.idle: IdleWaiters = IdleWaiters()
         self.other_threads: OtherThreads = OtherThreads()
@@ -75,18 +96,20 @@ class Kernel:
         self.interrupted: bool = False
         self.is_dead: bool = False
         self.threads: Any = None
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self.main: Task | None = None
+        self.observers: list[Callable[[Kernel], AbstractContextManager[object]]] = []
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
         self._crashes: list[BaseException] = []
-        self.reactor: Reactor = Reactor(selector or default_selector(), self)
-        self._select = self.reactor.selector.select
+        self.asyncio: ForeignLoop | None = None
+        self.reactor: Reactor = Reactor(Poll(selector), self)
+        self._select = self.reactor.poll.harvest
         try:
             self.entry: EntryQueue = EntryQueue(self._make_waker())
         except BaseException:
-            self.reactor.selector.close()
+            self.reactor.poll.close()
             raise
 
     # The scheduler's side: what sockets and primitives call.
@@ -119,7 +142,7 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
-        self.run_queue.append(task)  # yield_now() written out: a checkpoint is one coroutine
+        self.spent.append(task)  # yield_now() written out: a checkpoint is one coroutine
         await PAUSE
         if task.scope.effective or self.interrupted:
             self.raise_if_cancelled()
@@ -142,7 +165,7 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
-        self.run_queue.append(task)
+        self.spent.append(task)
         await PAUSE
 
     def raise_if_cancelled(self) -> None:
@@ -210,6 +233,14 @@ class Kernel:
         """All tasks that are not done, parents before their children."""
         return tasks_inside([*self.abandoned, self.system, self.root])
 
+    def is_runnable(self, task: Task) -> bool:
+        """Whether a task waits for its next step, woken or spent."""
+        return task in self.run_queue or task in self.spent
+
+    def runnable_tasks(self) -> list[Task]:
+        """All tasks that wait for their next step and for nothing else."""
+        return [*self.run_queue, *self.spent]
+
     def has_nothing_to_do(self) -> bool:
         """True when every task of the run is done, and no callback waits to be called."""
         scopes = (self.root, self.system, *self.abandoned)
@@ -229,7 +260,7 @@ class Kernel:
                 "  right: await the function, or run the other loop in a thread of its own"
             )
         running.kernel = self
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         try:
             with self._detection(), self.async_generators:
                 while not is_over():
@@ -242,7 +273,7 @@ class Kernel:
         if self.interrupted:  # just before the sleep: after it, nobody may come to look
             self._interrupt_main()
         timeout: float | None = None
-        if self.run_queue or self.entry or self.idle:
+        if self.run_queue or self.spent or self.entry or self.idle:
             self.other_threads.let_run()
             timeout = 0
         elif self.deadlines:
@@ -251,35 +282,60 @@ class Kernel:
         events = select(timeout, EVENTS_PER_POLL)
         if events:
             self.reactor.turn(events, self.run_queue.append)
-        elif self._quiet is not None and not (self.run_queue or self.entry or self.idle):
+        elif self._quiet is not None and not (
+            self.run_queue or self.spent or self.entry or self.idle
+        ):
             self._quiet(self.deadlines.next())
         if self.instruments:
             self.instruments.after_poll(len(events))
         expired = self.deadlines.expire(self.now()) if self.deadlines else False
         if self.entry:
             self.entry.run(self.crash_with)
-        if self.idle and not self.run_queue and not events and not expired:
+        if self.idle and not (self.run_queue or self.spent or events or expired):
             self.idle.wake(self)
-        self._run_batch()
+        self._run_tasks()
 
     @door
-    def _run_batch(self) -> None:  # noqa: C901 - the hottest loop: one frame, no calls but the step
-        """Step what is runnable, and what these wake while the turn is short (K2, K3)."""
-        queue = self.run_queue
+    def _run_tasks(self) -> None:  # noqa: C901, PLR0912, PLR0915 - the hottest loop: one frame
+        """Step what was woken; then, for a slice, what these wake and the spent tasks (K2, K3).
+
+        A spent task has its turn when the run queue is empty; else it joins the queue's end, one at
+        the first look at the clock and one for each `STEPS_PER_LOOK` quick steps. So it has let all
+        those run that were runnable when it yielded, and none waits for ever.
+        """
+        queue, spent = self.run_queue, self.spent
         steps = len(queue)
-        if steps < STEPS_PER_POLL:
-            steps = STEPS_PER_POLL
+        looks, last_look, end_of_slice = 0, 0.0, 0.0
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
-        instruments = self.instruments or None  # None is quicker to test than an empty list
-        while queue and steps:
+        # None is quicker to test than an empty list.
+        instruments = self.instruments.of_steps or None
+        while queue or spent:
+            if not steps:
+                now = self.now()
+                if not looks:
+                    end_of_slice = now + SLICE
+                    if self.deadlines and self.deadlines[0][0] < end_of_slice:
+                        end_of_slice = self.deadlines[0][0]
+                    steps = 1
+                elif now >= end_of_slice or looks == LOOKS_PER_SLICE:
+                    break
+                else:
+                    steps = STEPS_PER_LOOK if now - last_look < QUICK else 1
+                if queue and spent and (steps > 1 or not looks):
+                    queue.append(spent.popleft())
+                looks += 1
+                last_look = now
             steps -= 1
-            task = queue.popleft()
+            task = queue.popleft() if queue else spent.popleft()
             self.current = task
             task.parked_on = None
             self.budget = 0 if task.scope.effective else full_budget
             if instruments is not None:
                 instruments.before_step(task)
+            asyncio = self.asyncio  # not read before the loop: a step may be what makes it
+            if asyncio is not None:
+                asyncio.enter(task.face or asyncio.make_face(task))
             error = task.error
             try:
                 if error is None:
@@ -293,11 +349,27 @@ class Kernel:
                 self._finish(task, None, exc)
             else:
                 if trapped is not PAUSED:
-                    self.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+                    self._wait_elsewhere(task, trapped)
             if instruments is not None:
                 instruments.after_step(task)
         self.current = None
         self.budget = 0  # sends who comes now, from another thread, to where it is told off
+        if self.asyncio is not None:
+            self.asyncio.leave()
+
+    def _wait_elsewhere(self, task: Task, trapped: object) -> None:
+        """Park a task on what it has yielded, which is not the kernel's own."""
+        if trapped is None:  # asyncio's way to let the others run: a checkpoint
+            if task.scope.effective and task.error is None:
+                task.error = Cancelled(task.scope.cancel_message())
+            self.spent.append(task)
+        elif self.asyncio is not None:
+            self.asyncio.wait_for(task, trapped)
+        else:
+            self.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+
+    step_code: ClassVar[CodeType] = _run_tasks.__code__
+    """What a stack of the run's thread shows below the task that runs."""
 
     def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
         task.done = True
@@ -307,6 +379,8 @@ class Kernel:
         members = task.base.members
         assert members is not None
         del members[task]
+        if task.face is not None:
+            task.face.finish(value, error)
         try:
             task.finish(value, error)
         finally:
@@ -351,7 +425,7 @@ class Kernel:
         """
         crashes, self._crashes = self._crashes, []
         if crashes:
-            if error is not None and not isinstance(error, Cancelled):
+            if error is not None and not is_cancellation(error):
                 crashes.append(error)
             del error
             raise BaseExceptionGroup("errors in callbacks or system tasks of mio", crashes)
@@ -361,6 +435,8 @@ class Kernel:
 
     def close(self) -> None:
         """Release the selector and the waker; what threads still want is refused."""
+        if self.asyncio is not None:
+            self.asyncio.release()
         self.entry.close()
         self.reactor.close()
         self.deadlines.close()
@@ -368,23 +444,29 @@ class Kernel:
 
     def no_task(self) -> RuntimeError:
         """The error of an operation that wants to wait and is in no task of this run."""
-        return RuntimeError(FORKED if self.is_dead else NO_TASK)
+        if self.is_dead:
+            return RuntimeError(FORKED)
+        hint = self.asyncio.no_task() if self.asyncio is not None else None
+        return RuntimeError(hint or NO_TASK)
 
     def require_own_thread(self) -> None:
         """Raise RuntimeError in other threads (K8).
 
         It is asked where `current` is None: only then, asleep, can the kernel miss the call.
         """
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self.thread:
             raise RuntimeError(OTHER_THREAD)
 
     def die_in_child(self) -> None:
         """After a fork: no task goes on, and whatever one of them tries raises (R7)."""
         self.is_dead = True
         self.current = None
+        if self.asyncio is not None:
+            self.asyncio.die_in_child()
         self.run_queue.clear()
+        self.spent.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()
-        self._select = self.reactor.selector.select
+        self._select = self.reactor.poll.harvest
         with suppress(OSError):
             self.entry.waker.close()

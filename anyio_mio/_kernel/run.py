@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
@@ -66,7 +68,9 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
     outcome: Outcome[T] = Outcome()
     living_kernels.add(kernel)
     try:
-        with Interrupts(kernel):
+        with Interrupts(kernel), ExitStack() as stack:
+            for observe in (*kernel.observers, *observers):
+                stack.enter_context(observe(kernel))
             kernel.main = kernel.spawn(main, name, outcome, kernel.root)
             pump_main(kernel, outcome.done)
             kernel.main = None
@@ -82,7 +86,7 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
         if group.split(KeyboardInterrupt)[1] is not None:
             raise
         # Ctrl-C went through task groups on its way; programs expect it bare, as from asyncio.
-        raise KeyboardInterrupt from group
+        raise KeyboardInterrupt from None
 
 
 def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool = True) -> None:
@@ -104,7 +108,7 @@ def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool =
         if kernel.is_dead or main is None:
             raise
         if not kernel.throw(main, error):
-            if not (is_patient or main in kernel.run_queue):
+            if not (is_patient or kernel.is_runnable(main)):
                 raise
             throw_when_it_waits(kernel, main, error, is_over)
     else:
@@ -148,6 +152,9 @@ def pump_through(kernel: Kernel, coro: Coroutine[object, object, object], name: 
     outcome.unwrap()
 
 
+observers: Final[list[Callable[[Kernel], AbstractContextManager[object]]]] = []
+"""Each makes a context manager that surrounds every run of the process: the console's."""
+
 living_kernels: Final[WeakSet[Kernel]] = WeakSet()
 
 
@@ -163,4 +170,5 @@ def _after_fork_in_child() -> None:
     release_in_child()
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+if sys.platform != "win32":  # where no process is forked
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, final
 
 from anyio_mio._kernel.cancel_scope import push_down_to
 from anyio_mio._kernel.running import running_kernel
+from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
@@ -96,6 +97,12 @@ class Starting:
         self._error = error
         self._resume_caller()
         del error
+
+    def describe(self, task: object, /) -> Wait:
+        """Name the child that has not called ``started()`` yet."""
+        child = self._child
+        name = "" if child is None else f" of task {child.name!r}"
+        return Wait(f"task_status.started(){name}", tasks=() if child is None else (child,))
 
     def abort(self, task: object, /) -> bool:
         """The caller is cancelled: the child hears of it, and the caller waits on."""

@@ -7,10 +7,11 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Protocol, final
 
 from anyio_mio._kernel.cancel_scope import abandon
-from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.cancel_scope import CancelScope
+    from anyio_mio._kernel.foreign_loop import TaskFace
     from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._reactor.scheduler import Waitable
 
@@ -33,6 +34,7 @@ class Task:
         error: what will be thrown into it when it resumes.
         alarm: see `Deadlines`; not zero while it sleeps.
         info: free for the face that shows tasks to users.
+        face: what ``asyncio.current_task()`` returns in it; None until asyncio is used.
     """
 
     __slots__ = (
@@ -43,6 +45,7 @@ class Task:
         "coro",
         "done",
         "error",
+        "face",
         "host",
         "info",
         "kernel",
@@ -78,6 +81,7 @@ class Task:
         self.alarm: int = 0
         self.done: bool = False
         self.info: object = None
+        self.face: TaskFace | None = None
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} {self.state}>"
@@ -89,7 +93,7 @@ class Task:
             return "done"
         if self.kernel.current is self:
             return "running"
-        return "runnable" if self in self.kernel.run_queue else "parked"
+        return "runnable" if self.kernel.is_runnable(self) else "parked"
 
     def finish(self, value: object, error: BaseException | None) -> None:
         """The coroutine has ended with ``value`` or with ``error``: tell the owner."""
@@ -125,5 +129,5 @@ class SystemTasks:
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
         """A system task may be cancelled; any other error ends the run."""
-        if error is not None and not isinstance(error, Cancelled):
+        if error is not None and not is_cancellation(error):
             self._kernel.crash_with(error)

@@ -7,14 +7,16 @@ from contextvars import Context
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from anyio_mio._kernel.cancel_scope import OTHER_TASK, CancelScope
-from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope
+from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.running import running, running_kernel
+from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
 
 ENTERED_TWICE = "TaskGroup cannot be entered more than once"
+SHOWN_CHILDREN = 5
 NOT_ACTIVE = "This task group is not active; no new tasks can be started."
 
 
@@ -71,7 +73,7 @@ class TaskGroup:
             self._require_host()
             if exc is not None:
                 scope.cancel(f"the body of the task group raised {exc_type.__name__}")  # type: ignore[union-attr]
-                if not isinstance(exc, Cancelled):
+                if not is_cancellation(exc):
                     self._add_error(exc)
             await self._wait_for_children()
             outcome = self._outcome(exc)
@@ -97,9 +99,12 @@ class TaskGroup:
         return host.kernel.spawn(coro, name, self, self.cancel_scope, host=host, context=context)
 
     def take_error(self, error: BaseException, /) -> bool:
-        """Ctrl-C while the host waits: it ends the children, and then the block."""
+        """Ctrl-C or asyncio's ``cancel()`` while the host waits: it ends the children, and then
+        the block.
+        """
         if self._is_waiting:
-            self._child_failed(error)
+            self._add_error(error)
+            self.cancel_scope.cancel(f"{type(error).__name__} while its host waited")
         return self._is_waiting
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
@@ -115,6 +120,15 @@ class TaskGroup:
             self._is_waiting = False
             assert self.host is not None
             self.host.kernel.resume(self.host)
+
+    def describe(self, task: object, /) -> Wait:
+        """Name the children that the parent task waits for."""
+        children = list(self.cancel_scope.members or ())
+        names = ", ".join(repr(child.name) for child in children[:SHOWN_CHILDREN])
+        more = len(children) - SHOWN_CHILDREN
+        noun = "child task" if len(children) == 1 else "child tasks"
+        words = f"{len(children)} {noun}: {names}" + (f" and {more} more" if more > 0 else "")
+        return Wait(words, tasks=tuple(children), needs_a_task=True)
 
     def abort(self, task: object, /) -> bool:
         """The waiting host is cancelled: its children are too, and it goes on waiting."""
@@ -149,9 +163,9 @@ class TaskGroup:
     def _child_failed(self, error: BaseException) -> None:
         host = self.host
         if host is not None and host.done:  # it has left the group open; nobody else can be told
-            if not isinstance(error, Cancelled):
+            if not is_cancellation(error):
                 host.kernel.crash_with(error)
-        elif not isinstance(error, Cancelled):
+        elif not (isinstance(error, Cancelled) or is_cancellation(error)):
             self._add_error(error)
             self.cancel_scope.cancel(f"a child task raised {type(error).__name__}")
         elif not self.cancel_scope.effective:
@@ -166,7 +180,43 @@ class TaskGroup:
     def _outcome(self, exc: BaseException | None) -> BaseException | None:
         """What the block ends with, before the group's own scope takes its part."""
         if self._errors:
-            return BaseExceptionGroup("unhandled errors in a TaskGroup", self._errors)
+            errors = [error for error in self._errors if not is_cancellation(error)]
+            if not errors:  # asyncio's cancel() of the host: it leaves the block as it is
+                return self._errors[0]
+            return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
         if exc is None and self._host_was_cancelled:
             return Cancelled(self.cancel_scope.cancel_message())
         return exc
+
+
+async def end_left_open(below: CancelScope) -> None:
+    """End what a function has left open that the current task has called, as far as to ``below``.
+
+    It is for a task that goes on after foreign code; for one that ends, the kernel does it. The
+    children of a task group are cancelled and awaited; a mere scope is forgotten, since a generator
+    that was dropped half-way may have left it.
+
+    Args:
+        below: the task's innermost scope before it called the function.
+
+    Raises:
+        RuntimeError: a task group was left open; what its children raised is the cause.
+    """
+    task = running_kernel().current
+    assert task is not None
+    failures: list[BaseException] = []
+    was_left_open = False
+    while (scope := task.scope) is not below:
+        scope.cancel("the function that entered it has ended")
+        group = next((child.owner for child in scope.members or ()), None)
+        if not isinstance(group, TaskGroup):
+            scope.__exit__(None, None, None)
+            continue
+        was_left_open = True
+        try:
+            await group.__aexit__(None, None, None)
+        except BaseException as error:
+            failures.append(error)
+    if was_left_open:
+        cause = BaseExceptionGroup("the children's errors", failures) if failures else None
+        raise RuntimeError(LEFT_OPEN.format(task.name)) from cause

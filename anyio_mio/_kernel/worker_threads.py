@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, final
+
+from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
@@ -95,6 +99,11 @@ class WorkerThreads:
 WORKERS: Final = WorkerThreads()
 
 
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame executes a function of this package."""
+    return str(frame.f_globals.get("__name__", "")).startswith("anyio_mio.")
+
+
 @final
 class Job(Generic[T]):
     """One function call in a worker thread, awaited by a task.
@@ -113,6 +122,7 @@ class Job(Generic[T]):
         "_function",
         "_kernel",
         "_task",
+        "_thread",
         "_value",
     )
 
@@ -129,6 +139,7 @@ class Job(Generic[T]):
         self._abandon_on_cancel = abandon_on_cancel
         self._at_end = at_end
         self._task: Task | None = None
+        self._thread = 0  # the identity of the thread, for the task tree
         self._value: T | None = None
         self._error: BaseException | None = None
 
@@ -157,6 +168,18 @@ class Job(Generic[T]):
         finally:
             del error, value, self
 
+    def describe(self, task: object, /) -> Wait:
+        """Say where the worker thread stands."""
+        frame = sys._current_frames().get(self._thread)
+        if frame is None:
+            return Wait("a worker thread")
+        # A function in C has no frame: then the innermost one is ours, which calls `func`.
+        function = frame.f_locals.get("func") if is_ours(frame) else None
+        if function is not None:
+            return Wait(f"a worker thread that runs {function!r}")
+        code, line = frame.f_code, frame.f_lineno
+        return Wait(f"a worker thread in {code.co_qualname} ({code.co_filename}:{line})")
+
     def abort(self, task: object, /) -> bool:
         """Let a cancelled task go, if it may leave the thread alone."""
         if self._abandon_on_cancel and self._task is task:
@@ -167,6 +190,7 @@ class Job(Generic[T]):
     def _work(self, worker: WorkerThread) -> None:
         function, self._function = self._function, None
         assert function is not None
+        self._thread = threading.get_ident()
         try:
             self._value = function()
         except BaseException as exc:

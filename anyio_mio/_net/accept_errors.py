@@ -15,13 +15,20 @@ Consequences. Under edge triggering an error must not end the drain as WouldBloc
 second edge for what is queued already. And retrying at once would spin, since the cause does not go
 away by trying.
 
-Decision. `ERRORS` below. An empty queue waits for the next edge. An error of one connection costs
-a unit of the batch and goes on; `MANY_IN_A_ROW` of them are taken for a lasting cause. Running out
-backs off, keeps the readiness, and tries again by a timer, or as soon as a socket of ours is
-closed. A closed socket is told to the caller, and everything else is raised.
+Decision. `ERRORS` below gives each error a kind. An empty queue waits for the next edge. An error
+of one connection costs a unit of the batch and goes on; after `MANY_IN_A_ROW` of them the cause is
+taken for a lasting one. Running out backs off, keeps the readiness, and tries again by a timer, or
+as soon as a socket of ours is closed. A closed socket is reported to the caller, and everything
+else is raised.
 
-Cost. While out of descriptors, a client waits in the system's queue for up to a second after
-somebody else's descriptor was released.
+Three errors need a word. EACCES: SELinux and other security modules refuse the connection with it,
+as a firewall does with EPERM; the module is asked before the connection leaves the queue, so it may
+be the same one again, and `MANY_IN_A_ROW` ends that. ENETRESET: a network error that was pending on
+the new socket, as ENETDOWN. EIO: something below the socket failed, which says nothing about the
+next attempt; waiting costs a second at most, and raising would end a server for it.
+
+Cost. While out of descriptors, a client waits in the system's queue for up to a second after a
+descriptor that is not ours was released.
 """
 
 from __future__ import annotations
@@ -31,11 +38,11 @@ from enum import Enum
 from typing import Final
 
 
-class Verdict(Enum):
-    """What to do about an error of ``accept()``."""
+class AcceptErrorKind(Enum):
+    """What kind of error of ``accept()`` it is; each has its treatment."""
 
     SKIP = "skip"
-    """It concerns one connection: go on with the next."""
+    """An error of one connection: go on with the next."""
 
     BACK_OFF = "back off"
     """Out of descriptors or memory: wait, and keep what is queued."""
@@ -44,52 +51,54 @@ class Verdict(Enum):
     """The socket was closed, or does not listen."""
 
     RAISE = "raise"
-    """A bug, or something unheard of: raise it."""
+    """A bug, or an error without a rule: raise it."""
 
 
 MANY_IN_A_ROW: Final = 64
-"""After so many errors of single connections without a success, back off: a firewall or a security
-module that refuses everything must not make the loop spin."""
+"""Failures of single connections without a success, after which the loop backs off: a firewall or a
+security module that refuses everything must not make it spin."""
 
-ERRORS: Final[dict[str, Verdict]] = {
+ERRORS: Final[dict[str, AcceptErrorKind]] = {
     # The connection was gone before it was accepted.
-    "ECONNABORTED": Verdict.SKIP,
-    "ECONNRESET": Verdict.SKIP,
-    "ECONNREFUSED": Verdict.SKIP,
-    "EPROTO": Verdict.SKIP,
-    "ETIMEDOUT": Verdict.SKIP,
+    "ECONNABORTED": AcceptErrorKind.SKIP,
+    "ECONNRESET": AcceptErrorKind.SKIP,
+    "ECONNREFUSED": AcceptErrorKind.SKIP,
+    "EPROTO": AcceptErrorKind.SKIP,
+    "ETIMEDOUT": AcceptErrorKind.SKIP,
     # A firewall or a security module refused this one.
-    "EPERM": Verdict.SKIP,
+    "EPERM": AcceptErrorKind.SKIP,
+    "EACCES": AcceptErrorKind.SKIP,
     # Linux passes network errors that are pending on the new socket through accept().
-    "ENETDOWN": Verdict.SKIP,
-    "ENETUNREACH": Verdict.SKIP,
-    "EHOSTDOWN": Verdict.SKIP,
-    "EHOSTUNREACH": Verdict.SKIP,
-    "ENONET": Verdict.SKIP,
-    "ENOPROTOOPT": Verdict.SKIP,
-    "EOPNOTSUPP": Verdict.SKIP,
-    "ENOSR": Verdict.SKIP,
-    "ESOCKTNOSUPPORT": Verdict.SKIP,
-    "EPROTONOSUPPORT": Verdict.SKIP,
-    "EINTR": Verdict.SKIP,
+    "ENETDOWN": AcceptErrorKind.SKIP,
+    "ENETRESET": AcceptErrorKind.SKIP,
+    "ENETUNREACH": AcceptErrorKind.SKIP,
+    "EHOSTDOWN": AcceptErrorKind.SKIP,
+    "EHOSTUNREACH": AcceptErrorKind.SKIP,
+    "ENONET": AcceptErrorKind.SKIP,
+    "ENOPROTOOPT": AcceptErrorKind.SKIP,
+    "EOPNOTSUPP": AcceptErrorKind.SKIP,
+    "ENOSR": AcceptErrorKind.SKIP,
+    "ESOCKTNOSUPPORT": AcceptErrorKind.SKIP,
+    "EPROTONOSUPPORT": AcceptErrorKind.SKIP,
+    "EINTR": AcceptErrorKind.SKIP,
     # Capacity of the process, of the system, of the kernel's memory.
-    "EMFILE": Verdict.BACK_OFF,
-    "ENFILE": Verdict.BACK_OFF,
-    "ENOBUFS": Verdict.BACK_OFF,
-    "ENOMEM": Verdict.BACK_OFF,
-    "ENOSPC": Verdict.BACK_OFF,
+    "EMFILE": AcceptErrorKind.BACK_OFF,
+    "ENFILE": AcceptErrorKind.BACK_OFF,
+    "ENOBUFS": AcceptErrorKind.BACK_OFF,
+    "ENOMEM": AcceptErrorKind.BACK_OFF,
+    "ENOSPC": AcceptErrorKind.BACK_OFF,
+    # Something below the socket failed; the next attempt may succeed.
+    "EIO": AcceptErrorKind.BACK_OFF,
     # Not a listening socket, or none at all.
-    "EBADF": Verdict.CLOSED,
-    "ENOTSOCK": Verdict.CLOSED,
-    "EINVAL": Verdict.RAISE,
+    "EBADF": AcceptErrorKind.CLOSED,
+    "ENOTSOCK": AcceptErrorKind.CLOSED,
+    "EINVAL": AcceptErrorKind.RAISE,
     # Windows has numbers of its own for two of them.
-    "WSAEMFILE": Verdict.BACK_OFF,
-    "WSAENOBUFS": Verdict.BACK_OFF,
+    "WSAEMFILE": AcceptErrorKind.BACK_OFF,
+    "WSAENOBUFS": AcceptErrorKind.BACK_OFF,
 }
 
-VERDICTS: Final = {
-    getattr(errno, name): verdict for name, verdict in ERRORS.items() if hasattr(errno, name)
-}
+KINDS: Final = {getattr(errno, name): kind for name, kind in ERRORS.items() if hasattr(errno, name)}
 
 
 OUT_OF_DESCRIPTORS: Final = {
@@ -98,17 +107,20 @@ OUT_OF_DESCRIPTORS: Final = {
 """Back-offs that one descriptor more would end."""
 
 
-def judge(error: OSError, *, is_closed: bool = False, in_a_row: int = 0) -> Verdict:
-    """What to do about ``error``.
+def classify(error: OSError, *, is_closed: bool = False) -> AcceptErrorKind:
+    """Return the kind of an error.
 
     Args:
         error: what ``accept()`` raised; not WouldBlock.
-        is_closed: whether we have closed the listener ourselves.
-        in_a_row: how many connections have failed since the last success.
+        is_closed: whether the listener was closed, or does not listen any more.
     """
     if is_closed:
-        return Verdict.CLOSED
-    verdict = VERDICTS.get(error.errno or 0, Verdict.RAISE)
-    if verdict is Verdict.SKIP and in_a_row >= MANY_IN_A_ROW:
-        return Verdict.BACK_OFF
-    return verdict
+        return AcceptErrorKind.CLOSED
+    return KINDS.get(error.errno or 0, AcceptErrorKind.RAISE)
+
+
+def after_many(kind: AcceptErrorKind, in_a_row: int) -> AcceptErrorKind:
+    """Return ``kind``, or `BACK_OFF` in place of `SKIP` after many failures in a row."""
+    if kind is AcceptErrorKind.SKIP and in_a_row >= MANY_IN_A_ROW:
+        return AcceptErrorKind.BACK_OFF
+    return kind

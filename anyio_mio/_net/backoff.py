@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, final
 
 import anyio
 
+from anyio_mio._net.logs import LimitedLog, log
+
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
-
-LOGGER: Final = logging.getLogger("anyio_mio.serving")
 
 FIRST_DELAY: Final = 0.005
 LAST_DELAY: Final = 1.0
@@ -20,9 +20,6 @@ LAST_DELAY: Final = 1.0
 
 JITTER: Final = 0.2
 """Share of the delay by which it varies, so that several listeners do not try in step."""
-
-LOG_EVERY: Final = 30.0
-"""Seconds between two lines about the same trouble."""
 
 
 @final
@@ -34,21 +31,12 @@ class BackOff:
         paused_until: when the current wait ends at the latest, on the scheduler's clock; 0 if none.
     """
 
-    __slots__ = (
-        "_delay",
-        "_is_announced",
-        "_logged_at",
-        "_reactor",
-        "_unlogged",
-        "count",
-        "paused_until",
-    )
+    __slots__ = ("_delay", "_is_announced", "_log", "_reactor", "count", "paused_until")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._delay = 0.0
-        self._logged_at = -LOG_EVERY
-        self._unlogged = 0
+        self._log = LimitedLog()
         self._is_announced = False
         self.count = 0
         self.paused_until = 0.0
@@ -69,14 +57,14 @@ class BackOff:
         self.count += 1
         self._delay = min(max(self._delay * 2, FIRST_DELAY), LAST_DELAY)
         self.paused_until = now + self._delay * random.uniform(1 - JITTER, 1 + JITTER)
-        self._log(error, now)
+        self._announce(error, now)
 
     def reset(self) -> None:
         """An attempt has succeeded."""
         self._delay = 0.0
         if self._is_announced:  # once for each line about the trouble, which may come and go
             self._is_announced = False
-            LOGGER.info("accepting again")
+            log(logging.INFO, "accepting again")
 
     async def wait(self) -> None:
         """Wait for the delay, or until a socket of ours is closed. Always a checkpoint."""
@@ -90,15 +78,8 @@ class BackOff:
             self.paused_until = 0.0
             self._reactor.starving.remove(room.set)
 
-    def _log(self, error: OSError, now: float) -> None:
-        self._unlogged += 1
-        if now - self._logged_at < LOG_EVERY:
-            return
+    def _announce(self, error: OSError, now: float) -> None:
         name = errno.errorcode.get(error.errno or 0, "?")
-        LOGGER.error(
-            "cannot accept: %s (%s); trying again until it works (%d attempts)",
-            error.strerror,
-            name,
-            self._unlogged,
-        )
-        self._logged_at, self._unlogged, self._is_announced = now, 0, True
+        message = "cannot accept: %s (%s); trying again until it works"
+        if self._log(now, logging.ERROR, message, error.strerror, name):
+            self._is_announced = True

@@ -3,25 +3,31 @@
 The four classes differ in what an item is: bytes where the peer is fixed, else bytes and an
 address. A datagram socket tries until WouldBlock: a short read proves nothing here (R2).
 
-Two things are peculiar to them. An error of an earlier send, such as an ICMP refusal, arrives as
+Three things are peculiar to them. An error of an earlier send, such as an ICMP refusal, arrives as
 EPOLLERR, perhaps alone, and comes out of the next call as BrokenResourceError; the socket works on.
 And where an unconnected UNIX socket sends to a peer whose queue is full, nothing tells when there
-is room again: epoll says writable all the time, since the socket's own buffer has room.
+is room again: epoll says writable all the time, since the socket's own buffer has room. macOS and
+the BSDs say ENOBUFS there, for connected sockets too and for a full network interface, and nothing
+tells when it is over: the send is tried again after some milliseconds.
 """
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
+import anyio
 from anyio.abc import ConnectedUDPSocket as AbstractConnectedUDPSocket
 from anyio.abc import ConnectedUNIXDatagramSocket as AbstractConnectedUNIXDatagramSocket
 from anyio.abc import UDPSocket as AbstractUDPSocket
 from anyio.abc import UNIXDatagramSocket as AbstractUNIXDatagramSocket
 
+from anyio_mio._net.non_blocking import open_socket
 from anyio_mio._net.socket_base import NO_WAIT, SocketBase
 from anyio_mio._reactor.registration import (
     READ_WOULD_BLOCK,
@@ -29,6 +35,7 @@ from anyio_mio._reactor.registration import (
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -76,11 +83,15 @@ class DatagramSocket(SocketBase, Generic[T]):
             if not registration.ready & WAKES_READER:
                 await registration.wait_readable()
             try:
-                return self._receive_some(MAX_DATAGRAM, NO_WAIT)  # type: ignore[no-any-return]
+                item = self._receive_some(MAX_DATAGRAM, NO_WAIT)
             except BlockingIOError:
                 registration.ready &= READ_WOULD_BLOCK
             except OSError as exc:
                 raise self._translate(exc) from exc
+            else:
+                data = item if item.__class__ is bytes else item[0]
+                scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
+                return item  # type: ignore[no-any-return]
 
     async def _send(self, *arguments: Any) -> None:
         """Have the system take one datagram, waiting until it does."""
@@ -92,12 +103,15 @@ class DatagramSocket(SocketBase, Generic[T]):
             if not registration.ready & WAKES_WRITER:
                 await registration.wait_writable()
             try:
-                self._send_some(*arguments)
+                sent = self._send_some(*arguments)
             except BlockingIOError:
                 registration.ready &= WRITE_WOULD_BLOCK
             except OSError as exc:
-                raise self._translate(exc) from exc
+                if exc.errno != errno.ENOBUFS:
+                    raise self._translate(exc) from exc
+                await anyio.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
             else:
+                scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
                 return
 
 
@@ -177,7 +191,7 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
         try:
             delay = FIRST_RETRY_SECONDS
             while not self._is_taken(data, path):
-                await scheduler.sleep(delay * random.uniform(0.75, 1.25))
+                await anyio.sleep(delay * random.uniform(0.75, 1.25))
                 delay = min(2 * delay, LONGEST_RETRY_SECONDS)
         finally:
             self._is_sending = False
@@ -185,11 +199,14 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
     def _is_taken(self, data: bytes, path: str) -> bool:
         """Try to send; False if there is no room."""
         try:
-            self._sock.sendto(data, NO_WAIT, path)
+            sent = self._sock.sendto(data, NO_WAIT, path)
         except BlockingIOError:
             return False
         except OSError as exc:
+            if exc.errno == errno.ENOBUFS:
+                return False
             raise self._translate(exc) from exc
+        self._scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
         return True
 
 
@@ -211,11 +228,10 @@ def make_udp_socket(
     Raises:
         OSError: what the system said; the socket is closed then.
     """
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock = open_socket(family, socket.SOCK_DGRAM)
     try:
-        sock.setblocking(False)
         if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            share_port(sock)
         if local_address is not None:
             sock.bind(local_address)
         if remote_address is not None:
@@ -224,6 +240,20 @@ def make_udp_socket(
         sock.close()
         raise
     return (UDPSocket if remote_address is None else ConnectedUDPSocket)(sock, reactor)
+
+
+def share_port(sock: socket.socket) -> None:
+    """Let other sockets bind the same port.
+
+    Raises:
+        OSError: this platform cannot (ENOPROTOOPT).
+    """
+    if sys.platform == "win32":
+        raise OSError(
+            errno.ENOPROTOOPT,
+            "Windows has no SO_REUSEPORT\n  right: anyio.create_udp_socket(..., reuse_port=False)",
+        )
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def make_unix_datagram_socket(

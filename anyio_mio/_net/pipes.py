@@ -7,11 +7,12 @@ child keeps the blocking streams that programs expect.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
-from anyio_mio._net.socket_base import MAX_RECEIVE, Descriptor
+from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, Descriptor
 from anyio_mio._net.streams import MAX_BYTES_ERROR
 from anyio_mio._reactor.registration import (
     READ_WOULD_BLOCK,
@@ -19,6 +20,7 @@ from anyio_mio._reactor.registration import (
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -31,6 +33,8 @@ class PipeEnd(Descriptor):
 
     def __init__(self, fd: int, reactor: Reactor) -> None:
         self._fd = fd
+        if sys.platform == "win32":
+            raise AssertionError("Windows cannot poll pipes: see `_backend.thread_pipes`")
         os.set_blocking(fd, False)
         Descriptor.__init__(self, reactor.register(fd))
 
@@ -83,6 +87,7 @@ class PipeReceiveStream(PipeEnd, ByteReceiveStream):
                 raise self._translate(exc) from exc
             if not data:
                 raise scheduler.errors.end_of_stream
+            scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
             return data
 
 
@@ -117,7 +122,11 @@ class PipeSendStream(PipeEnd, ByteSendStream):
         try:
             view = memoryview(item).cast("B")
             while view:
-                view = view[await self._send_some(view) :]
+                if scheduler.budget < 0:  # at 0 it has paid for this piece
+                    await scheduler.checkpoint()
+                sent = await self._send_some(view[:MAX_SEND])
+                scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
+                view = view[sent:]
         finally:
             self._is_sending = False
 

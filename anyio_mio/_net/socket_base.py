@@ -1,10 +1,12 @@
-"""What all sockets share: the socket object, and handing it out."""
+"""What descriptors and sockets of ours share: closing, errors, options, AnyIO's attributes."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, final
 
 from anyio.abc import SocketAttribute
 
@@ -18,7 +20,7 @@ class Descriptor:
     """A descriptor of ours: registered lazily, closed once.
 
     A subclass releases the descriptor in `_release()`, after which operations on it must fail with
-    EBADF: the number itself may belong to somebody else by then.
+    EBADF: the number itself may belong to another owner by then.
     """
 
     __slots__ = ("_is_closed", "_registration", "_scheduler")
@@ -33,9 +35,13 @@ class Descriptor:
         return f"<{type(self).__name__} {state}>"
 
     async def aclose(self) -> None:
-        """Close the descriptor at once, wake whoever waits on it, then pass a checkpoint.
+        """Close the descriptor at once, wake the tasks that wait on it, then pass a checkpoint.
 
         Safe to call again, and while cancelled: the descriptor is released in any case.
+
+        Raises:
+            OSError: the system's close failed: EBADF, for instance, if the program has closed the
+                descriptor by its number. The stream is closed all the same.
         """
         self._close()
         scheduler = self._scheduler
@@ -48,10 +54,11 @@ class Descriptor:
             self._is_closed = True
             registration = self._registration
             registration.close()
-            self._release()
-            if registration.reactor.starving:
-                for has_room in registration.reactor.starving:
-                    has_room()
+            try:
+                self._release()
+            finally:
+                if registration.reactor.starving:
+                    registration.reactor.has_room()
 
     def _release(self) -> None:
         """Close the descriptor itself."""
@@ -77,8 +84,18 @@ From 128 KiB up, CPython's allocator maps and unmaps memory for each call, which
 messages five times as expensive (measured; cpython#85451).
 """
 
+MAX_SEND: Final = 262144
+"""Bytes that one system call is given at most: one that takes all of a large buffer, which may be
+megabytes, keeps the other tasks waiting for milliseconds.
+"""
 
 S = TypeVar("S", bound="SocketBase")
+
+
+class StreamCounter(Protocol):
+    """What accepted a stream, and counts those that are open."""
+
+    open_streams: int
 
 
 class SocketBase(Descriptor):
@@ -97,24 +114,100 @@ class SocketBase(Descriptor):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """AnyIO's attributes; whoever takes the raw socket may duplicate it (R5)."""
-        attributes = super().extra_attributes  # type: ignore[misc] # those of AnyIO's class
-        return {**attributes, SocketAttribute.raw_socket: self._hand_out}
-
-    def _hand_out(self) -> socket.socket:
-        self._registration.may_be_shared = True
-        return self._raw_socket
+        """AnyIO's attributes; each is looked up when it is asked for."""
+        return SocketAttributes(self)
 
     @property
     def _raw_socket(self) -> socket.socket:
-        # Accepted sockets are blocking until somebody looks; AnyIO promises that they are not.
-        sock = self._sock
-        if not self._is_closed and sock.gettimeout() != 0:
-            sock.setblocking(False)
-        return sock
+        """The socket for the program, which may duplicate it (R5) and expects no blocking mode."""
+        registration = self._registration
+        if not registration.may_be_shared:
+            registration.may_be_shared = True
+            if not self._is_closed:
+                self._sock.setblocking(False)  # an accepted descriptor is in blocking mode
+        return self._sock
+
+    def _peer_name(self) -> Any:
+        """The other end's address.
+
+        Raises:
+            OSError: there is none, or it is gone.
+        """
+        return convert_address(self._sock.getpeername())
 
     def _release(self) -> None:
         self._sock.close()
+
+
+@final
+class SocketAttributes(Mapping[Any, Callable[[], Any]]):
+    """AnyIO's attributes of a socket: only what is asked for costs a system call.
+
+    A library asks for the raw socket of each idle connection for each request (httpcore does), so
+    this must not build the whole table, and must not ask the system for the peer's name.
+    """
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: SocketBase) -> None:
+        self._owner = owner
+
+    def __getitem__(self, attribute: Any) -> Callable[[], Any]:
+        owner = self._owner
+        if attribute is RAW_SOCKET:
+            return partial(getattr, owner, "_raw_socket")
+        getter = GETTERS[attribute]
+        self._require(attribute)
+        return partial(getter, owner)
+
+    def __iter__(self) -> Iterator[Any]:
+        for attribute in GETTERS:
+            with suppress(KeyError):
+                self._require(attribute)
+                yield attribute
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _require(self, attribute: Any) -> None:
+        """Raise KeyError for an attribute that this socket does not have."""
+        owner = self._owner
+        if attribute in IP_ATTRIBUTES and owner._sock.family not in IP_FAMILIES:
+            raise KeyError(attribute)
+        if attribute in PEER_ATTRIBUTES:
+            try:
+                owner._peer_name()
+            except OSError:
+                raise KeyError(attribute) from None
+
+
+RAW_SOCKET: Final = SocketAttribute.raw_socket
+
+GETTERS: Final[dict[Any, Callable[[SocketBase], Any]]] = {
+    SocketAttribute.raw_socket: lambda owner: owner._raw_socket,
+    SocketAttribute.family: lambda owner: owner._sock.family,
+    SocketAttribute.local_address: lambda owner: convert_address(owner._sock.getsockname()),
+    SocketAttribute.local_port: lambda owner: owner._sock.getsockname()[1],
+    SocketAttribute.remote_address: lambda owner: owner._peer_name(),
+    SocketAttribute.remote_port: lambda owner: owner._peer_name()[1],
+}
+
+PEER_ATTRIBUTES: Final = frozenset({SocketAttribute.remote_address, SocketAttribute.remote_port})
+IP_ATTRIBUTES: Final = frozenset({SocketAttribute.local_port, SocketAttribute.remote_port})
+IP_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
+
+
+def convert_address(address: Any) -> Any:
+    """An IPv6 address as ``(host, port)``, with the scope in the host; others as they are."""
+    if isinstance(address, tuple) and len(address) == 4:
+        host, port, _, scope = address
+        return (f"{host.split('%')[0]}%{scope}" if scope else host, port)
+    return address
+
+
+def set_no_delay(sock: socket.socket) -> None:
+    """Send small messages at once. Linux hands this on from listeners to accepted sockets."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def adopted(wrapper: S) -> S:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from anyio.abc import SocketStream as AbstractSocketStream
 
-from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT, SocketBase
+from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, NO_WAIT, SocketBase
 from anyio_mio._reactor.registration import (
     READ_IS_FINAL,
     READ_WOULD_BLOCK,
@@ -21,10 +21,11 @@ from anyio_mio._reactor.registration import (
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, FREE_BYTES
 from anyio_mio.poll._sys.bits import READABLE
 
 if TYPE_CHECKING:
-    from anyio_mio._net.listeners import SocketListener
+    from anyio_mio._net.socket_base import StreamCounter
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.registration import Registration
 
@@ -35,7 +36,7 @@ MAX_BYTES_ERROR = "max_bytes must be a positive integer"
 class SocketStream(SocketBase, AbstractSocketStream):
     """A connected TCP socket, or a UNIX one of a kind that carries no descriptors."""
 
-    __slots__ = ("_is_sending", "_listener", "_receive_some", "_send_some")
+    __slots__ = ("_counter", "_is_sending", "_peer", "_receive_some", "_send_some")
 
     def __init__(
         self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
@@ -44,9 +45,10 @@ class SocketStream(SocketBase, AbstractSocketStream):
         self._receive_some: Callable[[int, int], bytes] = sock.recv
         self._send_some = sock.send
         self._is_sending = False
-        self._listener: SocketListener | None = None  # who accepted it, and counts it
+        self._counter: StreamCounter | None = None
+        self._peer: Any = None
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: C901 - hot: one frame
+    async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: C901, PLR0912 - hot: one frame
         """Receive what has arrived, waiting for the first byte.
 
         Args:
@@ -81,7 +83,10 @@ class SocketStream(SocketBase, AbstractSocketStream):
                 continue
             except OSError as exc:
                 raise self._translate(exc) from exc
-            if len(data) < max_bytes:
+            size = len(data)
+            if size > FREE_BYTES:
+                scheduler.budget -= size >> BYTES_PER_UNIT_SHIFT
+            if size < max_bytes:
                 if not data:
                     raise scheduler.errors.end_of_stream
                 if not registration.ready & READ_IS_FINAL and registration.trusts_short:
@@ -108,7 +113,8 @@ class SocketStream(SocketBase, AbstractSocketStream):
         if self._is_sending:
             raise scheduler.errors.busy("writing to")
         registration = self._registration
-        if registration.ready & WAKES_WRITER:
+        size = len(item)  # of buffers other than bytes it may count items: `_send_rest()` knows
+        if registration.ready & WAKES_WRITER and size <= MAX_SEND:
             send_some = self._send_some
             try:
                 sent = send_some(item, NO_WAIT)
@@ -117,8 +123,9 @@ class SocketStream(SocketBase, AbstractSocketStream):
                 sent = 0
             except OSError as exc:
                 raise self._translate(exc) from exc
-            # For other buffers len() may count items; the rest below knows their bytes.
-            if sent == len(item) and item.__class__ is bytes:
+            if size > FREE_BYTES:
+                scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
+            if sent == size and item.__class__ is bytes:
                 return
         else:
             sent = 0
@@ -136,26 +143,35 @@ class SocketStream(SocketBase, AbstractSocketStream):
                 if exc.errno not in (errno.ENOTCONN, errno.EPIPE, errno.ECONNRESET):
                     raise
 
+    def _peer_name(self) -> Any:
+        """The other end's address, which is the same for the life of the stream."""
+        if self._peer is None:
+            self._peer = SocketBase._peer_name(self)
+        return self._peer
+
     def _release(self) -> None:
+        if self._counter is not None:
+            self._counter.open_streams -= 1
         self._sock.close()
-        if self._listener is not None:
-            self._listener.open_streams -= 1
 
     async def _send_rest(self, view: memoryview) -> None:
-        """The part of a payload that the first system call did not take."""
-        registration = self._registration
+        """Send the part of a payload that the first system call did not take, piece by piece."""
+        scheduler, registration = self._scheduler, self._registration
         self._is_sending = True
         try:
             while view:
+                if scheduler.budget < 0:  # at 0 it has paid for this piece
+                    await scheduler.checkpoint()
                 if not registration.ready & WAKES_WRITER:
                     await registration.wait_writable()
                 try:
-                    sent = self._send_some(view, NO_WAIT)
+                    sent = self._send_some(view[:MAX_SEND], NO_WAIT)
                 except BlockingIOError:
                     registration.ready &= WRITE_WOULD_BLOCK
                 except OSError as exc:
                     raise self._translate(exc) from exc
                 else:
                     view = view[sent:]
+                    scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
         finally:
             self._is_sending = False

@@ -1,8 +1,9 @@
-"""Cached readiness: which descriptors would not block, and who waits for the others.
+"""Cached readiness: which descriptors would not block, and which tasks wait for the others.
 
-The reactor turns the raw ``(fd, bits)`` pairs of a selector into readiness and wake-ups. It knows
-no task and no clock: whoever must wait parks through the small `Scheduler` protocol, so the same
-sockets run on mio's own kernel and inside ``trio.run``.
+The reactor turns the raw ``(fd, bits)`` pairs of a poll into readiness and wake-ups. It knows
+neither tasks nor the clock, but a small protocol, `Scheduler`, by which an operation that must wait
+parks its task. mio's kernel is one scheduler. `anyio_mio.trio` has the other, and a subclass of the
+reactor and of the registration: the hub, whose sockets can also wait on Trio's own poller.
 
 Rules:
 
@@ -10,6 +11,7 @@ Rules:
   both directions, edge-triggered with RDHUP. Bytes that are already there cost no ``epoll_ctl``.
 * R2 An event sets bits and wakes. Only an operation that saw WouldBlock, or a short read or write
   where that proves the same, clears its direction's bit, in the same breath as the system call.
+  A short read proves it on native edges of a selector that reports PRIORITY: today, on epoll.
 * R3 Closed bits are final, and imply ready: no operation blocks on a closed direction. One that
   does proves that the bits came with a stale event, and clears them.
 * R4 There is one waiter per direction; the second gets the scheduler's busy error.

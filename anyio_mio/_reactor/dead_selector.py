@@ -19,6 +19,7 @@ class DeadSelector:
 
     name = "dead"
     edge_triggered = True
+    tells_priority = True
 
     def register(self, fd: int, bits: int, *, edge: bool = True) -> NoReturn:
         """Refuse."""

@@ -1,31 +1,50 @@
-"""Descriptors that belong to somebody else: ``wait_readable(fd)`` and its kin.
+"""Descriptors that the program owns: ``wait_readable(fd)`` and ``wait_writable(fd)``.
 
-The reactor never sees the user's system calls on such a descriptor, so it cannot cache readiness:
-data that a partial read left behind makes no new edge. Each wait therefore asks the kernel afresh
-(R6): a one-shot, level-triggered registration, re-armed with ``EPOLL_CTL_MOD`` by every wait. The
-entry stays in the selector between two waits, disarmed, and saves the ADD.
+Facts. The reactor never sees the program's system calls on such a descriptor, so it cannot cache
+readiness: data that a partial read left behind makes no new edge. Programs close descriptors
+without telling us, and the system reuses a number at once.
 
-Users close descriptors without a word, and numbers are reused at once. So a MOD may meet an entry
-that has gone (ENOENT: register again), and an ADD one that is still there (EEXIST: modify it).
+Consequences. Each wait asks the system afresh (R6), through a one-shot, level-triggered entry that
+each wait arms again (``EPOLL_CTL_MOD``). Between two waits the entry stays, disarmed, which saves
+the ADD. A MOD may meet an entry that has gone (ENOENT: add it), and an ADD one that is still there
+(EEXIST: change it).
 
-A descriptor may also belong to a stream of ours, whose raw socket was handed out. Its entry must
-stay as it is, or the stream would get no more edges. So the wait goes on aside, on a duplicate that
-lives as long as somebody waits: each duplicate has an entry of its own.
+A descriptor may also belong to a stream of ours, whose raw socket was handed out. The stream's
+entry must stay as it is, or the stream would get no more edges. So the wait moves to a duplicate of
+the descriptor, which lives as long as a task waits: each duplicate has an entry of its own.
+
+Cost. One system call for each wait, and two more for a wait on a stream's descriptor.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, final
+from typing import Final, Protocol, final
 
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
+from anyio_mio._reactor.scheduler import Scheduler, TaskRef, Wait
+from anyio_mio.poll import Registry
 from anyio_mio.poll._sys.bits import ONESHOT, READ_HANGUP, READABLE, WRITABLE
 
-if TYPE_CHECKING:
-    from anyio_mio._reactor.reactor import Reactor
-    from anyio_mio._reactor.scheduler import TaskRef
+# Sockets are no descriptors of the C library on Windows.
+duplicate: Final[Callable[[int], int]] = socket.dup if sys.platform == "win32" else os.dup
+close: Final[Callable[[int], None]] = socket.close if sys.platform == "win32" else os.close
+
+
+class Registrar(Protocol):
+    """What foreign waits ask of their reactor."""
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Parks and wakes the tasks that wait."""
+
+    @property
+    def registry(self) -> Registry:
+        """Where the descriptors are registered."""
 
 
 @final
@@ -34,7 +53,7 @@ class ForeignWait:
 
     Attributes:
         fd: the number that the user knows.
-        watched: the number that the selector knows: the same, or that of a duplicate.
+        watched: the number that the poll knows: the same, or that of a duplicate.
         reader: the task that waits for readable, if any; ``writer`` likewise.
     """
 
@@ -53,8 +72,22 @@ class ForeignWait:
         writes = WRITABLE if self.writer is not None else 0
         return reads | writes
 
+    def deliver(self, bits: int, wake: Callable[[TaskRef], None]) -> None:
+        """Wake the tasks that wait for these bits."""
+        if bits & WAKES_READER and (task := self.reader) is not None:
+            self.reader = None
+            wake(task)
+        if bits & WAKES_WRITER and (task := self.writer) is not None:
+            self.writer = None
+            wake(task)
+        self.owner.settle(self)
+
+    def describe(self, task: TaskRef, /) -> Wait:
+        """See `Describes`."""
+        return Wait("wait_readable" if self.reader is task else "wait_writable", self.fd)
+
     def abort(self, task: TaskRef, /) -> bool:
-        """Take a waiting task out. The entry stays armed: a late event finds nobody."""
+        """Take a waiting task out. The entry stays armed: a late event wakes no task."""
         if self.reader is task:
             self.reader = None
         elif self.writer is task:
@@ -68,18 +101,18 @@ class ForeignWait:
 
 @final
 class ForeignWaits:
-    """All foreign descriptors that somebody waited for in this run.
+    """All foreign descriptors that a task of this run has waited for.
 
     Attributes:
-        waits: by the number that the user knows; entries stay for the next wait.
+        waits: by the number that the program knows, which the registry's book may know as a
+            stream's. They stay for the next wait.
     """
 
-    __slots__ = ("_aside", "_reactor", "waits")
+    __slots__ = ("_reactor", "waits")
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: Registrar) -> None:
         self._reactor = reactor
         self.waits: dict[int, ForeignWait] = {}
-        self._aside: dict[int, ForeignWait] = {}  # by the numbers of our duplicates
 
     def __len__(self) -> int:
         return len(self.waits)
@@ -109,22 +142,12 @@ class ForeignWaits:
         self._arm(wait)
         return scheduler.park(wait)
 
-    def deliver(self, fd: int, bits: int, wake: Callable[[TaskRef], None]) -> bool:
-        """Wake who waits for these bits; False if the descriptor is not known here."""
-        wait = self._aside.get(fd) or self.waits.get(fd)
-        if wait is None or wait.watched != fd:
-            return False
-        if bits & WAKES_READER and (task := wait.reader) is not None:
-            wait.reader = None
-            wake(task)
-        if bits & WAKES_WRITER and (task := wait.writer) is not None:
-            wait.writer = None
-            wake(task)
+    def settle(self, wait: ForeignWait) -> None:
+        """After an event: arm the entry for the direction that is left, or end a duplicate."""
         if wait.interest():
             self._rearm_the_other_direction(wait)
         elif wait.watched != wait.fd:
             self.end(wait)
-        return True
 
     def notify_closing(self, fd: int) -> None:
         """Wake both directions with the closed error; an unknown descriptor is no error."""
@@ -135,33 +158,33 @@ class ForeignWaits:
         self.end(wait)
 
     def make_way(self, fd: int) -> None:
-        """A stream of ours takes the descriptor's entry over; who waits here goes aside.
+        """A stream of ours takes the descriptor's entry; a wait here moves to a duplicate.
 
         Raises:
             OSError: no descriptor is left for a duplicate.
         """
         wait = self.waits.get(fd)
         if wait is not None and wait.interest():
-            self._go_aside(wait)
-            self._tell_selector(wait)
+            self._duplicate(wait)
+            self._register(wait)
             self.waits[fd] = wait
         else:
             self.waits.pop(fd, None)
 
     def stream_closes(self, fd: int) -> None:
-        """A stream closes its descriptor: whoever waits for it here is told so (R5)."""
+        """A stream closes its descriptor: wake the tasks that wait for it here (R5)."""
         wait = self.waits.get(fd)
         if wait is not None and wait.interest():
             self._fail(wait)
             self.end(wait)
 
     def end(self, wait: ForeignWait) -> None:
-        """Take a wait out of the selector, and close its duplicate if it has one."""
+        """Take a wait out of the poll, and close its duplicate if it has one."""
         self.waits.pop(wait.fd, None)
         with contextlib.suppress(OSError):  # closed already
-            self._reactor.selector.deregister(wait.watched)
-        if self._aside.pop(wait.watched, None) is not None:
-            os.close(wait.watched)
+            self._reactor.registry.remove(wait.watched)
+        if wait.watched != wait.fd:
+            close(wait.watched)
             wait.watched = wait.fd
 
     def tasks_waiting(self) -> int:
@@ -169,7 +192,7 @@ class ForeignWaits:
         return sum((w.reader is not None) + (w.writer is not None) for w in self.waits.values())
 
     def close(self) -> None:
-        """The run is over: whoever still waits gets the closed error."""
+        """The run is over: fail the waits that are left with the closed error."""
         for wait in list(self.waits.values()):
             self._fail(wait)
             if wait.watched != wait.fd:
@@ -185,36 +208,38 @@ class ForeignWaits:
 
     def _arm(self, wait: ForeignWait) -> None:
         try:
-            if wait.watched == wait.fd and wait.fd in self._reactor.registrations:
-                self._go_aside(wait)
-            self._tell_selector(wait)
+            if wait.watched == wait.fd and self._belongs_to_a_stream(wait.fd):
+                self._duplicate(wait)
+            self._register(wait)
         except BaseException:
             wait.abort(self._reactor.scheduler.current)
             self._forget_if_idle(wait)
             raise
         self.waits[wait.fd] = wait
 
-    def _go_aside(self, wait: ForeignWait) -> None:
-        self.waits.pop(wait.fd, None)
-        wait.watched = os.dup(wait.fd)
-        self._aside[wait.watched] = wait
+    def _belongs_to_a_stream(self, fd: int) -> bool:
+        owner = self._reactor.registry.book.get(fd)
+        return owner is not None and type(owner) is not ForeignWait
 
-    def _tell_selector(self, wait: ForeignWait) -> None:
-        selector, bits = self._reactor.selector, wait.interest() | ONESHOT
-        known = wait.fd in self.waits
-        first, second = selector.register, selector.reregister
-        if known:
+    def _duplicate(self, wait: ForeignWait) -> None:
+        self.waits.pop(wait.fd, None)
+        wait.watched = duplicate(wait.fd)
+
+    def _register(self, wait: ForeignWait) -> None:
+        registry, bits = self._reactor.registry, wait.interest() | ONESHOT
+        first, second = registry.add, registry.change
+        if wait.watched in registry.book:
             first, second = second, first
         try:
-            first(wait.watched, bits, edge=False)
+            first(wait.watched, wait, bits, edge=False)
         except (FileNotFoundError, FileExistsError):
-            second(wait.watched, bits, edge=False)
+            second(wait.watched, wait, bits, edge=False)
 
     def _rearm_the_other_direction(self, wait: ForeignWait) -> None:
         # One event disarms both directions. If the descriptor was closed meanwhile there is
-        # nothing left to arm, and its waiter is told so.
+        # nothing left to arm, and its waiter gets the error.
         try:
-            self._tell_selector(wait)
+            self._register(wait)
         except OSError as error:
             scheduler = self._reactor.scheduler
             task = wait.reader if wait.reader is not None else wait.writer

@@ -1,18 +1,28 @@
-"""The reactor: selector events in, readiness and wake-ups out."""
+"""The reactor: events of the poll in, readiness and wake-ups out.
+
+Facts. A run has one `Poll`. Its registry keeps the book of the descriptors that the system watches.
+
+Decision. What stands there for a descriptor is the object that owns it: a `Registration` of a
+socket or a pipe, a `ForeignWait`, or an `Internal`. An event therefore leads to its owner by one
+look-up, and there is no second book that could disagree with the first. tokio does the same with
+Mio: its token is the address of the readiness that it keeps for a descriptor.
+
+Cost. The registry's methods and its lock: 0.5 µs for a connection that is registered (measured).
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, NoReturn, final
 
 from anyio_mio._reactor.dead_selector import DeadSelector
-from anyio_mio._reactor.foreign import ForeignWaits
+from anyio_mio._reactor.foreign import ForeignWait, ForeignWaits
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER, Registration
 from anyio_mio._reactor.scheduler import Scheduler, TaskRef
+from anyio_mio.poll import Poll, Registry
 from anyio_mio.poll._sys.bits import PRIORITY, READ_HANGUP, READABLE, WRITABLE
-from anyio_mio.poll._sys.selector import Selector
 
 INTEREST: Final = READABLE | WRITABLE | PRIORITY | READ_HANGUP
 """One registration for the life of a socket (R1). RDHUP and PRI are there for R2's proof."""
@@ -23,9 +33,9 @@ class ReactorStatistics:
     """What a reactor has seen so far.
 
     Attributes:
-        registrations: descriptors that the selector watches now.
-        events: pairs that the selector returned.
-        stale_events: events for descriptors that nobody here owns any more (R5).
+        registrations: descriptors of sockets, pipes and foreign waits that the poll watches now.
+        events: events that the poll returned.
+        stale_events: events for descriptors that have no owner any more (R5).
         tasks_waiting: tasks parked on a descriptor now.
     """
 
@@ -35,89 +45,139 @@ class ReactorStatistics:
     tasks_waiting: int
 
 
+@final
+class Internal:
+    """The owner of a descriptor of the scheduler's own: an event calls a function."""
+
+    __slots__ = ("_callback", "_fd", "_reactor")
+
+    def __init__(self, reactor: Reactor, fd: int, callback: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self._callback = callback
+
+    def deliver(self, bits: int, wake: Callable[[TaskRef], None]) -> None:
+        """Call the function; where edges are emulated, arm the descriptor again."""
+        self._callback()
+        if self._reactor.emulated:
+            self._reactor.rearm(self._fd, READABLE)
+
+
 class Reactor:
-    """Owns the selector's registrations; `turn()` is called with what a poll returned.
+    """Registers descriptors with a poll; `turn()` is called with what the poll returned.
 
     Open for one subclass: the hub of `anyio_mio.trio`, whose registrations can wait in two places.
+
+    Attributes:
+        poll: what it harvests from, and registers with.
+        registry: the poll's.
+        scheduler: parks and wakes the tasks.
+        emulated: whether edges are made by the selector and not by the system.
+        has_forked: whether a child process may hold a duplicate of each descriptor (R5).
+        foreign: the waits for descriptors that others own.
+        starving: functions to call when a descriptor of ours is closed. An acceptor that is out of
+            descriptors puts one here while it backs off, so that it tries again at once.
+        trusts_short: what a new registration believes of short reads (R2).
     """
 
     __slots__ = (
         "_events",
-        "_internal",
         "_stale",
         "emulated",
         "foreign",
         "has_forked",
-        "registrations",
+        "poll",
+        "registry",
         "scheduler",
-        "selector",
         "starving",
+        "trusts_short",
     )
 
-    def __init__(self, selector: Selector, scheduler: Scheduler) -> None:
-        self.selector: Selector = selector
+    stream_type: ClassVar[type[Registration]] = Registration
+    """The class of its registrations: `turn()` delivers to this one without a call."""
+
+    def __init__(self, poll: Poll, scheduler: Scheduler) -> None:
+        self.poll: Poll = poll
+        self.registry: Registry = poll.registry
         self.scheduler: Scheduler = scheduler
-        self.emulated: bool = not selector.edge_triggered
+        self.emulated: bool = not poll.edge_triggered
+        self.trusts_short: bool = poll.edge_triggered and poll.tells_priority
         self.has_forked: bool = False
-        self.registrations: dict[int, Registration] = {}
         self.foreign: ForeignWaits = ForeignWaits(self)
-        self._internal: dict[int, Callable[[], None]] = {}
         self.starving: list[Callable[[], object]] = []
         self._events = 0
         self._stale = 0
 
     def watch_internal(self, fd: int, callback: Callable[[], None]) -> None:
         """Watch a descriptor of the scheduler's own (waker, signals); readable calls back."""
-        self.selector.register(fd, READABLE)
-        self._internal[fd] = callback
+        self.registry.add(fd, Internal(self, fd, callback), READABLE)
 
     def unwatch_internal(self, fd: int) -> None:
         """Stop watching it."""
-        if self._internal.pop(fd, None) is not None:
+        if fd in self.registry.book:
             self._deregister(fd)
 
     def register(self, fd: int) -> Registration:
-        """A registration for a descriptor of our own; the selector hears of it later (R1)."""
+        """Make a registration for a descriptor of ours; the poll hears of it later (R1)."""
         return Registration(self, fd)
 
     def turn(self, pairs: list[tuple[int, int]], wake: Callable[[TaskRef], None]) -> None:
-        """Set the bits of each event and wake who waits for them.
+        """Set the bits of each event and wake the tasks that wait for them.
 
         Args:
-            pairs: what ``selector.select()`` returned.
+            pairs: what ``poll.harvest()`` returned.
             wake: called once for each task that an event concerns.
         """
         self._events += len(pairs)
-        get = self.registrations.get
+        get, stream_type = self.registry.book.get, self.stream_type
         for fd, bits in pairs:
-            registration = get(fd)
-            if registration is None:
-                self._deliver_elsewhere(fd, bits, wake)
+            owner = get(fd)
+            if owner is None:
+                self._stale += 1
                 continue
-            registration.ready |= bits
-            if bits & WAKES_READER and (task := registration.reader) is not None:
-                registration.reader = None
+            if type(owner) is not stream_type:
+                owner.deliver(bits, wake)
+                continue
+            owner.ready |= bits
+            if bits & WAKES_READER and (task := owner.reader) is not None:
+                owner.reader = None
                 wake(task)
-            if bits & WAKES_WRITER and (task := registration.writer) is not None:
-                registration.writer = None
+            if bits & WAKES_WRITER and (task := owner.writer) is not None:
+                owner.writer = None
                 wake(task)
 
     def arm(self, registration: Registration) -> None:
-        """First WouldBlock of a socket: one edge-triggered registration for both directions."""
-        fd = registration.fd
-        registration.ready &= ~(READABLE | WRITABLE) if self.emulated else -1
-        try:
-            self.selector.register(fd, INTEREST)
-        except FileExistsError:
-            # The number was watched before, by wait_readable(fd) or through a duplicate that
-            # outlived its close: the entry is ours now (R5, R6).
+        """First WouldBlock of a socket: one edge-triggered registration for both directions.
+
+        Raises:
+            The scheduler's busy error: asyncio's ``add_reader()`` has the descriptor.
+        """
+        fd, registry = registration.fd, self.registry
+        if self.emulated:
+            registration.ready &= ~(READABLE | WRITABLE)
+        first, second = registry.add, registry.change
+        owner = registry.book.get(fd)
+        if owner is not None and not isinstance(owner, (ForeignWait, Registration)):
+            second = self._refuse  # unless its owner closed the number without a word
+        elif owner is not None:
+            # wait_readable(fd) watched the number before: the entry is the stream's now (R6). The
+            # book says so, and not an error: kqueue adds to an entry that exists without one, and
+            # keeps its flags.
             self.foreign.make_way(fd)
-            self.selector.reregister(fd, INTEREST)
-        self.registrations[fd] = registration
+            first, second = second, first
+        try:
+            first(fd, registration, INTEREST)
+        except (FileExistsError, FileNotFoundError):
+            # A duplicate outlived the close of this number (R5), or the program closed a number
+            # that it had waited for.
+            second(fd, registration, INTEREST)
+
+    def _refuse(self, fd: int, owner: object, bits: int, *, edge: bool = True) -> NoReturn:
+        raise self.scheduler.errors.busy("using")
 
     def rearm(self, fd: int, direction: int) -> None:
         """Emulated edges only: the owner saw WouldBlock in this direction."""
-        self.selector.rearm(fd, direction)
+        self.registry.rearm(fd, direction)
 
     def forget(self, registration: Registration) -> None:
         """The descriptor is about to be closed.
@@ -126,47 +186,57 @@ class Reactor:
         system call. It does not if a duplicate may live on (R5): because the raw socket was
         handed out, or because the process has forked since.
         """
-        fd = registration.fd
-        if self.registrations.get(fd) is registration:
-            del self.registrations[fd]
+        fd, registry = registration.fd, self.registry
+        if registry.book.get(fd) is registration:
             if self.emulated or self.has_forked or registration.may_be_shared:
                 self._deregister(fd)
+            else:
+                registry.forget(fd)
+
+    def registrations(self) -> Iterator[Registration]:
+        """Each socket and pipe of ours that the poll watches."""
+        for owner in list(self.registry.book.values()):
+            if isinstance(owner, Registration):
+                yield owner
+
+    def has_room(self) -> None:
+        """A descriptor of ours was closed: let those that are out of descriptors try again.
+
+        The caller has looked whether `starving` has any: closing must not cost a call for nothing.
+        """
+        for try_again in self.starving:
+            try_again()
 
     def statistics(self) -> ReactorStatistics:
-        """A snapshot of the counters."""
-        waiting = sum(
-            (r.reader is not None) + (r.writer is not None) for r in self.registrations.values()
-        )
+        """Return a snapshot of the counters."""
+        streams = list(self.registrations())
+        waiting = sum((r.reader is not None) + (r.writer is not None) for r in streams)
         return ReactorStatistics(
-            registrations=len(self.registrations) + len(self.foreign),
+            registrations=len(streams) + len(self.foreign),
             events=self._events,
             stale_events=self._stale,
             tasks_waiting=waiting + self.foreign.tasks_waiting(),
         )
 
     def close(self) -> None:
-        """Close the selector; whoever still waits gets the closed error."""
-        for registration in list(self.registrations.values()):
+        """Close the poll; tasks that still wait get the closed error."""
+        for registration in self.registrations():
             registration.close()
         self.foreign.close()
-        self.selector.close()
+        self.poll.close()
 
     def die_in_child(self) -> None:
-        """After a fork: close this process's copy of the selector, refuse every use (R7)."""
+        """After a fork: close this process's copy of the poll, refuse every use (R7)."""
         with contextlib.suppress(OSError):
-            self.selector.close()
-        self.selector = DeadSelector()
+            self.poll.close()
+        self.use(Poll(DeadSelector()))
 
-    def _deliver_elsewhere(self, fd: int, bits: int, wake: Callable[[TaskRef], None]) -> None:
-        callback = self._internal.get(fd)
-        if callback is None:
-            self._stale += not self.foreign.deliver(fd, bits, wake)
-            return
-        callback()
-        if self.emulated:
-            self.selector.rearm(fd, READABLE)
+    def use(self, poll: Poll) -> None:
+        """Register with another poll from now on; the new one knows no descriptor yet."""
+        self.poll = poll
+        self.registry = poll.registry
 
     def _deregister(self, fd: int) -> None:
         # The descriptor may be gone already, closed behind our back: then so is its entry.
         with contextlib.suppress(OSError):
-            self.selector.deregister(fd)
+            self.registry.remove(fd)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Sized
+from typing import Final, Protocol
 
+from anyio_mio._reactor.scheduler import Scheduler, TaskRef, Wait
 from anyio_mio.poll._sys.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
-
-if TYPE_CHECKING:
-    from anyio_mio._reactor.reactor import Reactor
-    from anyio_mio._reactor.scheduler import TaskRef
 
 WAKES_READER: Final = READABLE | PRIORITY | READ_HANGUP | HANGUP | ERROR
 WAKES_WRITER: Final = WRITABLE | HANGUP | ERROR
@@ -34,6 +31,53 @@ READY: Final = READABLE | WRITABLE
 """What a new registration assumes: nobody has seen WouldBlock yet, so trying is worth it."""
 
 
+class StreamObservers(Protocol):
+    """The foreign waits of a reactor, as its streams see them."""
+
+    @property
+    def waits(self) -> Sized:
+        """Empty while no task waits for a foreign descriptor."""
+
+    def stream_closes(self, fd: int, /) -> None:
+        """Wake the tasks that wait for the descriptor of a stream that is about to close it."""
+
+
+class Driver(Protocol):
+    """What a registration asks of the reactor that it belongs to."""
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Parks and wakes the tasks that wait."""
+
+    @property
+    def emulated(self) -> bool:
+        """Whether edges are made by the selector and not by the system."""
+
+    @property
+    def trusts_short(self) -> bool:
+        """Whether a short read of a byte stream proves that no byte is left (R2)."""
+
+    @property
+    def foreign(self) -> StreamObservers:
+        """The waits for descriptors that others own; one may be for a stream's raw socket."""
+
+    @property
+    def starving(self) -> list[Callable[[], object]]:
+        """Called each time that a descriptor was closed."""
+
+    def has_room(self) -> None:
+        """A descriptor was closed: call what is in `starving`."""
+
+    def arm(self, registration: Registration, /) -> None:
+        """Register the descriptor with the poll."""
+
+    def rearm(self, fd: int, direction: int, /) -> None:
+        """Emulated edges only: an operation in this direction saw WouldBlock."""
+
+    def forget(self, registration: Registration, /) -> None:
+        """The descriptor is about to be closed."""
+
+
 class Registration:
     """Readiness of one descriptor that a socket of ours owns.
 
@@ -42,7 +86,8 @@ class Registration:
             ``WAKES_WRITER``) before it tries an operation, and clears ``READABLE`` or
             ``WRITABLE`` itself when the operation saw WouldBlock (R2).
         trusts_short: whether a short read of a byte stream proves that no byte is left. Only
-            native edges make it so (R2; tokio#5866).
+            native edges make it so (R2; tokio#5866), and only where PRIORITY is reported: a read
+            also stops short at an urgent mark, and the bytes behind it make no further edge.
         may_be_shared: whether somebody may hold a duplicate of the descriptor, because its number
             was handed out. Then closing it does not end its entry in the selector (R5).
         reader: the task that waits for readable, if any; ``writer`` likewise.
@@ -59,9 +104,9 @@ class Registration:
         "writer",
     )
 
-    def __init__(self, reactor: Reactor, fd: int) -> None:
-        self.reactor: Reactor = reactor
-        self.trusts_short: bool = not reactor.emulated
+    def __init__(self, reactor: Driver, fd: int) -> None:
+        self.reactor: Driver = reactor
+        self.trusts_short: bool = reactor.trusts_short
         self.fd: int = fd
         self.ready: int = READY
         self.armed: bool = False
@@ -113,6 +158,10 @@ class Registration:
             return False
         return True
 
+    def describe(self, task: TaskRef, /) -> Wait:
+        """See `Describes`."""
+        return Wait("receive" if self.reader is task else "send", self.fd)
+
     def close(self) -> None:
         """Wake the waiters with the closed error; call it before the descriptor is closed (R5)."""
         scheduler = self.reactor.scheduler
@@ -121,14 +170,14 @@ class Registration:
             if task is not None:
                 scheduler.fail(task, scheduler.errors.closed())
         self.reader = self.writer = None
-        if self.reactor.foreign.waits:  # somebody may wait for our raw socket
+        if self.reactor.foreign.waits:  # a task may wait for our raw socket
             self.reactor.foreign.stream_closes(self.fd)
         if self.armed:
             self.armed = False
             self.reactor.forget(self)
 
     def _arm(self, direction: int) -> None:
-        """Tell the selector; if it refuses, nobody is left waiting."""
+        """Tell the selector; if it refuses, no task is left waiting."""
         try:
             if self.armed:
                 self.reactor.rearm(self.fd, direction)

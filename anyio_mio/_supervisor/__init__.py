@@ -1,11 +1,22 @@
-"""What `anyio-mio serve` does: a supervisor, and workers that serve.
+"""What `anyio-mio serve` does besides serving: a supervisor, and workers that it looks after.
 
-The supervisor owns the listening sockets and passes them on to its workers, so a worker can end,
-crash or be replaced, and what clients have queued waits for the next one: nobody is refused.
+The supervisor owns the listening sockets and passes them to its workers. A worker can end, crash or
+be replaced: the connections that clients have queued wait for the next worker, and none is refused.
+
+The map::
+
+    supervisor ── worker_process ══ channel ══ worker ── anyio_mio.serve_listeners()
+        │               │                        │
+      slot, recycling   log ── writer          worker_log, certificate, target
 
 Rules:
 
-1. Sockets are made and closed by the supervisor alone; a worker closes its own copies.
-2. Workers get a configuration and descriptors, and send back one JSON object a line.
-3. Everything here uses what any user of the package may use.
+1. The supervisor alone makes and closes sockets; a worker closes its own copies, and what a worker
+   starts gets none.
+2. A worker is told an `Assignment` on its command line. After that both sides talk over a
+   `Channel`, in JSON objects, one a line. A message of an unknown kind is ignored.
+3. Writing a log or a report never waits. What a reader does not take is dropped and counted.
+4. A worker that cannot be started, does not become ready or no longer answers concerns its own
+   slot; the others serve on.
+5. Everything here uses what any user of the package may use.
 """

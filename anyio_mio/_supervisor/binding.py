@@ -1,4 +1,4 @@
-"""Listening sockets: made from ``--bind``, or adopted from a service manager (LISTEN_FDS)."""
+"""Listening sockets that are made: the addresses of ``--bind``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import stat
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-FIRST_ADOPTED_FD: Final = 3
-"""Where a service manager passes sockets; see sd_listen_fds(3)."""
-
 ADDRESS: Final = re.compile(r"^(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})$")
+
+NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""Errors of an address whose family this machine has switched off."""
 
 
 class BindError(Exception):
@@ -37,7 +37,7 @@ class Address(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
-    """A host and a port."""
+    """A numeric host and a port."""
 
     host: str
     port: int
@@ -65,60 +65,101 @@ class TcpAddress:
         """Nothing is left of a TCP socket."""
 
 
-@dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """A path in the file system."""
+    """A path in the file system.
 
-    path: str
+    Args:
+        path: the path.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._made: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UnixAddress) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
     def bind(self, *, backlog: int | None, reuse_port: bool) -> socket.socket:
         """See `Address.bind()`. A socket that a dead server left at the path is replaced."""
-        self._remove_if_dead()
+        remove_dead_socket(self.path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.bind(self.path)
+            self._made = file_identity(self.path)
             return listen(sock, backlog)
         except BaseException:
             sock.close()
+            self.clean_up()
             raise
 
     def clean_up(self) -> None:
-        """Remove the path."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-
-    def _remove_if_dead(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISSOCK(os.stat(self.path).st_mode) and not answers(self.path):
+        """Remove the path, unless another server has taken the place."""
+        made, self._made = self._made, None
+        if made is not None and file_identity(self.path) == made:
+            with contextlib.suppress(OSError):
                 os.unlink(self.path)
 
 
-def parse(text: str) -> TcpAddress | UnixAddress:
-    """An address from ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:PATH``.
+def remove_dead_socket(path: str) -> None:
+    """Remove a UNIX socket that no process listens on, and nothing else.
+
+    The proof is that it refuses a connection. A socket of another type, one that may not be
+    connected to, and one with a full queue belong to a living server.
+    """
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(os.stat(path).st_mode) and refuses_connections(path):
+            os.unlink(path)
+
+
+def refuses_connections(path: str) -> bool:
+    """Whether nothing listens at a UNIX path."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Device and inode; None if there is no such file."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def parse(text: str) -> list[TcpAddress] | list[UnixAddress]:
+    """The addresses that ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:PATH`` stands for.
 
     Raises:
-        BindError: it is none of them.
+        BindError: it is none of them, or the host has no address.
     """
     if text.startswith("unix:") and len(text) > len("unix:"):
-        return UnixAddress(text.removeprefix("unix:"))
+        return [UnixAddress(text.removeprefix("unix:"))]
     match = ADDRESS.match(text)
     if match is None or int(match["port"]) > 65535:
         raise BindError(
             f"{text!r} is not an address\n"
             "  right: 127.0.0.1:8000, [::1]:8000, :8000 (all of IPv4), or unix:/run/app.sock"
         )
-    return TcpAddress(match["six"] or numeric(match["host"] or "0.0.0.0"), int(match["port"]))
+    port = int(match["port"])
+    hosts = [match["six"]] if match["six"] else numeric_hosts(match["host"] or "0.0.0.0")
+    return [TcpAddress(host, port) for host in hosts]
 
 
-def numeric(host: str) -> str:
-    """The first address of a host name."""
+def numeric_hosts(name: str) -> list[str]:
+    """Every address of a host name, in the system's order."""
     try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError as error:
-        raise BindError(f"the host name {host!r} has no address here: {error.strerror}") from error
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a valid name"
+        raise BindError(f"the host name {name!r} has no address here: {reason}") from None
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def listen(sock: socket.socket, backlog: int | None) -> socket.socket:
@@ -127,29 +168,3 @@ def listen(sock: socket.socket, backlog: int | None) -> socket.socket:
         sock.listen(backlog)
     sock.setblocking(False)
     return sock
-
-
-def answers(path: str) -> bool:
-    """Whether somebody listens at a UNIX path."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        return probe.connect_ex(path) in (0, errno.EAGAIN)  # EAGAIN: its backlog is full
-
-
-def adopted(environment: dict[str, str] | None = None) -> list[socket.socket]:
-    """The sockets that a service manager passed to this process; often none.
-
-    The two variables are removed, so that no child takes them for its own.
-    """
-    environ = os.environ if environment is None else environment
-    pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
-    environ.pop("LISTEN_FDNAMES", None)
-    if pid != str(os.getpid()) or not count.isdigit():
-        return []
-    found = []
-    for fd in range(FIRST_ADOPTED_FD, FIRST_ADOPTED_FD + int(count)):
-        sock = socket.socket(fileno=fd)
-        os.set_inheritable(fd, False)
-        sock.setblocking(False)
-        found.append(sock)
-    return found

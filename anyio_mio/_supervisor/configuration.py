@@ -1,43 +1,110 @@
-"""What a worker is told: one JSON object on its command line."""
+"""The options of `anyio-mio serve`, and the part of them that a worker is told."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ServingOptions:
+    """Options for `anyio_mio.serve_listeners()`.
+
+    Attributes:
+        grace: seconds that handlers get when the worker stops.
+        max_connections: the most connections of one worker at once; None for no limit.
+        accept_batch: connections accepted for each wake-up; 1 if workers share a socket.
+    """
+
+    grace: float = 10.0
+    max_connections: int | None = None
+    accept_batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Files of a certificate.
+
+    Attributes:
+        certificate: path of the certificate chain, PEM.
+        key: path of the key; None if it is in the same file.
+        password_file: path of a file that holds the key's pass phrase; None if it has none.
+    """
+
+    certificate: str
+    key: str | None = None
+    password_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """How the supervisor looks after its workers.
+
+    Attributes:
+        start_timeout: seconds in which a worker must become ready.
+        worker_timeout: seconds without a report after which a worker is replaced; 0 for never.
+        recycle: by the name of a figure that workers report, the value at which one is replaced.
+        recycle_jitter: up to this fraction is added to each limit at random.
+    """
+
+    start_timeout: float = 60.0
+    worker_timeout: float = 30.0
+    recycle: dict[str, int] = field(default_factory=dict)
+    recycle_jitter: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The part of the command line that workers need.
+    """All options.
 
     Attributes:
         target: a built-in handler's name, or ``module:function``.
-        grace: seconds that handlers get when the worker stops.
-        max_connections: the most connections of one worker at once; None for no limit.
-        accept_batch: connections accepted for each wake-up; 1 where workers share a socket.
-        tls_cert: path of the certificate chain; None for no TLS. ``tls_key`` likewise.
-        reports: descriptor that takes the worker's reports.
-        sockets: descriptors of the listening sockets.
-        statistics_every: seconds between two reports of figures; 0 for none.
+        serving: how connections are served.
+        tls: the certificate; None for no TLS.
+        supervision: how workers are looked after.
+        log_level: name of the level from which log records of the workers are kept.
+        captures_output: True to log what workers print to standard output.
     """
 
     target: str
-    grace: float
-    max_connections: int | None
-    accept_batch: int | None
-    tls_cert: str | None
-    tls_key: str | None
-    reports: int = -1
-    sockets: tuple[int, ...] = ()
-    statistics_every: float = 0.0
+    serving: ServingOptions = ServingOptions()
+    tls: TlsFiles | None = None
+    supervision: Supervision = field(default_factory=Supervision)
+    log_level: str = "warning"
+    captures_output: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What one worker is told.
+
+    Attributes:
+        worker: its number, from 1.
+        configuration: the options.
+        channel: descriptor of its end of the `Channel`.
+        sockets: descriptors of the listening sockets.
+    """
+
+    worker: int
+    configuration: Configuration
+    channel: int
+    sockets: tuple[int, ...]
 
     def dump(self) -> str:
-        """As one argument of a command line."""
+        """Return it as one argument of a command line."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def load(cls, text: str) -> Configuration:
-        """The inverse of `dump()`."""
+    def load(cls, text: str) -> Assignment:
+        """Do the inverse of `dump()`."""
         fields = json.loads(text)
-        fields["sockets"] = tuple(fields["sockets"])
-        return cls(**fields)
+        options = fields["configuration"]
+        configuration = Configuration(
+            target=options["target"],
+            serving=ServingOptions(**options["serving"]),
+            tls=TlsFiles(**options["tls"]) if options["tls"] else None,
+            supervision=Supervision(**options["supervision"]),
+            log_level=options["log_level"],
+            captures_output=options["captures_output"],
+        )
+        return cls(fields["worker"], configuration, fields["channel"], tuple(fields["sockets"]))

@@ -49,6 +49,7 @@ async def converse(stream: ByteStream, connection: Any) -> None:
     """Answer requests until the connection has to be closed."""
     import h11
 
+    method = b"GET"
     while connection.our_state is not h11.MUST_CLOSE:
         if connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
             connection.start_next_cycle()
@@ -57,18 +58,27 @@ async def converse(stream: ByteStream, connection: Any) -> None:
             connection.receive_data(await stream.receive())
         elif isinstance(event, h11.ConnectionClosed):
             return
+        elif isinstance(event, h11.Request):
+            method = event.method
         elif isinstance(event, h11.EndOfMessage):
-            await stream.send(greeting(connection))
+            await stream.send(answer(connection, method))
 
 
-def greeting(connection: Any) -> bytes:
-    """The bytes of one response."""
+def answer(connection: Any, method: bytes) -> bytes:
+    """Return the bytes of the response to a request.
+
+    HEAD gets the greeting's headers and no body. CONNECT asks for a tunnel, which this is not.
+    """
     import h11
 
-    headers = [("content-type", "text/plain"), ("content-length", str(len(BODY)))]
+    status, body = (405, b"") if method == b"CONNECT" else (200, BODY)
+    headers = [("content-type", "text/plain"), ("content-length", str(len(body)))]
+    if status == 405:
+        headers.append(("allow", "GET, HEAD"))
+    sent = b"" if method == b"HEAD" else body
     parts = (
-        h11.Response(status_code=200, headers=headers),
-        h11.Data(data=BODY),
+        h11.Response(status_code=status, headers=headers),
+        h11.Data(data=sent),
         h11.EndOfMessage(),
     )
     return b"".join(connection.send(part) for part in parts)

@@ -1,4 +1,4 @@
-"""Live figures while serving on a terminal."""
+"""Live figures while serving on a terminal: a table of the workers below the log."""
 
 from __future__ import annotations
 
@@ -9,43 +9,52 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from anyio_mio._supervisor.log import Log
 from anyio_mio._supervisor.supervisor import Supervisor
+from anyio_mio._supervisor.writer import text_file
 
 REFRESH_SECONDS = 0.5
 
 
-def wanted(choice: bool | None) -> bool:
-    """Whether to show figures: as chosen, else if standard error is a terminal."""
-    return sys.stderr.isatty() if choice is None else choice
-
-
-async def run(supervisor: Supervisor, show: bool) -> bool:
+async def run(supervisor: Supervisor, log: Log, show: bool) -> bool:
     """Run the supervisor, with a table of its workers below the log if ``show``."""
     if not show:
         return await supervisor.run()
-    async with anyio.create_task_group() as group:
-        group.start_soon(refresh, supervisor)
-        succeeded = await supervisor.run()
-        group.cancel_scope.cancel()
+    file = text_file(log.writer, 2)
+    console = Console(file=file, force_terminal=sys.stderr.isatty(), highlight=False)
+    view = Live(
+        table(supervisor),
+        console=console,
+        auto_refresh=False,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with view:
+        log.print = lambda line: console.print(line, markup=False, soft_wrap=True)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(refresh, supervisor, view)
+                succeeded = await supervisor.run()
+                group.cancel_scope.cancel()
+        finally:
+            log.print = log.write
+            view.update(table(supervisor), refresh=True)
     return succeeded
 
 
-async def refresh(supervisor: Supervisor) -> None:
+async def refresh(supervisor: Supervisor, view: Live) -> None:
     """Draw the table again and again."""
-    console = Console(stderr=True)
-    with Live(table(supervisor), console=console, auto_refresh=False, transient=True) as view:
-        while True:
-            await anyio.sleep(REFRESH_SECONDS)
-            view.update(table(supervisor), refresh=True)
+    while True:
+        view.update(table(supervisor), refresh=True)
+        await anyio.sleep(REFRESH_SECONDS)
 
 
 def table(supervisor: Supervisor) -> Table:
     """One row for each worker's process."""
     found = Table("worker", "pid", "state", "open", "accepted")
     for slot in supervisor.slots:
-        for worker in sorted(slot.alive, key=lambda each: each.pid):
+        for worker in sorted(slot.shown(), key=lambda each: each.pid):
             figures = worker.figures
-            state = "stopping" if worker.stopping else "serving" if figures else "starting"
             counts = (str(figures.get(name, "")) for name in ("open", "accepted"))
-            found.add_row(str(slot.number), str(worker.pid), state, *counts)
+            found.add_row(str(slot.number), str(worker.pid), worker.phase.value, *counts)
     return found

@@ -1,55 +1,145 @@
-"""One line for each event, plain or JSON, on standard error."""
+"""The log of `anyio-mio serve`: events of the supervisor, and what its workers log and print."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from contextlib import suppress
-from typing import Any, Protocol, TextIO, final
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, final
+
+import anyio
+
+from anyio_mio._supervisor.writer import NonBlockingWriter, descriptor_writer
+
+SUPERVISOR: Final = "anyio_mio.supervisor"
+"""Name of the logger of the supervisor's own events."""
+
+OUTPUT: Final = "stderr"
+"""Name of the logger of lines that a worker printed."""
+
+LAST_WORDS: Final = 1.0
+"""Seconds that a late reader gets at the end."""
 
 
-class Log(Protocol):
-    """Where events go."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that is logged.
 
-    def __call__(self, event: str, /, **fields: object) -> None:
-        """Write one event: what happened, and the figures and names that belong to it."""
+    Attributes:
+        event: what happened; of a log record its message.
+        level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
+        logger: the logger's name.
+        time: seconds since the epoch.
+        fields: figures and names that belong to it.
+        exception: the text of a traceback; empty if there is none.
+    """
+
+    event: str
+    level: str = "info"
+    logger: str = SUPERVISOR
+    time: float = field(default_factory=time.time)
+    fields: dict[str, object] = field(default_factory=dict)
+    exception: str = ""
+
+
+Format: TypeAlias = Callable[[Entry], str]
+
+
+def as_plain_text(entry: Entry) -> str:
+    """``2026-01-31 12:00:00 worker ready worker=1 pid=4711``; a printed line as it is."""
+    if entry.logger == OUTPUT:
+        return entry.event
+    now = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time))
+    pairs = "".join(f" {name}={one_word(value)}" for name, value in entry.fields.items())
+    if entry.logger == SUPERVISOR:
+        return f"{now} {entry.event}{pairs}"
+    end = f"\n{entry.exception}" if entry.exception else ""
+    return f"{now} {entry.level.upper()} {entry.logger}{pairs}: {entry.event}{end}"
+
+
+def as_json(entry: Entry) -> str:
+    """``{"time": 1769860800.0, "level": "info", "logger": "…", "event": "worker ready", …}``."""
+    record: dict[str, object] = {
+        "time": round(entry.time, 3),
+        "level": entry.level,
+        "logger": entry.logger,
+        "event": entry.event,
+        **entry.fields,
+    }
+    if entry.exception:
+        record["exception"] = entry.exception
+    return json.dumps(record, default=str)
+
+
+FORMATS: Final[dict[str, Format]] = {"plain": as_plain_text, "json": as_json}
 
 
 @final
-class PlainLog:
-    """``2026-01-31 12:00:00 worker ready worker=1 pid=4711``."""
+class Log:
+    """Writes entries to standard error and never waits for its reader.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    Args:
+        form: makes one line of an entry; several if plain text has a traceback.
+        writer: where the lines go; standard error by default.
 
-    def __call__(self, event: str, /, **fields: object) -> None:
-        """See `Log`."""
-        now = time.strftime("%Y-%m-%d %H:%M:%S")
-        pairs = "".join(f" {name}={text_of(value)}" for name, value in fields.items())
-        write(self._stream, f"{now} {event}{pairs}")
+    Attributes:
+        print: prints a line; the live table puts itself below them.
+    """
+
+    def __init__(self, form: Format, writer: NonBlockingWriter | None = None) -> None:
+        self._form = form
+        self.writer = writer or descriptor_writer(2)
+        self.print: Callable[[str], None] = self.write
+
+    def __call__(self, event: str, /, *, level: str = "info", **fields: object) -> None:
+        """Log an event of the supervisor.
+
+        Args:
+            event: what happened.
+            level: its level.
+            **fields: the figures and names that belong to it.
+        """
+        self.add(Entry(event, level, fields=fields))
+
+    def add(self, entry: Entry) -> None:
+        """Log an entry."""
+        lost = self.writer.dropped
+        if lost and self.writer.flush():
+            self.writer.dropped -= lost
+            self.print(self._form(Entry("log lines lost", "warning", fields={"count": lost})))
+        self.print(self._form(entry))
+
+    async def flush_when_late(self, seconds: float = 0.1) -> None:
+        """Write what was kept for a late reader, again and again, until cancelled."""
+        while True:
+            await anyio.sleep(seconds)
+            self.writer.flush()
+
+    def close(self) -> None:
+        """Wait a moment for a late reader."""
+        self.writer.close(LAST_WORDS)
+
+    def write(self, line: str) -> None:
+        """Write a line."""
+        self.writer.write(f"{line}\n".encode(errors="backslashreplace"))
 
 
-@final
-class JsonLog:
-    """``{"time": 1769860800.0, "event": "worker ready", "worker": 1, "pid": 4711}``."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-
-    def __call__(self, event: str, /, **fields: object) -> None:
-        """See `Log`."""
-        record: dict[str, Any] = {"time": round(time.time(), 3), "event": event, **fields}
-        write(self._stream, json.dumps(record, default=str))
-
-
-def write(stream: TextIO, line: str) -> None:
-    """Write a line; a log that nobody reads any more is no reason to stop serving."""
-    with suppress(OSError):
-        print(line, file=stream, flush=True)
-
-
-def text_of(value: object) -> str:
-    """A value that stays one word."""
+def one_word(value: object) -> str:
+    """A value as text that is one word and moves no cursor."""
     text = str(value)
-    return json.dumps(text) if not text or any(c.isspace() or c == '"' for c in text) else text
+    plain = text.isprintable() and text and " " not in text and '"' not in text
+    return text if plain else json.dumps(text)
+
+
+def open_standard_descriptors() -> None:
+    """Give 0, 1 and 2 to ``/dev/null`` if they are closed, or the next socket gets the number."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for as long as the process runs

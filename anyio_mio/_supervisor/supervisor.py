@@ -1,64 +1,125 @@
-"""The supervisor: keeps its workers running, replaces them on SIGHUP, and stops them in good order.
+"""The supervisor: keeps its workers running, replaces them on request, stops them in good order.
 
 Facts. A client that connects is queued by the system on a listening socket, before any process has
-seen it. When the last process closes that socket, the system resets whoever is in the queue.
+seen it. When the last process closes that socket, the system resets the clients in its queue.
 
 Decision. The supervisor makes the sockets and keeps them open; each worker serves a copy. A worker
-that ends, by order or by a crash, leaves its queue to the one that comes after it on the same
-socket. A reload starts the new worker first, and only when it serves is the old one told to stop.
-To stop for good, the supervisor closes its sockets as soon as the workers know: once they have
-served what was queued and closed theirs, new clients are refused instead of kept waiting.
+that ends, on request or by a crash, leaves its queue to the next worker on the same socket. To
+replace a worker, the supervisor starts the new one first, and tells the old one to stop only when
+the new one serves. To stop for good, it closes its sockets as soon as the workers know: once they
+have served what was queued and closed their copies, new clients are refused and not kept waiting.
 
 With SO_REUSEPORT each worker has a socket, hence a queue of its own, and takes full batches. Where
 all workers share one socket (UNIX paths, adopted ones) they accept one at a time, or the quickest
 would take everything.
+
+All there is to know about the supervisor is its `State` and the queue of requests::
+
+                      SIGHUP, a recycling limit
+             ┌───────────┐ ──────────────▶ ┌───────────┐ ──┐ the next request
+    start ──▶│  SERVING  │                 │ REPLACING │   │
+             └───────────┘ ◀────────────── └───────────┘ ◀─┘
+                   │       all replaced, or      │
+    SIGTERM,       │       one failed            │  SIGTERM,
+    SIGINT,        ▼                             ▼  SIGINT
+    cannot   ┌─────────────────────────────────────────┐   all workers ended
+    serve    │                STOPPING                 │ ──────────────────────▶ the run ends
+             └─────────────────────────────────────────┘
+                SIGTERM, SIGINT: kill the workers
+
+A request that comes while one is under way waits in the queue; SIGHUP is queued once. It also gives
+the worker that is being started only a little more time to become ready: it may hang in code that
+has been repaired since. What a single worker goes through is in `worker_process`.
+
+A crash takes no part in this. Each slot has a task that waits for the end of the slot's current
+worker. If the worker was replaced, the task waits for the next one; if it ended otherwise, the task
+starts another one, after a pause that doubles. So a worker that cannot be started for want of
+descriptors, memory or processes leaves the others alone.
 """
 
 from __future__ import annotations
 
-import signal
-import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 from socket import socket
-from typing import final
+from typing import Final, final
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 from anyio_mio._supervisor.configuration import Configuration
 from anyio_mio._supervisor.log import Log
+from anyio_mio._supervisor.recycling import RETRY_AFTER
+from anyio_mio._supervisor.service_manager import ServiceManager
+from anyio_mio._supervisor.worker import CANNOT_SERVE
 from anyio_mio._supervisor.worker_process import WorkerProcess
 
-FIRST_DELAY = 0.1
-LAST_DELAY = 10.0
+FIRST_DELAY: Final = 0.1
+LAST_DELAY: Final = 10.0
 """Seconds before a crashed worker is started again: doubled each time, up to the last."""
 
-STABLE_AFTER = 30.0
+STABLE_AFTER: Final = 30.0
 """A worker that ran for so many seconds starts again at the first delay."""
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+CHECKS_PER_TIMEOUT: Final = 4
+"""How often the silence of workers is measured within the time that they may be silent."""
 
-CANNOT_SERVE = 78
-"""Exit status of a worker that would fail again: no such handler, no readable certificate
-(EX_CONFIG of sysexits.h)."""
+
+class State(Enum):
+    """What the supervisor is doing; see the module."""
+
+    SERVING = "serving"
+    REPLACING = "replacing"
+    STOPPING = "stopping"
 
 
 @final
 class Slot:
     """One place for a worker.
 
-    Attributes:
+    Args:
+        number: its number, from 1.
         sockets: what its worker serves.
+
+    Attributes:
         current: the worker that is meant to serve here.
-        alive: every process that still runs here; two during a reload.
+        alive: every process that still runs here; two while one is replaced.
         delay: seconds to wait after the next crash.
+        has_served: set when a worker has become ready here.
     """
 
-    def __init__(self, number: int, sockets: list[socket]) -> None:
+    def __init__(self, number: int, sockets: Sequence[socket]) -> None:
         self.number = number
         self.sockets = sockets
         self.current: WorkerProcess | None = None
         self.alive: set[WorkerProcess] = set()
         self.delay = FIRST_DELAY
+        self.has_served = anyio.Event()
+
+    def shown(self) -> set[WorkerProcess]:
+        """The processes that run here, or the last one if none does."""
+        return self.alive or ({self.current} if self.current else set())
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """A request to replace every worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recycle:
+    """A request to replace one worker.
+
+    Attributes:
+        worker: the worker.
+        reason: the figure that has reached its limit.
+    """
+
+    worker: WorkerProcess
+    reason: str
 
 
 @final
@@ -66,124 +127,226 @@ class Supervisor:
     """Runs workers until it is told to stop.
 
     Args:
-        configuration: what the workers are told.
-        slots: a list of sockets for each worker.
+        configuration: the options.
+        slots: a list of sockets for each worker; the supervisor closes them.
         log: where events go.
+        manager: the service manager that is told how things are.
+
+    Attributes:
+        state: what it is doing.
+        slots: the workers' places.
     """
 
-    def __init__(self, configuration: Configuration, slots: list[list[socket]], log: Log) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        slots: Sequence[Sequence[socket]],
+        log: Log,
+        manager: ServiceManager,
+    ) -> None:
         self._configuration = configuration
         self._log = log
-        self.slots = [Slot(number, sockets) for number, sockets in enumerate(slots, 1)]
+        self._manager = manager
+        self._requests: deque[Reload | Recycle] = deque()
+        self._requested = anyio.Event()
         self._group: TaskGroup | None = None
-        self._stopping = False
-        self._failed = False
-        self._reloading = False
-        self._reload_again = False
+        self._has_failed = False
+        self.state = State.SERVING
+        self.slots = [Slot(number, sockets) for number, sockets in enumerate(slots, 1)]
 
     async def run(self) -> bool:
-        """Serve until a stop signal; False if the workers cannot serve at all.
+        """Serve until a stop signal.
+
+        Returns:
+            False if the workers cannot serve at all.
 
         Checkpoint: always. Cancellation: the workers are killed.
         """
-        with anyio.open_signal_receiver(*STOP_SIGNALS, signal.SIGHUP) as signals:
+        with anyio.open_signal_receiver(SIGINT, SIGTERM, SIGHUP) as signals:
             async with anyio.create_task_group() as self._group:
                 for slot in self.slots:
-                    slot.current = self._new_worker(slot)
-                    self._group.start_soon(self._keep_running, slot, slot.current)
+                    slot.current = self._start_worker(slot)
+                    self._group.start_soon(self._keep_running, slot)
+                for task in (
+                    self._tell_when_ready,
+                    self._serve_requests,
+                    self._replace_silent_workers,
+                    self._manager.feed_watchdog,
+                    self._log.flush_when_late,
+                ):
+                    self._group.start_soon(task)
                 async for number in signals:
                     self._take_signal(number)
-        return not self._failed
+        return not self._has_failed
 
     def processes(self) -> list[WorkerProcess]:
         """Every worker that runs now."""
         return [worker for slot in self.slots for worker in slot.alive]
 
-    def _take_signal(self, number: signal.Signals) -> None:
-        if number is signal.SIGHUP:
+    # Signals.
+
+    def _take_signal(self, number: Signals) -> None:
+        if number is SIGHUP:
             self._ask_for_reload()
-        elif self._stopping:
-            self._log("stopping at once")
-            for worker in self.processes():
-                worker.signal(signal.SIGKILL)
-        else:
-            self._log("stopping", signal=number.name, grace=self._configuration.grace)
+        elif self.state is not State.STOPPING:
+            self._log("stopping", signal=number.name, grace=self._configuration.serving.grace)
             self._stop()
+        else:
+            self._log("stopping at once", level="warning")
+            for worker in self.processes():
+                worker.signal(SIGKILL)
 
     def _ask_for_reload(self) -> None:
-        """Reload, or once more after the reload that is under way: what changed may be newer."""
+        self._request(Reload())
+        for slot in self.slots:
+            for worker in slot.alive - {slot.current}:
+                worker.hurry()
+
+    # Keeping workers running.
+
+    def _start_worker(self, slot: Slot) -> WorkerProcess:
         assert self._group is not None
-        if self._reloading:
-            self._reload_again = True
-        elif not self._stopping:
-            self._reloading = True
-            self._group.start_soon(self._reload_while_asked)
+        worker = WorkerProcess(slot.number, self._configuration, self._log, self._check_limits)
+        slot.alive.add(worker)
+        self._group.start_soon(self._run_worker, slot, worker)
+        return worker
 
-    def _stop(self) -> None:
-        self._stopping = True
-        assert self._group is not None
-        self._group.start_soon(self._stop_all)
+    async def _run_worker(self, slot: Slot, worker: WorkerProcess) -> None:
+        await worker.run(slot.sockets)
+        slot.alive.discard(worker)
 
-    async def _keep_running(
-        self,
-        slot: Slot,
-        worker: WorkerProcess,
-        *,
-        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Run a worker, and another one in its place whenever it ends without being told to."""
-        while not self._stopping:
-            began = time.monotonic()
-            slot.alive.add(worker)
-            status = await worker.run(slot.sockets, task_status=task_status)
-            slot.alive.discard(worker)
-            if self._stopping or worker.stopping or slot.current is not worker:
-                return
-            if status == CANNOT_SERVE:
-                self._log("cannot serve", error=worker.error)
-                self._failed = True
-                self._stop()
-                return
-            await self._back_off(slot, status, time.monotonic() - began)
-            if slot.current is not worker:  # a reload has filled the place meanwhile
-                return
-            worker = slot.current = self._new_worker(slot)
-            task_status = anyio.TASK_STATUS_IGNORED
+    async def _keep_running(self, slot: Slot) -> None:
+        """Start another worker whenever the current one ends without being told to."""
+        while self.state is not State.STOPPING:
+            worker = slot.current
+            assert worker is not None
+            await worker.settled.wait()
+            if worker.is_ready:
+                slot.has_served.set()
+            await worker.ended.wait()
+            if self._ended_unasked(slot, worker):
+                await self._recover(slot, worker)
 
-    async def _back_off(self, slot: Slot, status: int, lived: float) -> None:
-        if lived > STABLE_AFTER:
+    def _ended_unasked(self, slot: Slot, worker: WorkerProcess) -> bool:
+        """Whether another worker is needed, because none has taken its place."""
+        return slot.current is worker and self.state is not State.STOPPING
+
+    async def _recover(self, slot: Slot, worker: WorkerProcess) -> None:
+        """Wait and start another worker, unless none could ever serve."""
+        if worker.status == CANNOT_SERVE and not any(s.has_served.is_set() for s in self.slots):
+            self._log("cannot serve", level="error", error=worker.error)
+            self._has_failed = True
+            self._stop()
+            return
+        await self._back_off(slot, worker)
+        if self._ended_unasked(slot, worker):
+            slot.current = self._start_worker(slot)
+
+    async def _back_off(self, slot: Slot, worker: WorkerProcess) -> None:
+        if worker.lived > STABLE_AFTER:
             slot.delay = FIRST_DELAY
-        self._log("worker crashed", worker=slot.number, status=status, restart_in=slot.delay)
+        why = {"error": worker.error} if worker.error else {}
+        event = "worker not started" if worker.status is None else "worker crashed"
+        status = {} if worker.status is None else {"status": worker.status}
+        self._log(event, level="error", worker=slot.number, **status, **why, restart_in=slot.delay)
         delay, slot.delay = slot.delay, min(slot.delay * 2, LAST_DELAY)
         await anyio.sleep(delay)
 
-    async def _reload_while_asked(self) -> None:
-        try:
-            await self._reload()
-            while self._reload_again and not self._stopping:
-                self._reload_again = False
-                await self._reload()
-        finally:
-            self._reloading = self._reload_again = False
+    async def _replace_silent_workers(self) -> None:
+        """Kill workers that no longer report: they are stopped, or something blocks their loop."""
+        timeout = self._configuration.supervision.worker_timeout
+        while timeout:
+            before = anyio.current_time()
+            await anyio.sleep(timeout / CHECKS_PER_TIMEOUT)
+            now = anyio.current_time()
+            was_suspended = now - before > timeout / 2  # this process itself: nothing is proved
+            for worker in self.processes():
+                if was_suspended:
+                    worker.last_heard = now
+                elif worker.is_ready and now - worker.last_heard > timeout:
+                    self._replace_silent(worker)
+
+    def _replace_silent(self, worker: WorkerProcess) -> None:
+        assert self._group is not None
+        silence = round(anyio.current_time() - worker.last_heard, 1)
+        worker.error = f"it gave no sign of life for {silence} s"
+        self._log(
+            "worker silent", level="error", worker=worker.number, pid=worker.pid, seconds=silence
+        )
+        self._group.start_soon(worker.kill_stuck)
+
+    async def _tell_when_ready(self) -> None:
+        """Tell the service manager, once every slot has served."""
+        for slot in self.slots:
+            await slot.has_served.wait()
+        if self.state is State.SERVING:
+            self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        self._manager.ready(f"serving with {len(self.slots)} workers")
+
+    # Replacing workers.
+
+    def _request(self, request: Reload | Recycle) -> None:
+        if request not in self._requests and self.state is not State.STOPPING:
+            self._requests.append(request)
+            self._requested.set()
+
+    def _check_limits(self, worker: WorkerProcess) -> None:
+        reason = worker.limits.exceeded_by(worker.figures, anyio.current_time())
+        if reason and worker.is_ready:
+            self._request(Recycle(worker, reason))
+
+    async def _serve_requests(self) -> None:
+        """Take one request after the other."""
+        while True:
+            await self._requested.wait()
+            self._requested = anyio.Event()
+            while self._requests and self.state is not State.STOPPING:
+                self.state = State.REPLACING
+                request = self._requests.popleft()
+                if isinstance(request, Reload):
+                    await self._reload()
+                else:
+                    await self._recycle(request)
+            if self.state is State.REPLACING:
+                self.state = State.SERVING
 
     async def _reload(self) -> None:
-        """Replace the workers one at a time; the new one serves before the old one stops."""
+        """Replace the workers one at a time, until one fails."""
         self._log("reloading", workers=len(self.slots))
+        self._manager.reloading()
         for slot in self.slots:
-            if self._stopping or not await self._replace(slot):
-                return
-        self._log("reloaded", workers=len(self.slots))
+            if not await self._replace(slot):
+                break
+        else:
+            self._log("reloaded", workers=len(self.slots))
+        if self.state is not State.STOPPING:
+            self._tell_ready()
+
+    async def _recycle(self, request: Recycle) -> None:
+        """Replace one worker, if it still serves."""
+        worker = request.worker
+        slot = self.slots[worker.number - 1]
+        if slot.current is not worker or not worker.is_ready:
+            return
+        figures = worker.figures
+        self._log("recycling", worker=worker.number, reason=request.reason, **figures)
+        if not await self._replace(slot):
+            worker.limits.suspend(anyio.current_time() + RETRY_AFTER)
 
     async def _replace(self, slot: Slot) -> bool:
-        new = self._new_worker(slot)
-        assert self._group is not None
-        try:
-            await self._group.start(self._keep_running, slot, new)
-        except RuntimeError:  # it ended before it served
-            self._log_failed_reload(slot, new)
+        """Replace one worker: the new one serves before the old one stops.
+
+        Returns:
+            False if the new one does not serve; the old one goes on.
+        """
+        if self.state is State.STOPPING:
             return False
-        if new.ended.is_set():  # it served, and was gone before it could take the place
-            self._log_failed_reload(slot, new)
+        new = self._start_worker(slot)
+        await new.settled.wait()
+        if not new.is_ready:
+            self._log_failed_replacement(slot, new)
             return False
         # Only now: the old one may have crashed and been started again in the meantime.
         old, slot.current = slot.current, new
@@ -191,10 +354,20 @@ class Supervisor:
             await old.stop_and_wait()
         return True
 
-    def _log_failed_reload(self, slot: Slot, new: WorkerProcess) -> None:
-        if not self._stopping:
+    def _log_failed_replacement(self, slot: Slot, new: WorkerProcess) -> None:
+        if self.state is not State.STOPPING:
             why = {"error": new.error} if new.error else {}
-            self._log("reload failed, the old worker goes on", worker=slot.number, **why)
+            self._log(
+                "reload failed, the old worker goes on", level="error", worker=slot.number, **why
+            )
+
+    # Stopping.
+
+    def _stop(self) -> None:
+        assert self._group is not None
+        self.state = State.STOPPING
+        self._manager.stopping()
+        self._group.start_soon(self._stop_all)
 
     async def _stop_all(self) -> None:
         workers = self.processes()
@@ -213,6 +386,3 @@ class Supervisor:
         for slot in self.slots:
             for sock in slot.sockets:
                 sock.close()
-
-    def _new_worker(self, slot: Slot) -> WorkerProcess:
-        return WorkerProcess(slot.number, self._configuration, self._log)

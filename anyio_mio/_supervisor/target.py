@@ -6,11 +6,13 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
 from anyio_mio._supervisor.handlers import BUILT_IN
+from anyio_mio._supervisor.search_path import is_in_the_library, search_path
 
 
 class TargetError(Exception):
@@ -38,10 +40,11 @@ def load_handler(text: str) -> Callable[..., Any]:
 
 
 def load_function(text: str) -> Callable[..., Any]:
-    """The async function ``module:function``; the current folder is searched first.
+    """The async function ``module:function``; see `search_path` for where it is looked for.
 
     Raises:
-        TargetError: it cannot be imported, or it is no async function.
+        TargetError: there is no such module or function, or it is no async function.
+        BaseException: what the module raised while it was imported; see `in_one_line()`.
     """
     module_name, _, path = text.partition(":")
     if not module_name or not path:
@@ -78,10 +81,8 @@ def refuse_arguments(
 
 
 def import_module(name: str) -> Any:
-    """Import a module of the user's, as ``python -m`` would find it."""
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    """Import a module of the user's."""
+    sys.path[:] = search_path()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -89,9 +90,18 @@ def import_module(name: str) -> Any:
         if name != missing and not name.startswith(f"{missing}."):
             raise  # the module exists; something that it imports does not
         raise TargetError(
-            f"there is no module {name!r} in {folder} or among the installed packages\n"
+            f"there is no module {name!r} in {os.getcwd()} or among the installed packages\n"
             "  right: run the command in the folder that holds it, or set PYTHONPATH"
         ) from None
+
+
+def in_one_line(error: BaseException) -> str:
+    """What was raised, and the line that raised it, or the one that Python cannot read."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    what = " ".join(traceback.format_exception_only(error)[-1].split())
+    return f"{what} ({frame.filename}:{frame.lineno})"
 
 
 def lookup(module: Any, path: str, text: str) -> Any:
@@ -101,10 +111,17 @@ def lookup(module: Any, path: str, text: str) -> Any:
         try:
             found = getattr(found, name)
         except AttributeError:
-            similar = get_close_matches(name, dir(found), 1)
-            hint = f"; did you mean {similar[0]!r}?" if similar else ""
+            hint = hint_for(module, name, found)
             raise TargetError(f"{text!r}: {module.__name__!r} has no {path!r}{hint}") from None
     return found
+
+
+def hint_for(module: Any, name: str, found: Any) -> str:
+    """What may be wrong if a module has no such name."""
+    if is_in_the_library(module.__name__):
+        return "; that is a module of Python's own library: give yours another name"
+    similar = get_close_matches(name, dir(found), 1)
+    return f"; did you mean {similar[0]!r}?" if similar else ""
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -1,105 +1,114 @@
-"""A worker: ``python -m anyio_mio._supervisor.worker CONFIGURATION``, started by the supervisor."""
+"""A worker: a process that the supervisor starts, and that serves its sockets until SIGTERM."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
-import socket
 import ssl
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from socket import socket
+from typing import Any, Final
 
 import anyio
 from anyio.abc import SocketListener, TaskStatus
 
 import anyio_mio
-from anyio_mio._supervisor.configuration import Configuration
-from anyio_mio._supervisor.reports import ReportWriter
-from anyio_mio._supervisor.supervisor import CANNOT_SERVE
-from anyio_mio._supervisor.target import TargetError, load_handler
+from anyio_mio._supervisor.certificate import CertificateError, CertificateWatch, load_context
+from anyio_mio._supervisor.channel import Channel
+from anyio_mio._supervisor.configuration import Assignment
+from anyio_mio._supervisor.target import TargetError, in_one_line, load_handler
+from anyio_mio._supervisor.worker_log import LOGGER, send_logs
+
+CANNOT_SERVE: Final = 78
+"""Exit status of a worker that would fail again: no such handler, no readable certificate
+(EX_CONFIG of sysexits.h)."""
+
+LONGEST_SILENCE: Final = 1.0
+"""Seconds between two signs of life at the most."""
 
 
-def main() -> int:
-    """Serve until SIGTERM or SIGINT."""
-    configuration = Configuration.load(sys.argv[1])
-    report = ReportWriter(configuration.reports)
-    os.set_inheritable(configuration.reports, False)
+def main(text: str) -> int:
+    """Do what an `Assignment` says; return the exit status."""
+    assignment = Assignment.load(text)
+    sockets = take_sockets(assignment)
+    channel = Channel(socket(fileno=assignment.channel))
+    os.set_inheritable(assignment.channel, False)
     # A service manager may send these to every process; the supervisor alone decides on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    configuration = assignment.configuration
+    send_logs(channel, configuration.log_level)
     try:
         handler = load_handler(configuration.target)
-        context = tls_context(configuration)
-    except TargetError as error:
-        report("cannot serve", error="; ".join(map(str.strip, str(error).splitlines())))
-        return CANNOT_SERVE
-    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
-        report("cannot serve", error=in_one_line(error))
-        return CANNOT_SERVE
-    anyio_mio.run(serve, configuration, handler, context, report)
+        context = load_context(configuration.tls) if configuration.tls else None
+    except (TargetError, CertificateError) as error:
+        return refuse(channel, "; ".join(map(str.strip, str(error).splitlines())))
+    except BaseException as error:  # noqa: BLE001 - a module may raise anything while it is imported
+        return refuse(channel, in_one_line(error))
+    anyio_mio.run(serve, assignment, handler, context, sockets, channel)
+    channel.deliver()
     return 0
 
 
-def in_one_line(error: Exception) -> str:
-    """What was raised, and the line that raised it, or the one that Python cannot read."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    what = " ".join(traceback.format_exception_only(error)[-1].split())
-    return f"{what} ({frame.filename}:{frame.lineno})"
+def take_sockets(assignment: Assignment) -> list[socket]:
+    """Take over the listening sockets, so that no process that is started here inherits them."""
+    sockets = [socket(fileno=fd) for fd in assignment.sockets]
+    for sock in sockets:
+        sock.set_inheritable(False)  # for a process with another program
+
+    def close_in_child() -> None:
+        for sock in sockets:
+            sock.close()
+
+    os.register_at_fork(after_in_child=close_in_child)
+    return sockets
 
 
-def tls_context(configuration: Configuration) -> ssl.SSLContext | None:
-    """The TLS context for the certificate, if there is one."""
-    if configuration.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(configuration.tls_cert, configuration.tls_key)
-    except OSError as error:  # an SSLError is one
-        key = configuration.tls_key or configuration.tls_cert
-        raise TargetError(
-            f"{configuration.tls_cert} and {key} are not a certificate and its key: {error}\n"
-            "right: --tls-cert chain.pem --tls-key key.pem, both PEM"
-        ) from None
-    return context
+def refuse(channel: Channel, reason: str) -> int:
+    """Say why this worker cannot serve; return its exit status."""
+    channel.send("cannot serve", must_be_kept=True, error=reason)
+    channel.deliver()
+    return CANNOT_SERVE
 
 
 async def serve(
-    configuration: Configuration,
+    assignment: Assignment,
     handler: Callable[..., Any],
     context: ssl.SSLContext | None,
-    report: ReportWriter,
+    sockets: list[socket],
+    channel: Channel,
 ) -> None:
     """Serve the supervisor's sockets until SIGTERM, then stop in good order."""
-    listeners = [await listener_on(fd) for fd in configuration.sockets]
+    options = assignment.configuration.serving
+    listeners = [await SocketListener.from_socket(sock) for sock in sockets]
     async with anyio.create_task_group() as group:
-        if configuration.statistics_every:
-            group.start_soon(report_figures, configuration, listeners, report)
         stop = anyio.Event()
         await group.start(watch_signals, stop)
-        group.start_soon(watch_supervisor, configuration, stop)
-        report("ready")
+        group.start_soon(watch_supervisor, channel, stop)
+        channel.send("ready", must_be_kept=True)
+        group.start_soon(send_figures, assignment, listeners, channel)
+        if context is not None:
+            group.start_soon(renew_certificate, assignment, context)
         summary = await anyio_mio.serve_listeners(
             handler,
             listeners,
-            accept_batch=configuration.accept_batch,
-            max_connections=configuration.max_connections,
+            accept_batch=options.accept_batch,
+            max_connections=options.max_connections,
             ssl_context=context,
-            grace=configuration.grace,
+            grace=options.grace,
             stop=stop,
         )
-        report("stopped", **asdict(summary))
+        channel.send("stopped", must_be_kept=True, **asdict(summary))
         group.cancel_scope.cancel()
 
 
 async def watch_signals(
     stop: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
-    """SIGTERM stops in good order, however often it comes: a service manager signals every process.
+    """Stop at SIGTERM, and at no other time: a service manager signals every process repeatedly.
 
     To stop at once is the supervisor's business.
     """
@@ -109,31 +118,46 @@ async def watch_signals(
             stop.set()
 
 
-async def watch_supervisor(configuration: Configuration, stop: anyio.Event) -> None:
-    """Stop when nobody reads the reports any more: without a supervisor nobody could stop us."""
-    await anyio.wait_readable(configuration.reports)  # the system tells this end of the pipe too
+async def watch_supervisor(channel: Channel, stop: anyio.Event) -> None:
+    """Stop when the supervisor is gone: without it nothing else could stop this process."""
+    async for _ in channel:
+        pass  # no message has a meaning for a worker yet
     stop.set()
 
 
-async def listener_on(fd: int) -> SocketListener:
-    """A listener on an inherited descriptor."""
-    os.set_inheritable(fd, False)
-    return await SocketListener.from_socket(socket.socket(fileno=fd))
-
-
-async def report_figures(
-    configuration: Configuration, listeners: list[Any], report: ReportWriter
-) -> None:
-    """Tell the supervisor the listeners' figures from time to time."""
+async def send_figures(assignment: Assignment, listeners: list[Any], channel: Channel) -> None:
+    """Send the listeners' figures regularly; they are the sign that this loop still turns."""
+    timeout = assignment.configuration.supervision.worker_timeout
     while True:
-        await anyio.sleep(configuration.statistics_every)
         every = [listener.statistics() for listener in listeners]
-        report(
-            "figures",
+        channel.send(
+            "alive",
             accepted=sum(each.accepted for each in every),
             open=sum(each.open for each in every),
+            memory=resident_bytes(),
         )
+        await anyio.sleep(min(LONGEST_SILENCE, timeout / 4) if timeout else LONGEST_SILENCE)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+async def renew_certificate(assignment: Assignment, context: ssl.SSLContext) -> None:
+    """Use a renewed certificate for the connections that come after it."""
+    files = assignment.configuration.tls
+    assert files is not None
+    watch = CertificateWatch(context, files)
+    while True:
+        await anyio.sleep(LONGEST_SILENCE)
+        try:
+            if watch.check():
+                LOGGER.warning("certificate renewed: %s", files.certificate)
+        except CertificateError as error:
+            LOGGER.error("certificate not renewed, the old one is used: %s", error)
+
+
+def resident_bytes() -> int:
+    """The memory that this process occupies; where that is not told, the most that it did."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024

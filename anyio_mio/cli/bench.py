@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from anyio_mio._bench import machine, plot
+from anyio_mio._bench import machine
 from anyio_mio._bench.resources import raise_descriptor_limit
 from anyio_mio._bench.rounds import Cells, measure_row, steps
 from anyio_mio._bench.rows import ROWS, Row, choose
@@ -76,7 +76,6 @@ def chosen_rows(
     help="Count system calls, in a run of its own.  [default: if strace is installed]",
 )
 @output_option("json", what="Write all figures to this file.")
-@output_option("plot", what="Write a chart to this file (SVG).")
 @click.option("--list", "only_list", is_flag=True, help="Say what the rows measure, and end.")
 @click.pass_context
 def bench(  # noqa: PLR0913 - one for each option of the command line
@@ -87,7 +86,6 @@ def bench(  # noqa: PLR0913 - one for each option of the command line
     seconds: float,
     syscalls: bool | None,
     json_file: Path | None,
-    plot_file: Path | None,
     only_list: bool,
 ) -> None:
     """Measure what operations cost on each backend; ROWS are rows or groups, or none for all.
@@ -109,8 +107,6 @@ def bench(  # noqa: PLR0913 - one for each option of the command line
     if json_file:
         document = as_document(facts, rows, results, {"rounds": rounds, "seconds": seconds})
         json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    if plot_file:
-        plot_file.write_text(chart(rows, results), encoding="utf-8")
     problems = [cell.problem for cells in results.values() for cell in cells.values()]
     context.exit(1 if any(problems) else 0)
 
@@ -144,11 +140,3 @@ def as_document(
             "backends": {name: cell.as_document(figures) for name, cell in cells.items()},
         }
     return {"machine": facts, "options": options, "rows": documents}
-
-
-def chart(rows: list[Row], results: dict[str, Cells]) -> str:
-    """A chart of the figures by which backends are compared."""
-    bars = [(row.name, bench_table.multiples(row, results[row.name])) for row in rows]
-    first = next(iter(next(iter(results.values()))))
-    title = f"Cost of an operation, as a multiple of {first}'s (shorter is better)"
-    return plot.bar_chart(title, [(name, values) for name, values in bars if values])

@@ -28,8 +28,10 @@ COLUMNS: Final[tuple[Column, ...]] = (
     ("bytes", lambda cell: cell.median("bytes"), "{:,.0f}"),
     ("share", lambda cell: cell.median("beside"), "{:.2f}"),
     ("/ s", lambda cell: cell.median("rate"), "{:,.0f}"),
+    ("connections / s", lambda cell: cell.median("connections"), "{:,.0f}"),
     ("p50, µs", lambda cell: cell.median("p50_us"), "{:,.0f}"),
     ("p99, µs", lambda cell: cell.median("p99_us"), "{:,.0f}"),
+    ("sleeps", lambda cell: cell.median("sleeps"), "{:.3f}"),
     ("syscalls", Cell.system_calls_each, "{:.2f}"),
 )
 

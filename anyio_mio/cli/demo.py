@@ -8,7 +8,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from anyio_mio._demo.measurement import Measurement, MeasurementError, measure
+from anyio_mio._bench.demo import CONNECTIONS, Measurement, measure_demo
+from anyio_mio._bench.protocol import MeasurementError
 from anyio_mio.cli import report
 from anyio_mio.cli.names import backends_option
 
@@ -25,7 +26,7 @@ from anyio_mio.cli.names import backends_option
 @click.option(
     "--connections",
     type=click.IntRange(1, 1000),
-    default=100,
+    default=CONNECTIONS,
     show_default=True,
     help="How many connections at once.",
 )
@@ -70,7 +71,7 @@ def measure_all(
                 progress.update(bar, completed=done)
 
             try:
-                results.append(measure(name, connections, seconds, advance))
+                results.append(measure_demo(name, connections, seconds, advance))
             except MeasurementError as error:
                 problems[name] = str(error)
             else:

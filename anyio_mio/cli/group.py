@@ -3,7 +3,7 @@
 import click
 
 from anyio_mio.cli.bench import bench
-from anyio_mio.cli.curves import curves
+from anyio_mio.cli.console import stats, tree
 from anyio_mio.cli.demo import demo
 from anyio_mio.cli.run import run
 from anyio_mio.cli.serve import serve
@@ -16,7 +16,8 @@ def group() -> None:
 
 
 group.add_command(bench)
-group.add_command(curves)
 group.add_command(demo)
 group.add_command(run)
 group.add_command(serve)
+group.add_command(stats)
+group.add_command(tree)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from anyio_mio._demo import backends
+from anyio_mio._bench import backends
 
 
 def split_names(context: click.Context, parameter: click.Parameter, given: str) -> list[str]:

@@ -8,7 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from anyio_mio._demo.measurement import PAYLOAD, Measurement
+from anyio_mio._bench.demo import Measurement
+from anyio_mio._bench.protocol import PAYLOAD
 
 BAR_WIDTH: Final = 40
 

@@ -7,13 +7,15 @@ import json
 import click
 
 import anyio_mio
-from anyio_mio._supervisor.target import TargetError, load_function, refuse_arguments
+from anyio_mio._supervisor.target import TargetError, in_one_line, load_function, refuse_arguments
+from anyio_mio.console import tree_on_signal
+from anyio_mio.poll import available_selectors
 
 
 @click.command()
 @click.argument("target")
 @click.argument("arguments", nargs=-1)
-@click.option("--selector", type=click.Choice(["epoll", "kqueue", "level"]), help="For tests.")
+@click.option("--selector", type=click.Choice(available_selectors()), help="For tests.")
 @click.option("--strict", is_flag=True, help="Every checkpoint yields.")
 @click.pass_context
 def run(
@@ -25,18 +27,23 @@ def run(
 ) -> None:
     """Run the async function TARGET (module:function) on mio, with ARGUMENTS as strings.
 
-    What it returns is printed as JSON if it is not None.
+    What it returns is printed as JSON if it is not None. SIGUSR1 prints the task tree.
     """
+    options: dict[str, str] = {"checkpoints": "strict"} if strict else {}
+    if selector is not None:
+        options["selector"] = selector
     try:
         function = load_function(target)
         refuse_arguments(function, target, arguments)
     except TargetError as error:
         raise click.UsageError(str(error)) from None
-    options: dict[str, str] = {"checkpoints": "strict"} if strict else {}
-    if selector is not None:
-        options["selector"] = selector
+    except KeyboardInterrupt:
+        context.exit(130)
+    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
+        raise click.ClickException(f"cannot import {target}: {in_one_line(error)}") from None
     try:
-        result = anyio_mio.run(function, *arguments, **options)
+        with tree_on_signal():
+            result = anyio_mio.run(function, *arguments, **options)
     except KeyboardInterrupt:
         context.exit(130)
     if result is not None:

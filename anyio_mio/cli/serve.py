@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
+import resource
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 import anyio_mio
-from anyio_mio._supervisor import binding, live
-from anyio_mio._supervisor.configuration import Configuration
-from anyio_mio._supervisor.log import JsonLog, PlainLog
+from anyio_mio._supervisor import live
+from anyio_mio._supervisor.adopted import AdoptionError, adopt_sockets
+from anyio_mio._supervisor.binding import BindError, parse
+from anyio_mio._supervisor.certificate import CertificateError, load_context
+from anyio_mio._supervisor.configuration import Configuration, ServingOptions, Supervision, TlsFiles
+from anyio_mio._supervisor.listening import ListeningSockets
+from anyio_mio._supervisor.log import FORMATS, Log, open_standard_descriptors
+from anyio_mio._supervisor.service_manager import ServiceManager
 from anyio_mio._supervisor.supervisor import Supervisor
 from anyio_mio._supervisor.target import TargetError, load_handler
+from anyio_mio._supervisor.worker import CANNOT_SERVE
 
-READABLE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
+
+OTHER_DESCRIPTORS: Final = 32
+"""About how many descriptors a worker has besides its connections."""
+
+MIB: Final = 1024 * 1024
+
+READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+SECONDS: Final = click.FloatRange(0, 3600)
+LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 
 
 @click.command()
@@ -25,141 +42,194 @@ READABLE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option("--backlog", type=click.IntRange(1, 65535), default=4096, show_default=True)
 @click.option("--max-connections", type=click.IntRange(1), help="Of each worker at once.")
-@click.option("--grace", type=click.FloatRange(0, 3600), default=10.0, show_default=True)
+@click.option(
+    "--grace",
+    type=SECONDS,
+    default=10.0,
+    show_default=True,
+    help="Seconds that open connections get when a worker stops.",
+)
 @click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM.")
 @click.option("--tls-key", type=READABLE_FILE, help="Its key, if it is in another file.")
+@click.option(
+    "--tls-key-password-file",
+    type=READABLE_FILE,
+    help="Its pass phrase; or set ANYIO_MIO_TLS_KEY_PASSWORD.",
+)
 @click.option("--share", is_flag=True, help="All workers accept from one socket.")
-@click.option("--log-format", type=click.Choice(["plain", "json"]), default="plain")
-@click.option("--live/--no-live", "show_live", default=None, help="Live figures; on in a terminal.")
+@click.option(
+    "--start-timeout",
+    type=click.FloatRange(0.1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Seconds in which a worker must become ready.",
+)
+@click.option(
+    "--worker-timeout",
+    type=SECONDS,
+    default=30.0,
+    show_default=True,
+    help="Seconds after which a worker that is stopped or blocked is replaced; 0: never.",
+)
+@click.option(
+    "--recycle-connections",
+    type=click.IntRange(1),
+    help="Replace a worker when it has accepted so many.",
+)
+@click.option(
+    "--recycle-memory", type=click.IntRange(1), help="Replace a worker that has so many MiB."
+)
+@click.option(
+    "--recycle-jitter",
+    type=click.FloatRange(0, 10),
+    default=0.1,
+    show_default=True,
+    help="Fraction that is added to those at random, for each worker.",
+)
+@click.option("--log-format", type=click.Choice([*FORMATS]), default="plain", show_default=True)
+@click.option(
+    "--log-level", type=LEVELS, default="warning", show_default=True, help="Of the workers' logs."
+)
+@click.option("--live/--no-live", "show_live", default=False, help="A table of the workers.")
 @click.pass_context
-def serve(  # noqa: PLR0913 - one for each option of the command line
-    context: click.Context,
-    target: str,
-    binds: tuple[str, ...],
-    workers: int,
-    backlog: int,
-    max_connections: int | None,
-    grace: float,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    share: bool,
-    log_format: str,
-    show_live: bool | None,
-) -> None:
+def serve(context: click.Context, /, **given: Any) -> None:
     """Serve connections with TARGET: echo, discard, http-hello, or module:async_handler.
 
     Each worker is a process. SIGTERM or Ctrl-C stops in good order, a second one at once; SIGHUP
     replaces the workers one by one, and no client is refused. Sockets of a service manager
     (LISTEN_FDS) are served besides those of --bind.
     """
-    if tls_key is not None and tls_cert is None:
-        raise click.UsageError(
-            "--tls-key needs --tls-cert\n  right: --tls-cert c.pem --tls-key k.pem"
-        )
-    check_target(target)
-    adopted = binding.adopted()
-    addresses = parse_addresses(binds, adopted)
-    log = JsonLog() if log_format == "json" else PlainLog()
-    with contextlib.ExitStack() as at_end:
-        slots, shared = make_slots(addresses, adopted, workers, backlog, share, at_end)
-        configuration = Configuration(
-            target=target,
-            grace=grace,
-            max_connections=max_connections,
-            accept_batch=1 if shared and workers > 1 else None,
-            tls_cert=os.fspath(tls_cert) if tls_cert else None,
-            tls_key=os.fspath(tls_key) if tls_key else None,
-            statistics_every=live.REFRESH_SECONDS if live.wanted(show_live) else 0.0,
-        )
-        for text in served(slots):
-            log("serving", address=text, workers=workers, target=target)
-        supervisor = Supervisor(configuration, slots, log)
-        succeeded = anyio_mio.run(live.run, supervisor, live.wanted(show_live))
-    context.exit(0 if succeeded else 1)
+    options = CommandLine(**given)
+    options.check()
+    open_standard_descriptors()
+    log = Log(FORMATS[options.log_format])
+    try:
+        status = run(options, log)
+    except (AdoptionError, BindError, CertificateError) as error:
+        log("cannot serve", level="error", error="; ".join(map(str.strip, str(error).splitlines())))
+        status = CANNOT_SERVE if isinstance(error, AdoptionError) else 1
+    log.close()
+    context.exit(status)
 
 
-def check_target(target: str) -> None:
-    """Refuse what no worker could serve; a module of the user's is imported by the workers."""
-    if ":" not in target:
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """The command line, as click has parsed it."""
+
+    target: str
+    binds: tuple[str, ...]
+    workers: int
+    backlog: int
+    max_connections: int | None
+    grace: float
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_key_password_file: Path | None
+    share: bool
+    start_timeout: float
+    worker_timeout: float
+    recycle_connections: int | None
+    recycle_memory: int | None
+    recycle_jitter: float
+    log_format: str
+    log_level: str
+    show_live: bool
+
+    def check(self) -> None:
+        """Refuse what no worker could serve; a module of the user's is imported by the workers.
+
+        Raises:
+            click.UsageError: with the right line.
+        """
+        if self.tls_cert is None and (self.tls_key or self.tls_key_password_file):
+            raise click.UsageError(
+                "--tls-key needs --tls-cert\n  right: --tls-cert c.pem --tls-key k.pem"
+            )
         try:
-            load_handler(target)
-        except TargetError as error:
+            if ":" not in self.target:
+                load_handler(self.target)
+            for text in self.binds:
+                parse(text)
+        except (TargetError, BindError) as error:
             raise click.UsageError(str(error)) from None
 
+    def tls(self) -> TlsFiles | None:
+        """Return the files of the certificate; None for no TLS."""
+        if self.tls_cert is None:
+            return None
+        key, password = self.tls_key, self.tls_key_password_file
+        return TlsFiles(
+            os.fspath(self.tls_cert),
+            os.fspath(key) if key else None,
+            os.fspath(password) if password else None,
+        )
 
-def parse_addresses(
-    binds: tuple[str, ...], adopted: list[socket.socket]
-) -> list[binding.TcpAddress | binding.UnixAddress]:
-    """The addresses to bind; 127.0.0.1:8000 if nothing at all is given."""
-    if not binds and not adopted:
-        binds = ("127.0.0.1:8000",)
-    try:
-        return [binding.parse(text) for text in binds]
-    except binding.BindError as error:
-        raise click.UsageError(str(error)) from None
+    def configuration(self, *, are_shared: bool) -> Configuration:
+        """Return the options in the form that the supervisor takes.
+
+        Args:
+            are_shared: whether workers share a listening socket.
+        """
+        memory = self.recycle_memory
+        limits = {
+            "accepted": self.recycle_connections,
+            "memory": memory * MIB if memory else None,
+        }
+        return Configuration(
+            target=self.target,
+            serving=ServingOptions(
+                grace=self.grace,
+                max_connections=self.max_connections,
+                accept_batch=1 if are_shared else None,
+            ),
+            tls=self.tls(),
+            supervision=Supervision(
+                start_timeout=self.start_timeout,
+                worker_timeout=self.worker_timeout,
+                recycle={name: limit for name, limit in limits.items() if limit},
+                recycle_jitter=self.recycle_jitter,
+            ),
+            log_level=self.log_level,
+            captures_output=self.show_live and sys.stdout.isatty(),
+        )
 
 
-def make_slots(
-    addresses: list[binding.TcpAddress | binding.UnixAddress],
-    adopted: list[socket.socket],
-    workers: int,
-    backlog: int,
-    share: bool,
-    at_end: contextlib.ExitStack,
-) -> tuple[list[list[socket.socket]], bool]:
-    """The sockets of each worker, and whether any of them is shared between workers.
+def run(options: CommandLine, log: Log) -> int:
+    """Serve until a stop signal; return the exit status.
 
-    ``at_end`` closes them and removes the paths that were made: those, and no other server's.
+    Raises:
+        AdoptionError: the service manager passed something that cannot be served.
+        BindError: an address cannot be bound.
+        CertificateError: the certificate cannot be used.
     """
-    slots: list[list[socket.socket]] = [list(adopted) for _ in range(workers)]
-    for sock in adopted:
-        at_end.callback(sock.close)
-    shared = bool(adopted)
-    for address in addresses:
-        own = workers > 1 and not share and isinstance(address, binding.TcpAddress)
-        shared = shared or not own
-        if own:
-            check_free(address)
-        first = bind(address, backlog, reuse_port=own)
-        at_end.callback(address.clean_up)
-        for number, slot in enumerate(slots):
-            slot.append(another(first, backlog) if own and number else first)
-            at_end.callback(slot[-1].close)
-    return slots, shared
+    manager = ServiceManager.from_environment(os.environ)
+    adopted = adopt_sockets(os.environ)
+    files = options.tls()
+    if files is not None:
+        load_context(files)  # said once here, instead of by each worker
+    with ListeningSockets(options.workers, options.backlog, share=options.share) as sockets:
+        for sock in adopted:
+            sockets.add(sock)
+        for text in options.binds or ([] if adopted else [DEFAULT_ADDRESS]):
+            sockets.bind(text)
+        warn_of_descriptors(options, log)
+        for address in sockets.addresses():
+            log("serving", address=address, workers=options.workers, target=options.target)
+        configuration = options.configuration(are_shared=sockets.are_shared)
+        supervisor = Supervisor(configuration, sockets.slots, log, manager)
+        succeeded = anyio_mio.run(live.run, supervisor, log, options.show_live)
+    return 0 if succeeded else 1
 
 
-def bind(
-    address: binding.TcpAddress | binding.UnixAddress, backlog: int | None, *, reuse_port: bool
-) -> socket.socket:
-    """Bind an address, or say why not."""
-    try:
-        return address.bind(backlog=backlog, reuse_port=reuse_port)
-    except OSError as error:
-        reason = error.strerror or error  # a path that is too long has no number, hence no text
-        raise click.ClickException(f"cannot listen on {address}: {reason}") from None
-
-
-def check_free(address: binding.TcpAddress | binding.UnixAddress) -> None:
-    """Refuse a port that somebody else serves.
-
-    SO_REUSEPORT alone would let two servers share it unawares, each with a part of the clients.
-    """
-    bind(address, None, reuse_port=False).close()
-
-
-def another(first: socket.socket, backlog: int) -> socket.socket:
-    """One more SO_REUSEPORT socket on the port that the first one got."""
-    host, port = first.getsockname()[:2]
-    return bind(binding.TcpAddress(host, port), backlog, reuse_port=True)
-
-
-def served(slots: list[list[socket.socket]]) -> list[str]:
-    """The addresses as they turned out, each once."""
-    names = []
-    for sock in slots[0]:
-        name = sock.getsockname()
-        if sock.family == socket.AF_UNIX:
-            names.append(f"unix:{name}")
-        else:
-            names.append(str(binding.TcpAddress(*name[:2])))
-    return names
+def warn_of_descriptors(options: CommandLine, log: Log) -> None:
+    """Say so if the descriptor limit is reached before ``--max-connections`` is."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = (options.max_connections or 0) + OTHER_DESCRIPTORS
+    if limit != resource.RLIM_INFINITY and options.max_connections and wanted > limit:
+        log(
+            "--max-connections is above the limit of open descriptors (RLIMIT_NOFILE)",
+            level="warning",
+            max_connections=options.max_connections,
+            limit=limit,
+            right=f"ulimit -n {wanted}, or LimitNOFILE={wanted} under systemd",
+        )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, final
 from anyio_mio.poll._sys import bits as bit
 
 if TYPE_CHECKING:
-    from anyio_mio.poll.registry import Registration
+    from anyio_mio.poll.registry import Entry
     from anyio_mio.poll.token import Token
 
 DEFAULT_CAPACITY: Final = 1024
@@ -119,7 +119,7 @@ class Events:
                 f"  right: Events({DEFAULT_CAPACITY})"
             )
         self.capacity: Final = capacity
-        self._found: list[tuple[Registration, int]] = []
+        self._found: list[tuple[Entry, int]] = []
 
     @property
     def is_empty(self) -> bool:
@@ -130,17 +130,17 @@ class Events:
         """Forget the events. Each poll does so by itself before it waits."""
         self._found = []
 
-    def fill(self, found: list[tuple[Registration, int]]) -> None:
+    def fill(self, found: list[tuple[Entry, int]]) -> None:
         """Take the result of a poll. For `Poll`."""
         self._found = found
 
     def __iter__(self) -> Iterator[Event]:
-        for registration, bits in self._found:
-            if registration.alive:
-                yield Event(registration.token, bits)
+        for entry, bits in self._found:
+            if entry.alive:
+                yield Event(entry.token, bits)
 
     def __len__(self) -> int:
-        return sum(registration.alive for registration, _ in self._found)
+        return sum(entry.alive for entry, _ in self._found)
 
     def __repr__(self) -> str:
         return f"<Events {len(self)} of {self.capacity}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import final
 
@@ -24,16 +25,31 @@ class Poll:
 
     Attributes:
         registry: Where sources are registered.
+        harvest: ``harvest(timeout, capacity)`` waits like `poll()` and returns the pairs of
+            descriptor and bits themselves, for an owner who keeps readiness by descriptor and looks
+            tokens up in ``registry.book``: the backend's reactor. It *is* the selector's
+            ``select``, bound once: a call of our own would cost 0.06 µs at each turn (measured).
 
     Ownership:
         The poll closes its selector and its waker; the sources are their owners'.
     """
 
-    __slots__ = ("_selector", "registry")
+    __slots__ = ("_selector", "harvest", "registry")
 
     def __init__(self, selector: Selector | None = None) -> None:
         self._selector = default_selector() if selector is None else selector
         self.registry: Registry = Registry(self._selector)
+        self.harvest: Callable[[float | None, int], list[tuple[int, int]]] = self._selector.select
+
+    @property
+    def edge_triggered(self) -> bool:
+        """Whether the system itself makes the edges; see `Selector.edge_triggered`."""
+        return self._selector.edge_triggered
+
+    @property
+    def tells_priority(self) -> bool:
+        """Whether events report urgent data; see `Selector.tells_priority`."""
+        return self._selector.tells_priority
 
     def poll(self, events: Events, timeout: float | None = None) -> None:
         """Wait for events and put them into `events`, in place of those that are there.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from typing import Final, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, final, runtime_checkable
 
 from anyio_mio.poll._sys.bits import BOTH, READABLE, WRITE_HANGUP
 from anyio_mio.poll._sys.selector import Selector
@@ -68,14 +68,20 @@ UNASKED: Final = BOTH | WRITE_HANGUP
 
 
 @final
-class Registration:
-    """One line of the book: what an event of a descriptor means."""
+class Entry:
+    """What an event of a source means: the owner of a descriptor that was given a token.
+
+    Attributes:
+        token: what the source was registered with.
+        mask: the bits that the owner is told of.
+        alive: False once the entry was replaced or taken out.
+    """
 
     __slots__ = ("alive", "mask", "token")
 
-    def __init__(self, token: Token, interest: Interest) -> None:
+    def __init__(self, token: Token, bits: int) -> None:
         self.token: Final = token
-        self.mask: Final = interest.bits | UNASKED
+        self.mask: Final = bits | UNASKED
         self.alive: bool = True
 
 
@@ -84,11 +90,20 @@ class Registry:
     """Registers sources with a poll. It belongs to one `Poll`, and any thread may use it.
 
     Each method takes effect at once, also on a wait that another thread is in.
+
+    `register()`, `reregister()` and `deregister()` take sources and interests, as Mio's do. Below
+    them are `add()`, `change()`, `remove()` and `forget()`, which take descriptors, bits, and an
+    owner: an object that takes the place of a token. The reactor of the backend uses these.
+
+    Attributes:
+        book: the owner of each registered descriptor: an `Entry` with a token, or the object that
+            was added. There is no other map from a descriptor to its owner. Read it; only the
+            registry writes it.
     """
 
     def __init__(self, selector: Selector) -> None:
+        self.book: Final[dict[int, Any]] = {}
         self._selector = selector
-        self._book: dict[int, Registration] = {}
         self._lock = threading.Lock()
         self._waker: Waker | None = None
 
@@ -114,14 +129,12 @@ class Registry:
             source.register(self, token, interest)
             return
         fd = descriptor_of(source)
-        with self._lock:
-            try:
-                self._selector.register(fd, interest.bits)
-            except FileExistsError:
-                raise _already_registered(fd) from None
-            except PermissionError:
-                raise _always_ready(fd) from None
-            self._write(fd, Registration(token, interest))
+        try:
+            self.add(fd, Entry(token, interest.bits), interest.bits)
+        except FileExistsError:
+            raise _already_registered(fd) from None
+        except PermissionError:
+            raise _always_ready(fd) from None
 
     def reregister(self, source: Descriptor | Source, token: Token, interest: Interest) -> None:
         """Replace the token and the interest of `source`; what is ready already fires again.
@@ -137,7 +150,7 @@ class Registry:
         with self._lock:
             self._require(fd, "reregister")
             self._selector.reregister(fd, interest.bits)
-            self._write(fd, Registration(token, interest))
+            self._write(fd, Entry(token, interest.bits))
 
     def deregister(self, source: Descriptor | Source) -> None:
         """Forget `source`: its token does not come up again, not even from events at hand.
@@ -152,7 +165,7 @@ class Registry:
         fd = descriptor_of(source)
         with self._lock:
             self._require(fd, "deregister")
-            self._strike(fd)
+            self.forget(fd)
             self._selector.deregister(fd)
 
     def would_block(self, source: Descriptor, interest: Interest) -> None:
@@ -191,15 +204,65 @@ class Registry:
         self.register(waker, token, Interest.READABLE)
         return waker
 
-    def look_up(self, pairs: list[tuple[int, int]]) -> list[tuple[Registration, int]]:
-        """Find the registrations of what a selector returned. For `Poll`."""
+    def add(self, fd: int, owner: object, bits: int, *, edge: bool = True) -> None:
+        """Watch a descriptor for raw bits: what `register()` does for a source.
+
+        Args:
+            fd: An open descriptor.
+            owner: What the book keeps for it.
+            bits: As for `Selector.register`; ONESHOT is possible.
+            edge: False for a level-triggered registration.
+
+        Raises:
+            OSError: As for `Selector.register`; the book is as it was.
+        """
+        with self._lock:
+            self._selector.register(fd, bits, edge=edge)
+            self._write(fd, owner)
+
+    def change(self, fd: int, owner: object, bits: int, *, edge: bool = True) -> None:
+        """Replace the owner and the bits of a descriptor, whether or not the book knows it.
+
+        Raises:
+            OSError: As for `Selector.reregister`; the book is as it was.
+        """
+        with self._lock:
+            self._selector.reregister(fd, bits, edge=edge)
+            self._write(fd, owner)
+
+    def remove(self, fd: int) -> None:
+        """Stop watching a descriptor, whether or not the book knows it.
+
+        Raises:
+            OSError: As for `Selector.deregister`; the book has forgotten the descriptor.
+        """
+        with self._lock:
+            self.forget(fd)
+            self._selector.deregister(fd)
+
+    def forget(self, fd: int) -> None:
+        """Take a descriptor out of the book without a system call.
+
+        For an owner who is about to close the last descriptor of a file on a selector with native
+        edges: closing ends the registration. It takes no lock, since it is one operation of a dict.
+        """
+        owner = self.book.pop(fd, None)
+        if type(owner) is Entry:
+            owner.alive = False
+
+    def rearm(self, fd: int, bits: int) -> None:
+        """Tell that an operation would block in the directions of `bits`; see `would_block()`."""
+        self._selector.rearm(fd, bits)
+
+    def look_up(self, pairs: list[tuple[int, int]]) -> list[tuple[Entry, int]]:
+        """Find the entries of what a selector returned. For `Poll`."""
         found = []
         with self._lock:
             for fd, bits in pairs:
-                registration = self._book.get(fd)
-                # An event may be older than the registration, and report what is not asked for.
-                if registration is not None and bits & registration.mask:
-                    found.append((registration, bits & registration.mask))
+                entry = self.book.get(fd)
+                # An event may be older than the entry, and report what is not asked for.
+                if type(entry) is Entry and bits & entry.mask:
+                    found.append((entry, bits & entry.mask))
         return found
 
     def settle_waker(self, pairs: list[tuple[int, int]]) -> None:
@@ -214,25 +277,21 @@ class Registry:
     def close(self) -> None:
         """Close the waker and forget the sources. For `Poll`."""
         with self._lock:
-            for fd in tuple(self._book):
-                self._strike(fd)
+            for fd in tuple(self.book):
+                self.forget(fd)
             if self._waker is not None:
                 self._waker.close()
 
     def __repr__(self) -> str:
-        return f"<Registry of {len(self._book)} sources on {self._selector.name}>"
+        return f"<Registry of {len(self.book)} sources on {self._selector.name}>"
 
-    def _write(self, fd: int, registration: Registration) -> None:
-        self._strike(fd)
-        self._book[fd] = registration
-
-    def _strike(self, fd: int) -> None:
-        old = self._book.pop(fd, None)
-        if old is not None:
-            old.alive = False
+    def _write(self, fd: int, owner: object) -> None:
+        if fd in self.book:
+            self.forget(fd)
+        self.book[fd] = owner
 
     def _require(self, fd: int, verb: str) -> None:
-        if fd not in self._book:
+        if fd not in self.book:
             raise FileNotFoundError(
                 errno.ENOENT,
                 f"descriptor {fd} is not registered with this poll\n"

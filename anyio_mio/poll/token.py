@@ -12,4 +12,6 @@ mistake that it prevents. While running it *is* the int, so it compares, hashes,
 like one, indexes a list of connections, and costs nothing.
 
     SERVER = Token(0)
+
+Below the tokens, an owner can stand in the registry's book itself: `Registry.add`.
 """

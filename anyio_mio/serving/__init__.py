@@ -14,9 +14,9 @@ Rules:
 
 from __future__ import annotations
 
+from anyio_mio.serving.server import AcceptErrorKind as AcceptErrorKind
 from anyio_mio.serving.server import ListenerStatistics as ListenerStatistics
 from anyio_mio.serving.server import ServeSummary as ServeSummary
-from anyio_mio.serving.server import Verdict as Verdict
 from anyio_mio.serving.server import serve_listeners as serve_listeners
 from anyio_mio.serving.server import serve_tcp as serve_tcp
 from anyio_mio.serving.server import serve_unix as serve_unix
@@ -24,7 +24,7 @@ from anyio_mio.serving.server import serve_unix as serve_unix
 __all__ = [
     "ListenerStatistics",
     "ServeSummary",
-    "Verdict",
+    "AcceptErrorKind",
     "serve_listeners",
     "serve_tcp",
     "serve_unix",

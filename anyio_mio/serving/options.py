@@ -1,20 +1,28 @@
-"""How to serve: the choices of a server, checked."""
+"""How to serve: the choices of a server, checked before it starts."""
 
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from signal import Signals
-from typing import Literal
+from typing import Any, Literal, Self
 
 import anyio
 
-from anyio_mio._net.listeners import ErrorHook
+from anyio_mio._net.acceptor import ErrorHook
+from anyio_mio._net.arguments import check_count, check_handler, check_hook, check_names
+from anyio_mio.serving.tls import check_server_context
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The choices; `anyio_mio.serve_tcp()` documents each of them."""
+    """The choices; `anyio_mio.serve_tcp()` documents each of them.
+
+    Raises:
+        TypeError: a choice is of the wrong type.
+        ValueError: a choice is out of range.
+    """
 
     accept_batch: int | None = None
     max_connections: int | None = None
@@ -28,16 +36,59 @@ class Policy:
     signals: tuple[Signals, ...] = ()
     stop: anyio.Event | None = None
 
+    @classmethod
+    def of(cls, handler: object, options: Mapping[str, Any]) -> Self:
+        """Check a server's handler and options.
+
+        Raises:
+            TypeError: there is no such option, or an argument is of the wrong type.
+            ValueError: an option is out of range.
+        """
+        check_handler(handler)
+        check_names(options, [field.name for field in fields(cls)])
+        return cls(**options)
+
     def __post_init__(self) -> None:
-        if self.accept_batch is not None and self.accept_batch < 1:
-            raise ValueError("accept_batch must be at least 1\n  right: accept_batch=16, or None")
-        if self.max_connections is not None and self.max_connections < 1:
-            raise ValueError("max_connections must be at least 1\n  right: max_connections=1000")
-        if not self.handshake_timeout > 0:
-            raise ValueError("handshake_timeout must be positive\n  right: 10 (seconds)")
-        if not self.grace >= 0:
-            raise ValueError("grace must not be negative\n  right: grace=10 (seconds)")
-        if self.handler_errors not in ("log", "raise"):
-            raise ValueError(f"handler_errors is {self.handler_errors!r}\n  right: 'log', 'raise'")
-        if self.queued not in ("serve", "refuse"):
-            raise ValueError(f"queued is {self.queued!r}\n  right: 'serve' or 'refuse'")
+        check_count("accept_batch", self.accept_batch)
+        check_count("max_connections", self.max_connections)
+        check_seconds("handshake_timeout", self.handshake_timeout, least=1e-9)
+        check_seconds("grace", self.grace, least=0)
+        check_word("handler_errors", self.handler_errors, ("log", "raise"))
+        check_word("queued", self.queued, ("serve", "refuse"))
+        if not isinstance(self.shed, bool):
+            raise TypeError(f"shed must be True or False, not {self.shed!r}\n  right: shed=True")
+        if self.stop is not None and not isinstance(self.stop, anyio.Event):
+            raise TypeError(
+                f"stop must be an anyio.Event, not {self.stop!r}\n  right: anyio.Event()"
+            )
+        check_hook(self.on_accept_error)
+        check_signals(self.signals)
+        if self.ssl_context is not None:
+            check_server_context(self.ssl_context)
+
+
+def check_seconds(name: str, value: object, *, least: float) -> None:
+    """Refuse what is no number of seconds, or below ``least``."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}\n  right: {name}=10")
+    if not value >= least:
+        adjective = "positive" if least else "zero or more"
+        raise ValueError(f"{name} must be {adjective}, not {value}\n  right: {name}=10 (seconds)")
+
+
+def check_word(name: str, value: object, words: tuple[str, str]) -> None:
+    """Refuse what is none of two words."""
+    if value not in words:
+        right = " or ".join(map(repr, words))
+        raise ValueError(f"{name} must be {right}, not {value!r}\n  right: {name}={words[0]!r}")
+
+
+def check_signals(signals: object) -> None:
+    """Refuse what is no tuple or list of signals."""
+    if isinstance(signals, (tuple, list)) and all(isinstance(each, int) for each in signals):
+        return
+    raise TypeError(
+        f"signals must be a tuple of signals, not {signals!r}\n"
+        "  wrong: signals=signal.SIGTERM\n"
+        "  right: signals=(signal.SIGTERM,)"
+    )

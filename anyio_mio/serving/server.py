@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,25 +16,31 @@ from typing import Any, Final, TypeAlias, final
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import SocketAttribute, TaskGroup, TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
-from anyio_mio._net.accept_errors import Verdict
-from anyio_mio._net.listeners import ACCEPT_BATCH, ListenerStatistics, SocketListener, task_name
+from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.task_group import end_left_open
+from anyio_mio._net.accept_errors import AcceptErrorKind
+from anyio_mio._net.acceptor import ACCEPT_BATCH, Acceptor, ListenerStatistics
+from anyio_mio._net.arguments import task_name
+from anyio_mio._net.listeners import SocketListener
+from anyio_mio._net.logs import log
 from anyio_mio._net.streams import SocketStream
+from anyio_mio._net.unix_paths import StrOrBytesPath, listen_unix
+from anyio_mio._net.unix_streams import UNIXSocketStream
 from anyio_mio.serving.options import Policy
+from anyio_mio.serving.outcomes import Outcomes, close_stream, must_pass
 from anyio_mio.serving.spare_descriptor import SpareDescriptor
 from anyio_mio.serving.tls import HANDSHAKE_ERRORS, ServerTLSStream
 
 __all__ = [
+    "AcceptErrorKind",
     "ListenerStatistics",
     "ServeSummary",
-    "Verdict",
     "serve_listeners",
     "serve_tcp",
     "serve_unix",
 ]
-
-LOGGER: Final = logging.getLogger("anyio_mio.serving")
 
 LONGEST_QUEUE: Final = 65536
 """Connections that are taken from a queue at the most when a server stops."""
@@ -49,7 +54,7 @@ class ServeSummary:
 
     Attributes:
         accepted: connections that were accepted.
-        finished: handlers that came to their end.
+        finished: handlers that returned, or ended because the client hung up.
         failed: handlers that raised an exception, and TLS handshakes that failed.
         cancelled: handlers that were cancelled, as when the grace period was over.
         shed: connections that were closed because they could not be served.
@@ -91,9 +96,9 @@ async def serve_tcp(
             * ``shed``, True to close what cannot be served, for the limit or for want of
               descriptors; otherwise it stays queued.
             * ``ssl_context``, for TLS, and ``handshake_timeout`` in seconds (10).
-            * ``on_accept_error(error, verdict)``, may return another `Verdict`.
-            * ``handler_errors``, ``"log"`` (default: the one connection is closed) or ``"raise"``
-              (it ends the server, as in AnyIO's ``listener.serve()``).
+            * ``on_accept_error(error, kind)``, which may return another `AcceptErrorKind`.
+            * ``handler_errors``, ``"log"`` (default: the one connection is closed, and no handler
+              ends the server) or ``"raise"`` (it ends, as AnyIO's ``listener.serve()``).
             * ``signals``, such as ``(signal.SIGTERM,)``: stop at the first, at once at the second.
             * ``stop``, an `anyio.Event` that stops it as well.
             * ``queued``, ``"serve"`` (default) or ``"refuse"``: what becomes of connections in the
@@ -105,14 +110,14 @@ async def serve_tcp(
 
     Raises:
         OSError: the port cannot be bound.
-        TypeError: there is no such option.
+        TypeError: there is no such option, or an argument is of the wrong type.
         ValueError: an argument is out of range.
-        ExceptionGroup: accepting failed for good, or somebody else closed a listener; with
+        ExceptionGroup: accepting failed for good, or a listener was closed by other code; with
             ``handler_errors="raise"``, a handler failed.
 
-    Checkpoint: always. Cancellation: stops it in the same order, then passes on.
+    Checkpoint: always. If cancelled, it stops in the same order, then re-raises the cancellation.
     """
-    settings = Policy(**policy)
+    settings = Policy.of(handler, policy)
     multi = await anyio.create_tcp_listener(
         local_host=host, local_port=port, backlog=backlog, reuse_port=reuse_port
     )
@@ -122,7 +127,7 @@ async def serve_tcp(
 
 async def serve_unix(
     handler: Handler,
-    path: str | os.PathLike[str],
+    path: StrOrBytesPath,
     *,
     mode: int | None = None,
     backlog: int = 65536,
@@ -133,28 +138,31 @@ async def serve_unix(
 
     Args:
         handler: an async function; its stream is closed when it ends.
-        path: where the socket is made; a socket that is there already is replaced, and the path is
-            removed at the end.
+        path: where to make the socket. One that a dead server left there is replaced, and the path
+            is removed when the server stops, if it is still the same. A name that begins with a
+            null byte is abstract.
         mode: permissions of the path.
         backlog: how many connections may wait in the system's queue.
         task_status: ``started()`` gets the listeners when they listen.
         **policy: as for `serve_tcp()`.
 
     Raises:
-        OSError: the path cannot be bound.
+        OSError: the path cannot be bound; EADDRINUSE if a server listens there, or if it is no
+            socket.
+        ValueError: ``mode`` for an abstract name, or an option is out of range.
 
     Everything else is as for `serve_tcp()`.
     """
-    settings = Policy(**policy)
-    listener = await anyio.create_unix_listener(path, mode=mode, backlog=backlog)
-    assert isinstance(listener, SocketListener)
-    made = os.stat(path).st_ino
+    settings = Policy.of(handler, policy)
+    sock, bound = listen_unix(path, mode=mode, backlog=backlog)
     try:
-        return await Server(handler, [listener], settings).run(task_status)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_ino == made:  # else another server has taken the place
-                os.unlink(path)
+        listener = SocketListener(sock, running_kernel().reactor, UNIXSocketStream)
+    except BaseException:
+        bound.remove()
+        sock.close()
+        raise
+    listener.path = bound
+    return await Server(handler, [listener], settings).run(task_status)
 
 
 async def serve_listeners(
@@ -175,8 +183,20 @@ async def serve_listeners(
 
     Raises:
         TypeError: something is not a listener of mio's.
+        ValueError: a listener is given twice.
 
     Everything else is as for `serve_tcp()`.
+    """
+    settings = Policy.of(handler, policy)
+    return await Server(handler, flatten(listeners), settings).run(task_status)
+
+
+def flatten(listeners: Iterable[Any]) -> list[SocketListener]:
+    """The socket listeners in a list that may hold AnyIO's multi-listeners.
+
+    Raises:
+        TypeError: something is not a listener of mio's.
+        ValueError: a listener is there twice.
     """
     flat = [each for one in listeners for each in getattr(one, "listeners", [one])]
     for each in flat:
@@ -185,7 +205,9 @@ async def serve_listeners(
                 f"{each!r} is not a socket listener of mio\n"
                 "  right: await anyio.create_tcp_listener(local_port=8000), while mio runs"
             )
-    return await Server(handler, flat, Policy(**policy)).run(task_status)
+    if len(set(flat)) < len(flat):
+        raise ValueError("the same listener is given twice\n  right: each listener once")
+    return flat
 
 
 @final
@@ -207,7 +229,7 @@ class Server:
         self._watching = anyio.CancelScope(shield=True)
         self._open = 0
         self._ending = False
-        self._finished = self._failed = self._cancelled = 0
+        self._outcomes = Outcomes()
         self._handlers: TaskGroup | None = None
 
     async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
@@ -219,7 +241,7 @@ class Server:
         finally:  # even where it was cancelled before it began
             self._spare.release()
             for listener in self._listeners:
-                listener._close()
+                close_stream(listener)
         return self._summary()
 
     async def _serve(self, task_status: TaskStatus[Sequence[SocketListener]]) -> None:
@@ -248,46 +270,34 @@ class Server:
     async def _accept_until_stopped(self) -> None:
         async with anyio.create_task_group() as acceptors:
             for listener in self._listeners:
-                acceptors.start_soon(self._accept_from, listener)
+                acceptors.start_soon(self._accept_from, listener.acceptor)
             await self._stopping.wait()
             acceptors.cancel_scope.cancel("the server stops")
 
-    async def _accept_from(self, listener: SocketListener) -> None:
+    async def _accept_from(self, acceptor: Acceptor[SocketStream]) -> None:
         """Drain one listener again and again; a permit comes before each accept."""
         batch = self._policy.accept_batch or ACCEPT_BATCH
         on_error = self._policy.on_accept_error
         while True:
-            await listener.wait_until_ready()
+            await acceptor.wait_until_ready()
             if self._limit is None:
-                listener.drain(self._start, batch, on_error)
+                acceptor.drain(self._start, batch, on_error)
             elif self._policy.shed and self._permits.value == 0:
-                listener.shed += listener.drain(SocketStream._close, batch, on_error)
+                acceptor.shed += acceptor.drain(close_stream, batch, on_error)
             else:
                 # First come, first served: with several listeners none can starve the others.
                 await self._permits.acquire()
-                self._drain_within_permits(listener, batch)
-            if self._policy.shed and listener.is_out_of_descriptors:
-                await self._shed_all_queued(listener, batch)
+                acceptor.drain_within_permits(self._permits, self._start, batch, on_error)
+            if self._policy.shed and acceptor.is_out_of_descriptors:
+                await self._shed_all_queued(acceptor, batch)
 
-    async def _shed_all_queued(self, listener: SocketListener, batch: int) -> None:
+    async def _shed_all_queued(self, acceptor: Acceptor[SocketStream], batch: int) -> None:
         """Close what is queued, one after the other in place of the spare descriptor."""
         batch_is_spent = True
         while batch_is_spent:
             with self._spare.lent():
-                batch_is_spent = listener.shed_queued(batch) == batch
+                batch_is_spent = acceptor.shed_queued(batch) == batch
             await anyio.lowlevel.checkpoint()
-
-    def _drain_within_permits(self, listener: SocketListener, batch: int) -> None:
-        """Drain with the permit that is held, and with as many more as there are."""
-        extra = min(batch, self._permits.value + 1) - 1
-        for _ in range(extra):
-            self._permits.acquire_nowait()
-        before = self._open
-        try:
-            listener.drain(self._start, extra + 1, self._policy.on_accept_error)
-        finally:  # those that were started keep their permits, even if the drain failed after them
-            for _ in range(extra + 1 - (self._open - before)):
-                self._permits.release()
 
     def _start(self, stream: SocketStream) -> None:
         assert self._handlers is not None
@@ -295,36 +305,45 @@ class Server:
         self._open += 1
 
     async def _handle(self, stream: SocketStream) -> None:
-        """Run the handler for one connection, and close it whatever happens."""
-        ended = False
+        """Run the handler for one connection, and close it in each case."""
+        task = running_kernel().current
+        assert task is not None
+        scope, is_served = task.scope, True
         try:
-            if self._policy.ssl_context is None:
-                await self._handler(stream)
-            else:
-                await self._handle_tls(stream, self._policy.ssl_context)
-            ended = True
-        except Exception:
-            self._failed += 1
-            ended = True
-            if self._policy.handler_errors == "raise":
+            try:
+                if self._policy.ssl_context is None:
+                    await self._handler(stream)  # not in a function: each step would pass its frame
+                else:
+                    is_served = await self._handle_tls(stream, self._policy.ssl_context)
+            finally:
+                if task.scope is not scope:
+                    await end_left_open(scope)
+            self._outcomes.finished += is_served
+        except BaseException as error:
+            self._count(error, stream)
+            if self._policy.handler_errors == "raise" or must_pass(error):
                 raise
-            LOGGER.exception("the handler of the connection from %s failed", peer_of(stream))
         finally:
-            self._finished += ended
-            self._cancelled += not ended
-            stream._close()
+            close_stream(stream)
             self._connection_is_over()
 
-    async def _handle_tls(self, stream: SocketStream, context: ssl.SSLContext) -> None:
+    async def _handle_tls(self, stream: SocketStream, context: ssl.SSLContext) -> bool:
+        """Make the handshake and run the handler; return False if the handshake failed."""
         timeout = self._policy.handshake_timeout
         try:
             tls = await ServerTLSStream.shake_hands(stream, context, timeout)
         except HANDSHAKE_ERRORS as error:
-            LOGGER.debug("no TLS handshake from %s: %r", peer_of(stream), error)
-            self._failed += 1
-            return
+            self._outcomes.count_handshake(error, stream)
+            return False
         await self._handler(tls)
         await tls.aclose()
+        return True
+
+    def _count(self, error: BaseException, stream: SocketStream) -> None:
+        assert self._handlers is not None
+        is_cancelled = self._handlers.cancel_scope.cancel_called
+        logs = self._policy.handler_errors == "log" and not must_pass(error)
+        self._outcomes.count(error, stream, is_cancelled=is_cancelled, logs=logs)
 
     def _connection_is_over(self) -> None:
         self._open -= 1
@@ -340,25 +359,27 @@ class Server:
         with self._watching, anyio.open_signal_receiver(*self._policy.signals) as received:
             task_status.started()
             async for number in received:
-                LOGGER.info("stopping: %s", number.name)
+                log(logging.INFO, "stopping: %s", number.name)
                 if self._stopping.is_set():
                     self._cancel_handlers()
                 self._stopping.set()
 
     def _close_listeners(self) -> None:
         assert self._handlers is not None
-        # A handler that failed, or a second signal, has ended them all: nobody is there to serve.
+        for listener in self._listeners:
+            listener.remove_path()  # first: a successor may bind it, and no client is turned away
+        # A handler that failed, or a second signal, has ended them all: none is left to serve.
         if self._policy.queued == "serve" and not self._handlers.cancel_scope.cancel_called:
             self._serve_the_queue()
         for listener in self._listeners:
-            listener._close()
+            close_stream(listener)
 
     def _serve_the_queue(self) -> None:
-        """What the system has completed is a promise: take what is there, up to the limit."""
+        """Take what is queued, up to the limit: these clients are connected already."""
         for listener in self._listeners:
             room = LONGEST_QUEUE if self._limit is None else self._permits.value
             with contextlib.suppress(OSError, anyio.ClosedResourceError):
-                listener.drain(self._start_last, room)
+                listener.acceptor.drain(self._start_last, room)
 
     def _start_last(self, stream: SocketStream) -> None:
         if self._limit is not None:
@@ -383,14 +404,9 @@ class Server:
         every = [listener.statistics() for listener in self._listeners]
         return ServeSummary(
             accepted=sum(each.accepted for each in every),
-            finished=self._finished - self._failed,
-            failed=self._failed,
-            cancelled=self._cancelled,
+            finished=self._outcomes.finished,
+            failed=self._outcomes.failed,
+            cancelled=self._outcomes.cancelled,
             shed=sum(each.shed for each in every),
             aborted=sum(each.aborted for each in every),
         )
-
-
-def peer_of(stream: SocketStream) -> object:
-    """The other end's address, as far as it is known."""
-    return stream.extra(SocketAttribute.remote_address, "an unknown peer")

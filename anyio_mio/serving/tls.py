@@ -38,6 +38,55 @@ UNSAID: Final = (
 )
 
 
+NOT_A_CONTEXT: Final = "ssl_context must be an ssl.SSLContext, not {!r}\n" + (
+    RIGHT_CONTEXT := (
+        "  right: context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)\n"
+        "         context.load_cert_chain('chain.pem', 'key.pem')"
+    )
+)
+
+
+def check_server_context(context: object) -> None:
+    """Refuse a context with which no handshake could succeed.
+
+    Raises:
+        TypeError: it is no context.
+        ValueError: it is a client's, or has no certificate.
+    """
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(NOT_A_CONTEXT.format(context))
+    if context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+        raise ValueError(
+            "ssl_context is a client's, which cannot serve\n"
+            f"  wrong: ssl.create_default_context()\n{RIGHT_CONTEXT}"
+        )
+    if context.sni_callback is None and has_no_certificate(context):
+        raise ValueError(f"ssl_context has no certificate\n{RIGHT_CONTEXT}")
+
+
+def has_no_certificate(context: ssl.SSLContext) -> bool:
+    """Make a handshake in memory, with a client that accepts everything, to see what is missing."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = permissive_client().wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    try:
+        server.do_handshake()
+    except ssl.SSLError as error:
+        return error.reason in ("NO_SHARED_CIPHER", "NO_SUITABLE_SIGNATURE_ALGORITHM")
+    return False
+
+
+def permissive_client() -> ssl.SSLContext:
+    """A client's context with all ciphers, also those without certificates."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers("ALL:COMPLEMENTOFALL:@SECLEVEL=0")
+    return context
+
+
 class ServerTLSStream(TLSStream):
     """AnyIO's TLS stream, but for how it begins and ends."""
 

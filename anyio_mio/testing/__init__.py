@@ -1,6 +1,7 @@
 """What tests need that the real thing cannot give: chosen times, orders and events.
 
-* `MockClock` lets hours pass in no time; the fixtures ``mock_clock``, ``autojump_clock`` make it.
+* `MockClock` lets hours pass in no time; the fixtures ``mio_mock_clock`` and
+  ``mio_autojump_clock`` make it.
 * `Sequencer` makes tasks take turns; the backend option ``shuffle`` makes their order random.
 * `assert_checkpoints` and `assert_no_checkpoints` tell what yields.
 * `ScriptedSelector` stands in for the operating system: a poll, a reactor or a kernel can be

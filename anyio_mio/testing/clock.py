@@ -13,11 +13,11 @@ class MockClock:
         clock = MockClock(autojump=0)
         anyio_mio.run(main, clock=clock)  # main's sleeps take no time, and end in the right order
 
-    With the fixtures ``mock_clock`` and ``autojump_clock``, in a test module::
+    With the fixtures ``mio_mock_clock`` and ``mio_autojump_clock``, in a test module::
 
         @pytest.fixture
-        def anyio_backend(autojump_clock):
-            return "mio", {"clock": autojump_clock}
+        def anyio_backend(mio_autojump_clock):
+            return "mio", {"clock": mio_autojump_clock}
 
     Args:
         start: what `now` says first, in seconds.

@@ -53,6 +53,7 @@ class ScriptedSelector:
     Args:
         script: The batches. `play` adds more.
         edge_triggered: What the selector says of itself.
+        tells_priority: The same.
         on_wait: Called with the timeout of each `select`, before its batch is taken. A mock clock
             advances here; a test may also `play` what "happens" during the wait.
 
@@ -71,9 +72,11 @@ class ScriptedSelector:
         script: Iterable[Iterable[Pair]] = (),
         *,
         edge_triggered: bool = True,
+        tells_priority: bool = True,
         on_wait: Callable[[float | None], object] | None = None,
     ) -> None:
         self.edge_triggered = edge_triggered
+        self.tells_priority = tells_priority
         self.on_wait = on_wait
         self.calls: list[Call] = []
         self.timeouts: list[float | None] = []

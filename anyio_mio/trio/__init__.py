@@ -27,8 +27,8 @@ Rules:
 
 from __future__ import annotations
 
-from anyio_mio._net.accept_errors import Verdict as Verdict
-from anyio_mio._net.listeners import ListenerStatistics as ListenerStatistics
+from anyio_mio._net.accept_errors import AcceptErrorKind as AcceptErrorKind
+from anyio_mio._net.acceptor import ListenerStatistics as ListenerStatistics
 from anyio_mio.trio.hub import HubStatistics as HubStatistics
 from anyio_mio.trio.hub import current_statistics as current_statistics
 from anyio_mio.trio.listeners import SocketListener as SocketListener
@@ -60,5 +60,5 @@ __all__ = [
     "current_statistics",
     "HubStatistics",
     "ListenerStatistics",
-    "Verdict",
+    "AcceptErrorKind",
 ]

@@ -50,7 +50,7 @@ from trio.lowlevel import RunVar, enable_ki_protection, reschedule
 from anyio_mio._reactor.dead_selector import DeadSelector
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.registration import Registration
-from anyio_mio.poll._sys.selector import Selector, default_selector
+from anyio_mio.poll import Poll, available_selectors
 from anyio_mio.trio.nesting import poller_nests
 from anyio_mio.trio.registration import HostedRegistration
 from anyio_mio.trio.scheduler import TrioScheduler
@@ -100,6 +100,7 @@ class Hub(Reactor):
         "__weakref__",
         "_harvester",
         "_has_harvested",
+        "_has_poll",
         "_moves",
         "_opened",
         "_weight",
@@ -109,9 +110,12 @@ class Hub(Reactor):
         "thread",
     )
 
+    stream_type = HostedRegistration
+
     def __init__(self) -> None:
         # A set is made when it is needed; until then nothing reaches the selector.
-        Reactor.__init__(self, DeadSelector(), TrioScheduler())
+        Reactor.__init__(self, Poll(DeadSelector()), TrioScheduler())
+        self.trusts_short = available_selectors()[0] == "epoll"  # as the set that will be made
         self.is_nested: bool = False
         self.is_closed: bool = False
         self.thread: int = threading.get_ident()
@@ -119,6 +123,7 @@ class Hub(Reactor):
         self._weight = 0
         self._moves = 0
         self._has_harvested = False
+        self._has_poll = False  # a poll of its own, instead of the one that refuses every use
         self._harvester = Harvester(self)
         self._opened = trio.Event()
 
@@ -130,7 +135,6 @@ class Hub(Reactor):
         """Take a socket out of the nested set, if it is there and this is its thread."""
         if registration.armed and threading.get_ident() == self.thread:
             registration.armed = False
-            self.registrations.pop(registration.fd, None)
             self._deregister(registration.fd)
 
     def tick(self) -> None:
@@ -146,7 +150,7 @@ class Hub(Reactor):
 
     def harvest(self) -> int:
         """Wake whoever waits for what the nested set reports now; return the number of events."""
-        pairs = self.selector.select(0, EVENTS_PER_HARVEST)
+        pairs = self.poll.harvest(0, EVENTS_PER_HARVEST)
         if pairs:
             self.turn(pairs, reschedule)
         return len(pairs)
@@ -163,10 +167,9 @@ class Hub(Reactor):
         self._moves += 1
 
     def has_room(self) -> None:
-        """A socket was closed: whoever waits for a descriptor may try again."""
+        """See `Reactor.has_room()`; another thread cannot wake tasks of this run."""
         if threading.get_ident() == self.thread:
-            for try_again in self.starving:
-                try_again()
+            Reactor.has_room(self)
 
     async def attend(self) -> None:
         """The system task: look after the nested set, and close the hub with the run."""
@@ -174,7 +177,7 @@ class Hub(Reactor):
             trio.lowlevel.add_instrument(self._harvester)
             await self._opened.wait()
             while True:
-                await trio.lowlevel.wait_readable(self.selector.fileno())
+                await trio.lowlevel.wait_readable(self.poll.fileno())
                 if not self._has_harvested:
                     self.harvest()
                 self._has_harvested = False
@@ -195,9 +198,8 @@ class Hub(Reactor):
 
     def die_in_child(self) -> None:
         """After a fork (H5): every wait now ends in the dead selector's error."""
-        for registration in self.registrations.values():
+        for registration in self.registrations():
             registration.armed = False
-        self.registrations.clear()
         self.is_nested = True
         self.thread = threading.get_ident()
         Reactor.die_in_child(self)
@@ -213,15 +215,16 @@ class Hub(Reactor):
 
     def _has_set(self) -> bool:
         """Make the nested set, once."""
-        if not isinstance(self.selector, DeadSelector):
+        if self._has_poll:
             return True
         self._weight = 0  # if it fails, the question comes up again when the weight is there again
         try:
             if not poller_nests():
                 return False
-            self.selector: Selector = default_selector()
+            self.use(Poll())
         except OSError:  # no descriptor left
             return False
+        self._has_poll = True
         self._weight = DECIDED
         self._opened.set()
         return True
@@ -230,14 +233,13 @@ class Hub(Reactor):
         """Leave nothing behind (H1), and nobody waiting (H3)."""
         self.is_closed = True
         self.is_nested = False
-        for registration in list(self.registrations.values()):
+        for registration in self.registrations():
             registration.armed = False
             for task in (registration.reader, registration.writer):
                 if task is not None:
                     reschedule(task)
             registration.reader = registration.writer = None
-        self.registrations.clear()
-        self.selector.close()
+        self.poll.close()
         with contextlib.suppress(KeyError):  # removed by the user
             trio.lowlevel.remove_instrument(self._harvester)
 

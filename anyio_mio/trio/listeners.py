@@ -1,16 +1,18 @@
-"""Listeners with Trio's interface, around the accept loop that all of mio shares."""
+"""Listeners with Trio's interface, around the acceptor that all of mio shares."""
 
 from __future__ import annotations
 
 import socket as stdlib_socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from functools import partial
+from typing import TYPE_CHECKING, final
 
 import trio
 
-from anyio_mio._net.accept_errors import Verdict
-from anyio_mio._net.listeners import SocketListener as Drain
-from anyio_mio.trio.hub import Hub, current_hub
+from anyio_mio._net.accept_errors import AcceptErrorKind
+from anyio_mio._net.acceptor import Acceptor
+from anyio_mio.trio.hub import current_hub
+from anyio_mio.trio.registration import HostedRegistration
 from anyio_mio.trio.streams import (
     SocketStream,
     require_trio_stream_socket,
@@ -20,8 +22,8 @@ from anyio_mio.trio.streams import (
 )
 
 if TYPE_CHECKING:
-    from anyio_mio._net.listeners import ListenerStatistics
-    from anyio_mio.trio.registration import HostedRegistration
+    from anyio_mio._net.acceptor import ListenerStatistics
+    from anyio_mio._net.unix_paths import BoundPath
 
 
 @final
@@ -38,20 +40,24 @@ class SocketListener(trio.abc.Listener[SocketStream]):
         RuntimeError: outside ``trio.run``.
     """
 
-    __slots__ = ("__weakref__", "_drain", "_registration", "_sock", "_trio_socket")
+    __slots__ = ("__weakref__", "_acceptor", "_path", "_registration", "_sock", "_trio_socket")
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
         require_trio_stream_socket(socket, "SocketListener")
         require_listening(socket)
         hub = current_hub()
-        self._sock = take_over(socket)
-        # Linux hands the options on to the sockets that are accepted: two calls here instead of two
-        # for each of them.
-        set_stream_options(self._sock)
-        self._drain = drain_of(self._sock, hub)
-        self._registration = cast("HostedRegistration", self._drain._registration)
-        self._registration.sock = self._sock
+        self._sock = sock = take_over(socket)
+        self._path: BoundPath | None = None
+        self._registration = HostedRegistration(hub, sock.fileno())
+        self._registration.sock = sock
         self._registration.yields_first = False
+        self._acceptor: Acceptor[SocketStream] = Acceptor(
+            sock,
+            self._registration,
+            hub,
+            partial(SocketStream._of, trusts_short=trusts_short_reads(sock)),
+            set_stream_options,
+        )
         self._trio_socket: trio.socket.SocketType | None = None
 
     def __repr__(self) -> str:
@@ -76,40 +82,39 @@ class SocketListener(trio.abc.Listener[SocketStream]):
 
         Checkpoint: always. Cancellation: no connection is lost.
         """
-        accepted: list[Any] = []
-        while not accepted:
-            await self._drain.wait_until_ready()
-            self._drain.drain(accepted.append, 1, raise_at_once)
-        stream: SocketStream = accepted[0]
-        return stream
+        return await self._acceptor.accept(raise_at_once)
 
     async def aclose(self) -> None:
-        """Close the socket at once and wake whoever waits on it. Checkpoint: always."""
+        """Close the socket at once and wake the task that waits on it.
+
+        The path of a listener that `open_unix_listener()` made is removed, if it is still ours.
+
+        Checkpoint: always.
+        """
         self._close()
         await trio.lowlevel.checkpoint()
 
     def statistics(self) -> ListenerStatistics:
-        """What the listener has done so far."""
-        return self._drain.statistics()
+        """Return what the listener has done so far."""
+        return self._acceptor.statistics()
 
     def _close(self) -> None:
-        if self._sock.fileno() != -1:
-            self._drain._close()
+        sock = self._sock
+        if sock.fileno() != -1:
+            registration = self._registration
+            registration.close()
+            if self._path is not None:
+                self._path.remove()
+            try:
+                sock.close()
+            finally:
+                if registration.hub.starving:
+                    registration.hub.has_room()
 
 
-def drain_of(sock: stdlib_socket.socket, hub: Hub) -> Drain:
-    """The shared accept loop on a socket, making streams for Trio."""
-    trusts_short: Final = trusts_short_reads(sock)
-
-    def make_stream(accepted: stdlib_socket.socket, _: object) -> Any:
-        return SocketStream._of(accepted, hub, trusts_short)
-
-    return Drain(sock, hub, make_stream)
-
-
-def raise_at_once(_error: OSError, verdict: Verdict) -> Verdict:
+def raise_at_once(_error: OSError, kind: AcceptErrorKind) -> AcceptErrorKind:
     """What Trio does in ``accept()``: it has no back-off, the caller may have one."""
-    return Verdict.RAISE if verdict is Verdict.BACK_OFF else verdict
+    return AcceptErrorKind.RAISE if kind is AcceptErrorKind.BACK_OFF else kind
 
 
 def require_listening(socket: trio.socket.SocketType) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from anyio_mio._net.unix_paths import listen_unix
 from anyio_mio.trio.listeners import SocketListener
 from anyio_mio.trio.streams import SocketStream
 
@@ -88,25 +89,26 @@ async def open_unix_listener(
     """Listen on a UNIX socket.
 
     Args:
-        path: where to make the socket. It must not exist, and stays when the listener is closed.
+        path: where to make the socket. One that a dead server left there is replaced, and the path
+            is removed when the listener is closed. A name that begins with a null byte is abstract.
         backlog: connections that may wait for being accepted; None for the system's most.
         mode: the file's permissions; None leaves them to the umask.
 
     Raises:
-        OSError: the socket could not be made.
+        OSError: the socket could not be made; EADDRINUSE if a server listens at the path.
         RuntimeError: this system has no UNIX sockets.
 
     Checkpoint: always. The caller closes the listener.
     """
     if not hasattr(trio.socket, "AF_UNIX"):
         raise RuntimeError("this system has no UNIX sockets")
-    sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+    await trio.lowlevel.checkpoint()
+    sock, bound = listen_unix(path, mode=mode, backlog=MOST_BACKLOG if backlog is None else backlog)
     try:
-        await sock.bind(os.fspath(path))
-        if mode is not None:
-            os.chmod(path, mode)
-        sock.listen(MOST_BACKLOG if backlog is None else min(backlog, MOST_BACKLOG))
-        return SocketListener(sock)
+        listener = SocketListener(trio.socket.from_stdlib_socket(sock))
     except BaseException:
+        bound.remove()
         sock.close()
         raise
+    listener._path = bound
+    return listener

@@ -1,6 +1,6 @@
 """Serving: accept whatever has come, start a handler for each, and survive running out.
 
-The loop is the one of all of mio (`anyio_mio._net.listeners`): it accepts until accepting would
+The acceptor is the one of all of mio (`anyio_mio._net.acceptor`): it accepts until accepting would
 block or the batch is spent, knows what each error of ``accept()`` means, and waits while there is
 no descriptor left. No await lies between accepting a connection and handing it to its handler.
 
@@ -10,7 +10,7 @@ The signatures are Trio's, with keywords behind them:
   accept, so what exceeds the limit stays in the system's queue.
 * ``accept_batch``, the most connections that are accepted before the other tasks get their turn; 1
   where several processes share a socket.
-* ``on_accept_error(error, verdict)``, which may return another `Verdict`.
+* ``on_accept_error(error, kind)``, which may return another `AcceptErrorKind`.
 
 A server stops when it is cancelled, and its handlers with it. To let them finish, give them a
 nursery of their own, as with Trio:
@@ -29,7 +29,8 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, final
 
 import trio
 
-from anyio_mio._net.listeners import ACCEPT_BATCH, ErrorHook, HandOver
+from anyio_mio._net.acceptor import ACCEPT_BATCH, ErrorHook
+from anyio_mio._net.arguments import check_count, check_handler, check_hook, check_names
 from anyio_mio.trio.listeners import SocketListener
 from anyio_mio.trio.opening import open_tcp_listeners, open_unix_listener
 from anyio_mio.trio.streams import SocketStream
@@ -68,15 +69,15 @@ async def serve_tcp(
         **limits: ``max_connections``, ``accept_batch`` and ``on_accept_error``; see the module.
 
     Raises:
+        TypeError: there is no such limit, or an argument is of the wrong type.
         ValueError: a limit is below 1.
         OSError: an address could not be bound, or accepting failed for good.
 
     It returns only when it is cancelled. An error of a handler is not caught.
     """
+    loop = AcceptLoop(handler, limits)  # before there is a listener that an error would leak
     listeners = await open_tcp_listeners(port, host=host, backlog=backlog)
-    await serve_listeners(
-        handler, listeners, handler_nursery=handler_nursery, task_status=task_status, **limits
-    )
+    await loop.serve(listeners, handler_nursery, task_status)
 
 
 async def serve_unix(
@@ -93,7 +94,7 @@ async def serve_unix(
 
     Args:
         handler: as for `serve_tcp()`.
-        path: where to make the socket. It must not exist, and stays when the listener is closed.
+        path: where to make the socket, as for `open_unix_listener()`.
         backlog: connections that may wait for being accepted; None for the system's most.
         mode: the file's permissions; None leaves them to the umask.
         handler_nursery: as for `serve_tcp()`.
@@ -103,10 +104,9 @@ async def serve_unix(
     Raises:
         OSError: the socket could not be made, or accepting failed for good.
     """
+    loop = AcceptLoop(handler, limits)
     listeners = [await open_unix_listener(path, backlog=backlog, mode=mode)]
-    await serve_listeners(
-        handler, listeners, handler_nursery=handler_nursery, task_status=task_status, **limits
-    )
+    await loop.serve(listeners, handler_nursery, task_status)
 
 
 async def serve_listeners(
@@ -130,22 +130,7 @@ async def serve_listeners(
     Raises:
         OSError: accepting failed for good.
     """
-    loop = AcceptLoop(handler, limits)
-    ours = [listener for listener in listeners if isinstance(listener, SocketListener)]
-    others = [listener for listener in listeners if not isinstance(listener, SocketListener)]
-    async with trio.open_nursery() as nursery:
-        where = handler_nursery if handler_nursery is not None else nursery
-        for listener in ours:
-            nursery.start_soon(loop.run, listener, where)
-        if others:
-            nursery.start_soon(_serve_others, handler, others, where)
-        task_status.started(listeners)
-
-
-async def _serve_others(
-    handler: Handler, listeners: Sequence[trio.abc.Listener[Any]], nursery: trio.Nursery
-) -> None:
-    await trio.serve_listeners(handler, list(listeners), handler_nursery=nursery)
+    await AcceptLoop(handler, limits).serve(listeners, handler_nursery, task_status)
 
 
 @final
@@ -153,54 +138,66 @@ class AcceptLoop:
     """One call of `serve_listeners()`."""
 
     def __init__(self, handler: Handler, limits: Limits) -> None:
+        check_handler(handler)
+        check_names(limits, Limits.__annotations__)
         self._handler = handler
         self._name = trio_name(handler)
         self._batch = limits.get("accept_batch", ACCEPT_BATCH)
         self._on_error = limits.get("on_accept_error")
         most = limits.get("max_connections")
-        for name, value in (("accept_batch", self._batch), ("max_connections", most)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1\n  right: {name}=100")
+        check_count("accept_batch", self._batch)
+        check_count("max_connections", most)
+        check_hook(self._on_error)
         self._permits = None if most is None else trio.Semaphore(most)
 
-    async def run(self, listener: SocketListener, nursery: trio.Nursery) -> None:
+    async def serve(
+        self,
+        listeners: list[Any],
+        handler_nursery: trio.Nursery | None,
+        task_status: trio.TaskStatus[list[Any]],
+    ) -> None:
+        """Serve listeners until cancelled; see `serve_listeners()`."""
+        others = [listener for listener in listeners if not isinstance(listener, SocketListener)]
+        async with trio.open_nursery() as nursery:
+            where = handler_nursery if handler_nursery is not None else nursery
+            for listener in listeners:
+                if isinstance(listener, SocketListener):
+                    nursery.start_soon(self._accept_from, listener, where)
+            if others:
+                nursery.start_soon(self._serve_others, others, where)
+            task_status.started(listeners)
+
+    async def _serve_others(
+        self, listeners: Sequence[trio.abc.Listener[Any]], nursery: trio.Nursery
+    ) -> None:
+        await trio.serve_listeners(self._handler, list(listeners), handler_nursery=nursery)
+
+    async def _accept_from(self, listener: SocketListener, nursery: trio.Nursery) -> None:
         """Accept until cancelled, or until an error that concerns more than one connection."""
 
         def hand_over(stream: Any) -> None:
             stream._hand_to_handler()
             nursery.start_soon(self._handle, stream, name=self._name)
 
-        drain = listener._drain
+        acceptor, batch, permits = listener._acceptor, self._batch, self._permits
         async with listener:
             while True:
-                await drain.wait_until_ready()
-                if self._permits is None:
-                    drain.drain(hand_over, self._batch, self._on_error)
+                await acceptor.wait_until_ready()
+                if permits is None:
+                    acceptor.drain(hand_over, batch, self._on_error)
                 else:
-                    await self._permits.acquire()
-                    self._drain_within_permits(listener, hand_over, self._permits)
-
-    def _drain_within_permits(
-        self, listener: SocketListener, hand_over: HandOver, permits: trio.Semaphore
-    ) -> None:
-        """Drain with the permit that is held, and with as many more as there are."""
-        extra = min(self._batch, permits.value + 1) - 1
-        for _ in range(extra):
-            permits.acquire_nowait()
-        accepted = 0
-        try:
-            accepted = listener._drain.drain(hand_over, extra + 1, self._on_error)
-        finally:
-            for _ in range(extra + 1 - accepted):
-                permits.release()
+                    await permits.acquire()
+                    acceptor.drain_within_permits(permits, hand_over, batch, self._on_error)
 
     async def _handle(self, stream: SocketStream) -> None:
         try:
             await self._handler(stream)
         finally:
-            stream._close()
-            if self._permits is not None:
-                self._permits.release()
+            try:
+                stream._close()
+            finally:
+                if self._permits is not None:
+                    self._permits.release()
 
 
 def trio_name(handler: object) -> str:

@@ -5,7 +5,8 @@ it costs (python-trio/trio#1595, #1757). Here every operation checks for cancell
 
 * each `receive_some()` is a schedule point, by waiting or else by yielding once, and pays for the
   next `SENDS_PER_RECEIVE` sends on the same stream;
-* a `send_all()` that is paid for does not yield, unless it has to wait. Any other yields once;
+* a `send_all()` that is paid for does not yield, unless it has to wait. Any other yields once. One
+  of many bytes counts as several, and each `MAX_SEND` bytes of it yield;
 * in a handler that the serve loop has started, the start of its task pays for the first receive,
   and a receive also for closing the stream.
 
@@ -18,18 +19,20 @@ from __future__ import annotations
 import errno
 import socket as stdlib_socket
 from contextlib import suppress
-from typing import Any, Final, NoReturn, Protocol, final
+from typing import Any, Final, NoReturn, final
 
 import trio
-from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT
+from anyio_mio._net.non_blocking import socket_object
+from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, NO_WAIT, StreamCounter
 from anyio_mio._reactor.registration import (
     READ_IS_FINAL,
     WAKES_READER,
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, FREE_BYTES
 from anyio_mio.poll._sys.bits import READABLE
 from anyio_mio.trio.hub import Hub, current_hub
 from anyio_mio.trio.registration import HostedRegistration
@@ -81,13 +84,7 @@ def take_over(socket: trio.socket.SocketType) -> stdlib_socket.socket:
     """
     family, kind, protocol = socket.family, socket.type, socket.proto
     trio.lowlevel.notify_closing(socket)
-    return stdlib_socket.socket(family, kind, protocol, socket.detach())
-
-
-class Counts(Protocol):
-    """Who accepted a stream, and counts those that are open."""
-
-    open_streams: int
+    return socket_object(family, kind, protocol, socket.detach())
 
 
 @final
@@ -106,11 +103,11 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
     __slots__ = (
         "__weakref__",
+        "_counter",
         "_has_sent_eof",
         "_is_first_step",
         "_is_sending",
         "_is_served",
-        "_listener",
         "_receive_some",
         "_registration",
         "_send_some",
@@ -139,13 +136,13 @@ class SocketStream(trio.abc.HalfCloseableStream):
         self._sock = sock
         self._registration = HostedRegistration(hub, sock.fileno())
         self._registration.sock = sock
-        self._registration.trusts_short = trusts_short
+        self._registration.trusts_short &= trusts_short
         self._receive_some = sock.recv
         self._send_some = sock.send
         self._sends_left = 0
         self._is_sending = self._has_sent_eof = False
         self._is_served = self._is_first_step = False
-        self._listener: Counts | None = None
+        self._counter: StreamCounter | None = None
         self._trio_socket: trio.socket.SocketType | None = None
 
     def _hand_to_handler(self) -> None:
@@ -218,7 +215,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 await cancel_shielded_checkpoint()
         return data
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:  # noqa: C901 - hot
         """Send all of ``data``.
 
         Args:
@@ -239,7 +236,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError(IS_SENDING)
         await checkpoint_if_cancelled()
         registration = self._registration
-        if data.__class__ is bytes and registration.ready & WAKES_WRITER:
+        size = len(data)  # of buffers other than bytes it may count items: `_send_rest()` knows
+        if data.__class__ is bytes and registration.ready & WAKES_WRITER and size <= MAX_SEND:
             try:
                 sent = self._send_some(data, NO_WAIT)
             except BlockingIOError:
@@ -247,7 +245,9 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 sent = 0
             except OSError as exc:
                 fail(exc)
-            if sent < len(data):
+            if size > FREE_BYTES:
+                self._sends_left -= sent >> BYTES_PER_UNIT_SHIFT
+            if sent < size:
                 await self._send_rest(memoryview(data)[sent:])
         else:
             with memoryview(data) as view, view.cast("B") as octets:
@@ -344,11 +344,13 @@ class SocketStream(trio.abc.HalfCloseableStream):
         if sock.fileno() != -1:
             registration = self._registration
             registration.close()
-            sock.close()
-            if self._listener is not None:
-                self._listener.open_streams -= 1
-            if registration.hub.starving:
-                registration.hub.has_room()
+            if self._counter is not None:
+                self._counter.open_streams -= 1
+            try:
+                sock.close()
+            finally:
+                if registration.hub.starving:
+                    registration.hub.has_room()
 
     async def _send_rest(self, view: memoryview) -> None:
         """What the first system call did not take, or what is not bytes."""
@@ -362,11 +364,15 @@ class SocketStream(trio.abc.HalfCloseableStream):
                     await registration.wait_writable()
                     self._sends_left = max(self._sends_left, 1)  # paid, for this send
                 try:
-                    sent = self._send_some(view, NO_WAIT)
+                    sent = self._send_some(view[:MAX_SEND], NO_WAIT)
                 except BlockingIOError:
                     registration.ready &= WRITE_WOULD_BLOCK
-                else:
-                    view = view[sent:]
+                    continue
+                view = view[sent:]
+                self._sends_left -= sent >> BYTES_PER_UNIT_SHIFT
+                if view and self._sends_left <= 0:
+                    self._sends_left = 1  # paid by this checkpoint
+                    await checkpoint()
         except OSError as exc:
             fail(exc)
         finally:

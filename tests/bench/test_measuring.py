@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 import pytest
 
 from anyio_mio._bench import rounds
+from anyio_mio._bench.backends import TRIO_PROGRAMS
 from anyio_mio._bench.inside import measure_program
-from anyio_mio._bench.measuring import Drive, count_system_calls, measure, measure_burst
+from anyio_mio._bench.measuring import count_system_calls, measure, measure_burst
+from anyio_mio._bench.processes import Drive
 from anyio_mio._bench.programs import GOES
+from anyio_mio._bench.protocol import MEBIBYTE, MeasurementError
 from anyio_mio._bench.rounds import Cell, measure_row
 from anyio_mio._bench.rows import ROWS, Row, choose
-from anyio_mio._bench.transfer import MEBIBYTE
-from anyio_mio._demo.backends import TRIO_PROGRAMS
-from anyio_mio._demo.measurement import MeasurementError
+from anyio_mio._bench.system_calls import can_count, counting
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +65,17 @@ def test_the_figures_beside_bursts_are_those_of_the_quiet_connection() -> None:
 
     assert figures["rate"] <= 8 / 0.02 * 1.5  # bursts that are put off are few
     assert 0 < figures["p50_us"] <= figures["p99_us"]
+    assert figures["sleeps"] > 0
+
+
+def test_the_demonstration_is_a_row() -> None:
+    [row] = choose(("demo",))
+
+    figures = row.measure("mio", 0.2)
+
+    assert figures["rate"] > 0
+    assert figures["connections"] > 0
+    assert figures["cpu_us"] > 0
 
 
 @pytest.mark.parametrize("name", GOES)
@@ -72,7 +85,7 @@ def test_each_program_runs_on_mio(name: str) -> None:
     assert figures["rate"] > 0
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.skipif(not can_count(), reason="strace is not installed")
 def test_system_calls_are_counted_without_setting_up_and_taking_down() -> None:
     calls = count_system_calls("mio", Drive("tcp", 50), 0.2)
     if not calls:
@@ -81,6 +94,15 @@ def test_system_calls_are_counted_without_setting_up_and_taking_down() -> None:
     assert calls["recvfrom"] == pytest.approx(1, abs=0.02)
     assert calls["sendto"] == pytest.approx(1, abs=0.02)
     assert "accept4" not in calls
+
+
+@pytest.mark.skipif(not can_count(), reason="strace is not installed")
+def test_counting_a_process_that_is_gone_is_an_error_and_no_count_of_nothing() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+
+    with pytest.raises(MeasurementError, match="No such process"), counting(gone.pid):
+        pass
 
 
 def test_a_backend_that_cannot_be_measured_leaves_the_others(

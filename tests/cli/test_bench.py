@@ -1,4 +1,4 @@
-"""The commands `bench` and `curves`, with measurements that take no time."""
+"""The command `bench`, with measurements that take no time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from anyio_mio._bench import curves, rows
-from anyio_mio._demo import backends
-from anyio_mio._demo.measurement import MeasurementError
+from anyio_mio._bench import backends, rows
+from anyio_mio._bench.protocol import MeasurementError
 
 Invoke = Callable[..., Result]
 COSTS = {"mio": 5.0, "trio": 12.0, "asyncio": 15.0}
@@ -28,8 +27,6 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "installed", lambda: list(COSTS))
     fast = [replace(row, measure=cost, drive=None, figure="cpu_us") for row in rows.ROWS]
     monkeypatch.setattr(rows, "ROWS", tuple(fast))
-    quick = replace(curves.CURVES["tasks"], measure=lambda backend, *_: COSTS[backend])
-    monkeypatch.setitem(curves.CURVES, "tasks", quick)
 
 
 @pytest.mark.usefixtures("measured")
@@ -51,15 +48,14 @@ def test_costs_are_multiples_of_the_first_backends(invoke: Invoke) -> None:
 
 
 @pytest.mark.usefixtures("measured")
-def test_all_rounds_are_written_as_json_and_drawn(invoke: Invoke, tmp_path: Path) -> None:
-    document, chart = tmp_path / "rows.json", tmp_path / "rows.svg"
+def test_all_rounds_are_written_as_json(invoke: Invoke, tmp_path: Path) -> None:
+    document = tmp_path / "rows.json"
 
-    invoke("bench", "echo", "--json", str(document), "--plot", str(chart), "--rounds", "2")
+    invoke("bench", "echo", "--json", str(document), "--rounds", "2")
 
     written = json.loads(document.read_text())
     assert written["rows"]["echo"]["backends"]["trio"]["rounds"] == 2 * [cost("trio")]
     assert written["machine"]["python"]
-    assert chart.read_text().startswith("<svg")
 
 
 def test_a_backend_that_fails_is_named_and_sets_the_status(
@@ -110,25 +106,11 @@ def test_the_list_says_what_each_row_is(invoke: Invoke) -> None:
 
 
 @pytest.mark.usefixtures("measured")
-def test_a_curve_is_drawn_and_its_growth_is_told(invoke: Invoke, tmp_path: Path) -> None:
-    result = invoke("curves", "tasks", "--out", str(tmp_path), "--most", "1000")
-
-    assert result.exit_code == 0
-    exponents = next(line for line in result.stdout.splitlines() if "exponent" in line)
-    assert exponents.split() == ["exponent", "1.00", "1.00", "1.00"]
-    assert (tmp_path / "tasks.svg").read_text().startswith("<svg")
-    assert list(json.loads((tmp_path / "curves.json").read_text())["tasks"]["cpu_us"]) == list(
-        COSTS
-    )
-
-
-@pytest.mark.usefixtures("measured")
-@pytest.mark.parametrize("option", ["--json", "--plot"])
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
-    invoke: Invoke, tmp_path: Path, option: str
+    invoke: Invoke, tmp_path: Path
 ) -> None:
     path = tmp_path / "no such folder" / "file"
-    result = invoke("bench", "echo", "--no-syscalls", option, str(path))
+    result = invoke("bench", "echo", "--no-syscalls", "--json", str(path))
 
     assert result.exit_code == 2
     assert f"cannot write {path}: No such file or directory" in result.stderr
@@ -140,42 +122,3 @@ def test_a_refused_command_line_leaves_no_empty_file(invoke: Invoke, tmp_path: P
     invoke("bench", "--json", str(tmp_path / "new.json"), "--rounds", "0")
 
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("measured")
-def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_measured(
-    invoke: Invoke, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    folder = tmp_path / "file" / "figures"
-    result = invoke("curves", "tasks", "--out", str(folder))
-
-    assert result.exit_code == 2
-    assert f"cannot make {folder}: Not a directory" in result.stderr
-    assert result.stdout == ""
-
-
-@pytest.mark.usefixtures("measured")
-def test_a_curve_says_where_its_figure_is(invoke: Invoke, tmp_path: Path) -> None:
-    result = invoke("curves", "tasks", "--out", str(tmp_path), "--most", "10")
-
-    assert str(tmp_path) in result.stdout.replace("\n", "")
-
-
-@pytest.mark.usefixtures("measured")
-def test_the_growth_of_a_single_size_is_not_told(invoke: Invoke, tmp_path: Path) -> None:
-    result = invoke("curves", "tasks", "--out", str(tmp_path), "--most", "1")
-
-    assert result.exit_code == 0
-    assert "exponent" not in result.stdout
-
-
-def test_a_damaged_file_of_numbers_is_refused_before_measuring(
-    invoke: Invoke, tmp_path: Path
-) -> None:
-    (tmp_path / "curves.json").write_text("{")
-
-    result = invoke("curves", "tasks", "--out", str(tmp_path))
-
-    assert result.exit_code == 1
-    assert "right: remove it" in result.stderr

@@ -4,9 +4,10 @@ from collections.abc import Callable
 import pytest
 from click.testing import Result
 
-from anyio_mio._demo import backends
-from anyio_mio._demo.load import LoadFigures
-from anyio_mio._demo.measurement import Measurement, MeasurementError
+from anyio_mio._bench import backends
+from anyio_mio._bench.demo import Measurement
+from anyio_mio._bench.load import LoadFigures
+from anyio_mio._bench.protocol import MeasurementError
 
 Invoke = Callable[..., Result]
 
@@ -22,7 +23,7 @@ def measurement(backend: str, *_: object) -> Measurement:
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backend is installed and measures the same, at once."""
     monkeypatch.setattr(backends, "installed", lambda: ["mio", "trio", "asyncio"])
-    monkeypatch.setattr("anyio_mio.cli.demo.measure", measurement)
+    monkeypatch.setattr("anyio_mio.cli.demo.measure_demo", measurement)
 
 
 @pytest.mark.slow
@@ -71,7 +72,7 @@ def test_one_failure_leaves_the_other_figures_and_sets_the_status(
             raise MeasurementError("other bytes came back on round trip 7")
         return measurement(backend)
 
-    monkeypatch.setattr("anyio_mio.cli.demo.measure", measure)
+    monkeypatch.setattr("anyio_mio.cli.demo.measure_demo", measure)
 
     result = invoke("demo", "--json")
 

@@ -16,11 +16,6 @@ from anyio.abc import SocketAttribute, SocketStream
 LIBRARIES = ["httpx", "httpx2"]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
 @pytest.fixture(params=LIBRARIES)
 def library(request: pytest.FixtureRequest) -> ModuleType:
     module: ModuleType = pytest.importorskip(request.param)
@@ -121,14 +116,3 @@ def test_switched_off_the_library_refuses_the_name() -> None:
     )
 
     assert "unsupported async environment" in done.stderr
-
-
-def test_importing_mio_imports_none_of_the_libraries() -> None:
-    libraries = "{'httpx', 'httpcore', 'httpx2', 'asyncer'}"
-    program = f"import sys, anyio_mio; print({libraries} & set(sys.modules))"
-
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
-    )
-
-    assert done.stdout == "set()\n"

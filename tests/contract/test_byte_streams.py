@@ -7,7 +7,6 @@ tasks must be what it was: so each is a test for leaks as well.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Awaitable, Callable
 
@@ -17,8 +16,9 @@ import pytest
 from anyio.abc import ByteReceiveStream
 
 from anyio_mio.lowlevel import statistics
-from anyio_mio.poll import available_selectors
 from tests.contract.kinds import KINDS, Channel
+from tests.models.selectors import SELECTORS
+from tests.shared.leaks import open_descriptors
 
 LARGE = bytes(range(256)) * 2**14
 """4 MiB, which no kind takes without a reader."""
@@ -371,7 +371,7 @@ EXEMPT: dict[str, dict[str, str]] = {
 CASES = [(name, kind) for kind in KINDS for name in DEMANDS if name not in EXEMPT.get(kind, {})]
 
 
-@pytest.mark.parametrize("selector", available_selectors())
+@pytest.mark.parametrize("selector", SELECTORS)
 @pytest.mark.parametrize("name,kind", CASES)
 def test_of_a_stream(name: str, kind: str, selector: str) -> None:
     async def main() -> None:
@@ -384,13 +384,13 @@ def test_of_a_stream(name: str, kind: str, selector: str) -> None:
                 await DEMANDS[name](channel)
             assert census() == before
 
-    anyio.run(main, backend="mio", backend_options={"selector": selector})
+    anyio.run(main, backend="mio", backend_options={"selector": SELECTORS[selector]()})
 
 
 def census() -> tuple[int, int, int]:
     """How many descriptors, registrations and tasks there are."""
     run = statistics()
-    return len(os.listdir("/dev/fd")), run.reactor.registrations, run.tasks
+    return len(open_descriptors()), run.reactor.registrations, run.tasks
 
 
 async def receive_exactly(receiver: ByteReceiveStream, count: int, step: int = 65536) -> bytes:

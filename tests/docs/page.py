@@ -184,7 +184,7 @@ class Page:
     def write_commands(self) -> None:
         """`python`, `anyio-mio` and the rest are those of the Python that runs the tests."""
         installed = any(each.name == "anyio_mio" for each in entry_points(group="pytest11"))
-        plugin = "" if installed else "-p anyio_mio.testing.pytest_plugin"
+        plugin = "" if installed else "-p anyio_mio_pytest"
         commands = {
             "python": "",
             "anyio-mio": "-m anyio_mio",

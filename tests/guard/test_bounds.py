@@ -15,6 +15,12 @@ def test_an_exceeded_bound_says_what_it_is_and_where_it_stands() -> None:
 
 
 def test_every_bound_has_a_test() -> None:
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    others = [
+        path for path in Path(__file__).parent.glob("test_*.py") if path.name != "test_bounds.py"
+    ]
+    tests = "".join(path.read_text() for path in others)
 
-    assert [name for name in BOUNDS if name.removeprefix("calls: ") not in tests] == []
+    def is_named(name: str) -> bool:
+        return any(f'"{each}"' in tests for each in (name, name.removeprefix("calls: ")))
+
+    assert [name for name in BOUNDS if not is_named(name)] == []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from anyio_mio._bench.measuring import serving
+from anyio_mio._bench.processes import serving
 from anyio_mio._bench.system_calls import can_count, counting
 from tests.guard.bounds import within
 
@@ -84,19 +84,19 @@ class Traced:
 
 @pytest.fixture
 def tcp() -> Iterator[Traced]:
-    with serving("mio", "tcp") as (server, _), ExitStack() as stack:
+    with serving("mio", "tcp") as server, ExitStack() as stack:
         yield Traced(server.pid, ("127.0.0.1", server.port), stack)
 
 
 @pytest.fixture
 def unix() -> Iterator[Traced]:
-    with serving("mio", "unix") as (server, folder), ExitStack() as stack:
-        yield Traced(server.pid, f"{folder}/socket", stack)
+    with serving("mio", "unix") as server, ExitStack() as stack:
+        yield Traced(server.pid, f"{server.folder}/socket", stack)
 
 
 @pytest.fixture
 def udp() -> Iterator[Traced]:
-    with serving("mio", "udp") as (server, _), ExitStack() as stack:
+    with serving("mio", "udp") as server, ExitStack() as stack:
         yield Traced(server.pid, ("127.0.0.1", server.port), stack)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -10,7 +9,8 @@ import anyio
 import pytest
 
 from anyio_mio.lowlevel import Instrument
-from anyio_mio.poll import available_selectors
+from tests.models.selectors import SELECTORS
+from tests.shared.leaks import nothing_left_open
 
 T = TypeVar("T")
 Run = Callable[[Callable[[], Coroutine[Any, Any, T]]], T]
@@ -34,7 +34,7 @@ def polls() -> Polls:
     return Polls()
 
 
-@pytest.fixture(params=available_selectors())
+@pytest.fixture(params=SELECTORS)
 def run(request: pytest.FixtureRequest, polls: Polls) -> Run[Any]:
     """Runs an async function on mio, and sees to it that no descriptor is left open."""
 
@@ -43,10 +43,8 @@ def run(request: pytest.FixtureRequest, polls: Polls) -> Run[Any]:
             with anyio.fail_after(SECONDS):
                 return await function()
 
-        before = len(os.listdir("/dev/fd"))
-        options = {"selector": request.param, "instruments": [polls]}
-        result = anyio.run(bounded, backend="mio", backend_options=options)
-        assert len(os.listdir("/dev/fd")) == before
-        return result
+        with nothing_left_open():
+            options = {"selector": SELECTORS[request.param](), "instruments": [polls]}
+            return anyio.run(bounded, backend="mio", backend_options=options)
 
     return run_on_mio

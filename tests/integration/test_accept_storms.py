@@ -347,7 +347,7 @@ def wait_until_refused(ours: Server) -> None:
 def test_cpython_127529_an_aborted_connection_does_not_end_the_drain() -> None:
     async def main() -> None:
         with scripted(CONNECTION, "ECONNABORTED", CONNECTION) as (listener, _):
-            assert listener.drain(lambda stream: stream._close(), 100) == 2
+            assert listener.acceptor.drain(lambda stream: stream._close(), 100) == 2
 
     run(main)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import socket
-import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,14 @@ import pytest
 import anyio_mio
 from anyio_mio.poll import available_selectors
 from anyio_mio.testing import ScriptedSelector
+from tests.shared.leaks import no_thread_left, nothing_left_open
 
 
 @pytest.fixture(autouse=True)
 def nothing_leaks() -> Iterator[None]:
     anyio_mio.run(anyio.sleep, 0)  # what is made once per process
-    descriptors, threads = set(os.listdir("/proc/self/fd")), threading.active_count()
-    yield
-    gc.collect()
-    assert set(os.listdir("/proc/self/fd")) == descriptors
-    assert threading.active_count() <= threads  # idle ones of other tests may end meanwhile
+    with no_thread_left(), nothing_left_open(after_collecting=True):
+        yield
 
 
 async def nothing() -> None:

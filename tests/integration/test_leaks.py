@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from collections.abc import Callable, Coroutine
@@ -16,12 +15,13 @@ from anyio.streams.tls import TLSStream
 
 import anyio_mio
 from anyio_mio.lowlevel import statistics
-from anyio_mio.poll import available_selectors
-from tests.soak import tcp_pair
+from tests.models.selectors import SELECTORS
+from tests.shared.leaks import open_descriptors
+from tests.shared.pairs import tcp_sockets
 
 
 async def connected() -> tuple[SocketStream, socket.socket]:
-    ours, peer = tcp_pair()
+    ours, peer = tcp_sockets()
     return await SocketStream.from_socket(ours), peer
 
 
@@ -129,11 +129,10 @@ FAILURES = [
 
 def counts() -> tuple[int, int, int, int]:
     now = statistics()
-    descriptors = len(os.listdir("/proc/self/fd"))
-    return descriptors, now.tasks, now.reactor.registrations, now.reactor.tasks_waiting
+    return len(open_descriptors()), now.tasks, now.reactor.registrations, now.reactor.tasks_waiting
 
 
-@pytest.mark.parametrize("selector", available_selectors())
+@pytest.mark.parametrize("selector", SELECTORS)
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.__name__)
 def test_nothing_is_left_when(
     failure: Callable[[], Coroutine[Any, Any, None]], selector: str
@@ -145,4 +144,4 @@ def test_nothing_is_left_when(
             await failure()
         assert counts() == before
 
-    anyio_mio.run(main, selector=selector)
+    anyio_mio.run(main, selector=SELECTORS[selector]())

@@ -12,9 +12,9 @@ import pytest
 
 import anyio_mio
 from anyio_mio.lowlevel import statistics
-from anyio_mio.poll import available_selectors
+from tests.models.selectors import SELECTORS
 
-pytestmark = pytest.mark.parametrize("selector", available_selectors())
+pytestmark = pytest.mark.parametrize("selector", SELECTORS)
 
 
 def run(main: Callable[[], Awaitable[None]], selector: str) -> None:
@@ -22,7 +22,7 @@ def run(main: Callable[[], Awaitable[None]], selector: str) -> None:
         with anyio.fail_after(10):
             await main()
 
-    anyio_mio.run(limited, selector=selector)
+    anyio_mio.run(limited, selector=SELECTORS[selector]())
 
 
 async def pair() -> tuple[anyio.abc.ByteStream, socket.socket]:
@@ -53,10 +53,12 @@ def test_one_event_serves_all_queued_connections(selector: str, count: int) -> N
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, handler)
             await anyio.wait_all_tasks_blocked()
+            before = statistics().reactor.events
             # All before the listener gets to look: none of them makes an event of its own.
             clients = [socket.create_connection(address) for _ in range(count)]
             while served < count:
                 await anyio.sleep(0.001)
+            assert statistics().reactor.events == before + 1
             group.cancel_scope.cancel()
         for client in clients:
             client.close()
@@ -152,3 +154,28 @@ def test_a_connection_whose_bytes_are_there_never_reaches_the_selector(selector:
         peer.close()
 
     run(main, selector)
+
+
+@pytest.mark.invariant("R2")
+def test_what_lies_behind_an_urgent_mark_is_received(selector: str) -> None:
+    # A read stops at the mark, so it is short; the bytes behind the mark make no edge of their own.
+    received: list[bytes] = []
+
+    async def receive(stream: anyio.abc.SocketStream) -> None:
+        while sum(map(len, received)) < len(b"beforeafter"):
+            received.append(await stream.receive())
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            stream = await anyio.connect_tcp(*server.getsockname())
+            peer, _ = server.accept()
+            with peer:  # open to the end: its close would be an edge
+                async with stream, anyio.create_task_group() as group:
+                    group.start_soon(receive, stream)
+                    await anyio.wait_all_tasks_blocked()
+                    peer.sendall(b"before")
+                    peer.send(b"!", socket.MSG_OOB)
+                    peer.sendall(b"after")
+
+    run(main, selector)
+    assert b"".join(received) == b"beforeafter"

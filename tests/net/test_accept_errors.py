@@ -1,4 +1,4 @@
-"""Every error of ``accept()`` has a verdict."""
+"""Every error of ``accept()`` has a kind."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import errno
 
 import pytest
 
-from anyio_mio._net.accept_errors import ERRORS, MANY_IN_A_ROW, Verdict, judge
+from anyio_mio._net.accept_errors import (
+    ERRORS,
+    MANY_IN_A_ROW,
+    AcceptErrorKind,
+    after_many,
+    classify,
+)
 
 ONE_CONNECTION = [
     *("EINTR", "ECONNABORTED", "ECONNRESET", "EPROTO", "EPERM", "ENETDOWN", "EHOSTDOWN"),
     *("ENONET", "EHOSTUNREACH", "ENETUNREACH", "ENOPROTOOPT", "EOPNOTSUPP", "ENOSR"),
-    *("ESOCKTNOSUPPORT", "EPROTONOSUPPORT", "ETIMEDOUT", "ECONNREFUSED"),
+    *("ESOCKTNOSUPPORT", "EPROTONOSUPPORT", "ETIMEDOUT", "ECONNREFUSED", "EACCES", "ENETRESET"),
 ]
-CAPACITY = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ENOSPC", "WSAEMFILE", "WSAENOBUFS"]
+CAPACITY = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ENOSPC", "EIO", "WSAEMFILE", "WSAENOBUFS"]
 NO_LISTENER = ["EBADF", "ENOTSOCK"]
-BUGS = ["EINVAL", "EFAULT", "ENOSYS", "EACCES"]
+BUGS = ["EINVAL", "EFAULT", "ENOSYS"]
 TABLE = {
-    **dict.fromkeys(ONE_CONNECTION, Verdict.SKIP),
-    **dict.fromkeys(CAPACITY, Verdict.BACK_OFF),
-    **dict.fromkeys(NO_LISTENER, Verdict.CLOSED),
-    **dict.fromkeys(BUGS, Verdict.RAISE),
+    **dict.fromkeys(ONE_CONNECTION, AcceptErrorKind.SKIP),
+    **dict.fromkeys(CAPACITY, AcceptErrorKind.BACK_OFF),
+    **dict.fromkeys(NO_LISTENER, AcceptErrorKind.CLOSED),
+    **dict.fromkeys(BUGS, AcceptErrorKind.RAISE),
 }
 
 
@@ -31,8 +37,8 @@ def error(name: str) -> OSError:
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_each_error_has_its_verdict(name: str) -> None:
-    assert judge(error(name)) is TABLE[name]
+def test_each_error_has_its_kind(name: str) -> None:
+    assert classify(error(name)) is TABLE[name]
 
 
 def test_the_table_has_no_error_that_is_not_tested() -> None:
@@ -41,15 +47,16 @@ def test_the_table_has_no_error_that_is_not_tested() -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_after_our_own_closing_every_error_means_closed(name: str) -> None:
-    assert judge(error(name), is_closed=True) is Verdict.CLOSED
+    assert classify(error(name), is_closed=True) is AcceptErrorKind.CLOSED
 
 
 @pytest.mark.parametrize("name", ONE_CONNECTION)
 def test_many_failed_connections_in_a_row_are_taken_for_a_lasting_cause(name: str) -> None:
-    assert judge(error(name), in_a_row=MANY_IN_A_ROW - 1) is Verdict.SKIP
-    assert judge(error(name), in_a_row=MANY_IN_A_ROW) is Verdict.BACK_OFF
+    kind = classify(error(name))
+    assert after_many(kind, MANY_IN_A_ROW - 1) is AcceptErrorKind.SKIP
+    assert after_many(kind, MANY_IN_A_ROW) is AcceptErrorKind.BACK_OFF
 
 
 @pytest.mark.parametrize("unheard_of", [OSError("no number"), OSError(9999, "unheard of")])
 def test_what_is_unheard_of_is_raised(unheard_of: OSError) -> None:
-    assert judge(unheard_of, in_a_row=MANY_IN_A_ROW) is Verdict.RAISE
+    assert after_many(classify(unheard_of), MANY_IN_A_ROW) is AcceptErrorKind.RAISE

@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from anyio_mio._kernel.running import running_kernel
-from anyio_mio._net.backoff import FIRST_DELAY, JITTER, LAST_DELAY, LOG_EVERY, BackOff
+from anyio_mio._net.backoff import FIRST_DELAY, JITTER, LAST_DELAY, BackOff
+from anyio_mio._net.logs import LOG_EVERY
 from anyio_mio.testing import MockClock
 from tests.net.scripted import run
 
@@ -143,8 +144,8 @@ def test_the_first_line_comes_at_once_and_the_next_with_a_count(
 
     first, second = caplog.messages
     assert "EMFILE" in first
-    assert "(1 attempts)" in first
-    assert "(11 attempts)" in second
+    assert "(1 times)" in first
+    assert "(11 times)" in second
 
 
 def test_trouble_that_comes_and_goes_is_over_once_for_each_line_about_it(

@@ -13,8 +13,10 @@ import anyio.lowlevel
 import pytest
 
 from anyio_mio._kernel.running import running_kernel
-from anyio_mio._net.accept_errors import MANY_IN_A_ROW, Verdict
-from anyio_mio._net.listeners import ACCEPT_BATCH, SocketListener, task_name
+from anyio_mio._net.accept_errors import MANY_IN_A_ROW, AcceptErrorKind
+from anyio_mio._net.acceptor import ACCEPT_BATCH
+from anyio_mio._net.arguments import task_name
+from anyio_mio._net.listeners import SocketListener
 from anyio_mio._net.streams import SocketStream
 from anyio_mio._reactor.registration import WAKES_READER
 from tests.net.scripted import CONNECTION, NO_ADDRESS, run, scripted
@@ -31,7 +33,7 @@ def close(stream: SocketStream) -> None:
 def test_it_accepts_until_wouldblock() -> None:
     async def main() -> None:
         with scripted(*[CONNECTION] * 5) as (listener, script):
-            assert listener.drain(close, ACCEPT_BATCH) == 5
+            assert listener.acceptor.drain(close, ACCEPT_BATCH) == 5
             assert script.calls == 6
             assert not listener._registration.ready & WAKES_READER
 
@@ -42,9 +44,9 @@ def test_it_accepts_until_wouldblock() -> None:
 def test_a_spent_batch_goes_on_without_a_new_edge() -> None:
     async def main() -> None:
         with scripted(*[CONNECTION] * 150) as (listener, _):
-            turns = [listener.drain(close, ACCEPT_BATCH)]
+            turns = [listener.acceptor.drain(close, ACCEPT_BATCH)]
             while listener._registration.ready & WAKES_READER:
-                turns.append(listener.drain(close, ACCEPT_BATCH))
+                turns.append(listener.acceptor.drain(close, ACCEPT_BATCH))
             assert turns == [64, 64, 22]
             assert listener.statistics().accepts_per_wakeup == {64: 2, 22: 1}
 
@@ -88,8 +90,8 @@ def test_a_batch_of_one_lets_the_others_run_after_each_connection() -> None:
 
             async def accept_all() -> None:
                 while script.calls <= 20:
-                    await listener.wait_until_ready()
-                    listener.drain(close, 1)
+                    await listener.acceptor.wait_until_ready()
+                    listener.acceptor.drain(close, 1)
 
             async with anyio.create_task_group() as group:
                 group.start_soon(accept_all)
@@ -105,7 +107,7 @@ def test_a_batch_of_one_lets_the_others_run_after_each_connection() -> None:
 def test_an_error_of_one_connection_concerns_no_other(error: str) -> None:
     async def main() -> None:
         with scripted(CONNECTION, error, CONNECTION) as (listener, _):
-            assert listener.drain(close, ACCEPT_BATCH) == 2
+            assert listener.acceptor.drain(close, ACCEPT_BATCH) == 2
             assert listener.statistics().aborted == 1
             assert listener.statistics().backed_off == 0
 
@@ -115,7 +117,7 @@ def test_an_error_of_one_connection_concerns_no_other(error: str) -> None:
 def test_an_error_costs_a_unit_of_the_batch() -> None:
     async def main() -> None:
         with scripted(*["ECONNABORTED"] * 3, *[CONNECTION] * 9) as (listener, script):
-            assert listener.drain(close, 5) == 2
+            assert listener.acceptor.drain(close, 5) == 2
             assert script.calls == 5
 
     run(main)
@@ -125,10 +127,10 @@ def test_an_error_costs_a_unit_of_the_batch() -> None:
 def test_many_errors_in_a_row_back_off() -> None:
     async def main() -> None:
         with scripted(*["EPERM"] * 200) as (listener, script):
-            listener.drain(close, 1000)
+            listener.acceptor.drain(close, 1000)
             assert script.calls == MANY_IN_A_ROW + 1
             assert listener.statistics().paused_until > 0
-            listener.drain(close, 1000)
+            listener.acceptor.drain(close, 1000)
             assert script.calls == MANY_IN_A_ROW + 2
 
     run(main)
@@ -137,7 +139,7 @@ def test_many_errors_in_a_row_back_off() -> None:
 def test_errors_between_successes_are_not_in_a_row() -> None:
     async def main() -> None:
         with scripted(*["EPERM", CONNECTION] * 100) as (listener, _):
-            assert listener.drain(close, 1000) == 100
+            assert listener.acceptor.drain(close, 1000) == 100
             assert listener.statistics().backed_off == 0
 
     run(main)
@@ -149,7 +151,7 @@ def test_running_out_keeps_what_is_queued_and_tries_again(error: str) -> None:
     async def main() -> None:
         with scripted(CONNECTION, error, error, CONNECTION) as (listener, script):
             first = await listener.accept()
-            listener.drain(close, ACCEPT_BATCH)
+            listener.acceptor.drain(close, ACCEPT_BATCH)
             assert listener._registration.ready & WAKES_READER
             second = await listener.accept()  # by the timer alone: nothing makes an edge
             assert script.times[-1] > script.times[0]
@@ -165,7 +167,7 @@ def test_a_success_before_running_out_starts_with_the_short_delay() -> None:
     async def main() -> None:
         with scripted(*["EMFILE"] * 9, CONNECTION, "EMFILE") as (listener, _):
             for _ in range(10):
-                listener.drain(close, ACCEPT_BATCH)
+                listener.acceptor.drain(close, ACCEPT_BATCH)
             delay = listener.statistics().paused_until - anyio.current_time()
             assert 0 < delay <= 0.006
 
@@ -177,7 +179,7 @@ def test_the_line_that_all_is_well_does_not_follow_one_that_it_is_not(
 ) -> None:
     async def main() -> None:
         with scripted(CONNECTION, "EMFILE") as (listener, _):
-            listener.drain(close, ACCEPT_BATCH)
+            listener.acceptor.drain(close, ACCEPT_BATCH)
 
     caplog.set_level(logging.INFO)
     run(main)
@@ -190,8 +192,8 @@ def test_a_bug_is_raised_with_a_note_of_where(error: str) -> None:
     async def main() -> None:
         with scripted(CONNECTION, error) as (listener, _):
             with pytest.raises(OSError, match=r"Errno") as caught:
-                listener.drain(close, ACCEPT_BATCH)
-            assert any("SocketListener" in note for note in caught.value.__notes__)
+                listener.acceptor.drain(close, ACCEPT_BATCH)
+            assert any("while accepting on" in note for note in caught.value.__notes__)
             assert listener.statistics().accepted == 1
 
     run(main)
@@ -202,7 +204,7 @@ def test_a_listener_that_was_shut_down_is_closed() -> None:
         with scripted("EINVAL") as (listener, _):
             listener._sock.shutdown(socket.SHUT_RDWR)
             with pytest.raises(anyio.ClosedResourceError):
-                listener.drain(close, ACCEPT_BATCH)
+                listener.acceptor.drain(close, ACCEPT_BATCH)
 
     run(main)
 
@@ -213,7 +215,7 @@ def test_errors_after_closing_say_that_it_is_closed(error: str) -> None:
         with scripted(error) as (listener, _):
             listener._close()
             with pytest.raises(anyio.ClosedResourceError):
-                listener.drain(close, ACCEPT_BATCH)
+                listener.acceptor.drain(close, ACCEPT_BATCH)
 
     run(main)
 
@@ -223,7 +225,7 @@ def test_closing_ends_a_back_off() -> None:
     async def main() -> None:
         with scripted(*["EMFILE"] * 10) as (listener, _):
             for _ in range(8):
-                listener.drain(close, 1)
+                listener.acceptor.drain(close, 1)
 
             async def close_it() -> None:
                 await anyio.wait_all_tasks_blocked()
@@ -248,7 +250,7 @@ def test_a_socket_closed_before_the_wait_began_ends_it_as_well() -> None:
         stream = await anyio.abc.UNIXSocketStream.from_socket(ours)
         with peer, scripted(*["EMFILE"] * 8, CONNECTION) as (listener, _):
             for _ in range(8):
-                listener.drain(close, 1)
+                listener.acceptor.drain(close, 1)
             before = anyio.current_time()
             async with anyio.create_task_group() as group:
                 group.start_soon(stream.aclose)
@@ -267,7 +269,7 @@ def test_a_hand_over_that_raises_closes_the_stream() -> None:
     async def main() -> None:
         with scripted(CONNECTION, CONNECTION) as (listener, script):
             with pytest.raises(LookupError):
-                listener.drain(refuse, ACCEPT_BATCH)
+                listener.acceptor.drain(refuse, ACCEPT_BATCH)
             assert script.alive() == 0
             assert listener.statistics().open == 0
             assert listener.statistics().accepted == 1
@@ -287,7 +289,7 @@ def test_what_was_accepted_before_a_hand_over_that_raises_is_counted() -> None:
     async def main() -> None:
         with scripted(*[CONNECTION] * 3) as (listener, script):
             with pytest.raises(LookupError):
-                listener.drain(take_two, ACCEPT_BATCH)
+                listener.acceptor.drain(take_two, ACCEPT_BATCH)
             assert script.alive() == 2
             assert listener.statistics().accepts_per_wakeup == {3: 1}
             for stream in streams:
@@ -308,8 +310,8 @@ def test_a_connection_that_cannot_be_set_up_concerns_no_other() -> None:
 
     async def main() -> None:
         with scripted(CONNECTION, CONNECTION) as (listener, script):
-            listener._stream_type = stream_type
-            assert listener.drain(close, ACCEPT_BATCH) == 1
+            listener.acceptor._make_stream = stream_type
+            assert listener.acceptor.drain(close, ACCEPT_BATCH) == 1
             assert listener.statistics().aborted == 1
             assert script.alive() == 0
 
@@ -319,29 +321,60 @@ def test_a_connection_that_cannot_be_set_up_concerns_no_other() -> None:
 def test_a_connection_without_an_address_is_closed_and_the_next_one_served() -> None:
     async def main() -> None:
         with scripted(NO_ADDRESS, CONNECTION) as (listener, script):
-            assert listener.drain(close, ACCEPT_BATCH) == 1
+            assert listener.acceptor.drain(close, ACCEPT_BATCH) == 1
             assert script.alive() == 0
             assert listener.statistics().aborted == 1
 
     run(main)
 
 
-def test_the_hook_overrules_the_verdict() -> None:
-    seen: list[tuple[int | None, Verdict]] = []
+def refuse_to_answer(error: OSError, kind: AcceptErrorKind) -> AcceptErrorKind:
+    raise LookupError("a bug in the hook")
 
-    def give_up(error: OSError, verdict: Verdict) -> Verdict:
-        seen.append((error.errno, verdict))
-        return Verdict.RAISE
+
+WRONG_ANSWERS: list[Any] = [refuse_to_answer, lambda *_: "skip", lambda *_: True]
+
+
+@pytest.mark.parametrize("hook", WRONG_ANSWERS)
+def test_a_hook_that_fails_or_answers_nonsense_is_logged_and_the_default_applies(
+    hook: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        with scripted("ECONNABORTED", "EMFILE", "EMFILE") as (listener, _):
+            for _ in range(3):
+                listener.acceptor.drain(close, ACCEPT_BATCH, hook)
+            assert listener.statistics().aborted == 1
+            assert listener.statistics().backed_off == 2
+
+    run(main)
+    assert sum("on_accept_error" in message for message in caplog.messages) == 1
+
+
+def test_a_hook_that_skips_everything_cannot_make_the_loop_spin() -> None:
+    async def main() -> None:
+        with scripted(*["EMFILE"] * 1000) as (listener, script):
+            listener.acceptor.drain(close, 1000, lambda *_: AcceptErrorKind.SKIP)
+            assert script.calls == MANY_IN_A_ROW + 1
+
+    run(main)
+
+
+def test_the_hook_overrules_the_kind() -> None:
+    seen: list[tuple[int | None, AcceptErrorKind]] = []
+
+    def give_up(error: OSError, kind: AcceptErrorKind) -> AcceptErrorKind:
+        seen.append((error.errno, kind))
+        return AcceptErrorKind.RAISE
 
     async def main() -> None:
         with scripted("EMFILE") as (listener, _):
             with pytest.raises(OSError, match="open files"):
-                listener.drain(close, 1, give_up)
+                listener.acceptor.drain(close, 1, give_up)
             assert listener.statistics().backed_off == 0
 
     run(main)
 
-    assert [verdict for _, verdict in seen] == [Verdict.BACK_OFF]
+    assert [kind for _, kind in seen] == [AcceptErrorKind.BACK_OFF]
 
 
 def test_the_counters_tell_what_happened() -> None:
@@ -349,7 +382,7 @@ def test_the_counters_tell_what_happened() -> None:
 
     async def main() -> None:
         with scripted(CONNECTION, "ECONNABORTED", CONNECTION, "EMFILE") as (listener, _):
-            listener.drain(streams.append, ACCEPT_BATCH)
+            listener.acceptor.drain(streams.append, ACCEPT_BATCH)
             figures = listener.statistics()
             assert (figures.accepted, figures.aborted, figures.backed_off) == (2, 1, 1)
             assert (figures.open, figures.shed, figures.last_errno) == (2, 0, 24)
@@ -361,15 +394,33 @@ def test_the_counters_tell_what_happened() -> None:
     run(main)
 
 
-@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="no sockets of virtual machines here")
-def test_only_tcp_listeners_are_asked_for_no_delay() -> None:
+class Noting(socket.socket):
+    """A socket that notes which options are set on it."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self.options: list[tuple[int, int]] = []
+
+    def setsockopt(self, level: int, option: int, *value: Any) -> None:
+        self.options.append((level, option))
+        super().setsockopt(level, option, *value)
+
+
+@pytest.mark.parametrize(
+    "family, is_asked",
+    [("AF_INET", True), ("AF_INET6", True), ("AF_UNIX", False), ("AF_VSOCK", False)],
+)
+def test_only_tcp_listeners_are_asked_for_no_delay(family: str, is_asked: bool) -> None:
     async def main() -> None:
         try:
-            sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-        except OSError as error:
-            pytest.skip(f"no sockets of virtual machines here: {error}")
+            sock = Noting(getattr(socket, family))
+        except (AttributeError, OSError) as error:
+            pytest.skip(f"no such sockets here: {error}")
         sock.setblocking(False)
         SocketListener(sock, running_kernel().reactor)._close()
+
+        asked = (socket.IPPROTO_TCP, socket.TCP_NODELAY) in sock.options
+        assert asked is is_asked
 
     run(main)
 

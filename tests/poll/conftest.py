@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from anyio_mio.poll import Poll, Selector, available_selectors, default_selector
+from anyio_mio.poll import Poll, Selector, default_selector
 from anyio_mio.poll._sys.busy_poll import BusyPoll
 from anyio_mio.poll._sys.level import LevelSelector
 from anyio_mio.poll._sys.scan import SelectScan
+from tests.models.selectors import SELECTORS
 
 Pair = tuple[socket.socket, socket.socket]
 
-VARIANTS: dict[str, Callable[[], Selector]] = {
-    name: lambda name=name: default_selector(name)  # type: ignore[misc]
-    for name in available_selectors()
-}
+VARIANTS: dict[str, Callable[[], Selector]] = dict(SELECTORS)
 VARIANTS["busy"] = lambda: BusyPoll(default_selector(), 20e-6)
 if hasattr(select, "poll"):
     VARIANTS["level+select"] = lambda: LevelSelector(SelectScan())
@@ -45,6 +43,18 @@ def poll(selector: Selector) -> Iterator[Poll]:
 def only_native_edges(selector: Selector) -> None:
     if not selector.edge_triggered:
         pytest.skip("edges made by hand come only after a would_block")
+
+
+@pytest.fixture
+def only_epoll(selector: Selector) -> None:
+    if selector.name != "epoll":
+        pytest.skip("the entry belongs to the file on epoll, and to the descriptor elsewhere")
+
+
+@pytest.fixture
+def tells_priority(selector: Selector) -> None:
+    if not selector.tells_priority:
+        pytest.skip("no filter of kqueue tells of urgent data on every system")
 
 
 @pytest.fixture

@@ -1,4 +1,8 @@
-"""kqueue's selector, driven by a stand-in for the kernel. Nothing here ran on a real one."""
+"""kqueue's selector: what it asks the kernel for, and how it reads the answer.
+
+The stand-in for the kernel only notes what it is asked. `tests/models/kqueue.py` is the model with
+kqueue's behaviour, on which the other tests of the poller run.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +46,7 @@ class Kqueue:
         self.ready: list[Kevent] = []
         self.waits: list[float | None] = []
         self.error: OSError | None = None
+        self.refused_filter: int | None = None
         self.closed = False
 
     def control(
@@ -56,7 +61,7 @@ class Kqueue:
         return taken
 
     def _apply(self, change: Kevent) -> None:
-        if self.error is not None:
+        if self.error is not None and self.refused_filter in (None, change.filter):
             raise self.error
         pair = (change.ident, change.filter)
         if change.flags & EV_ADD:
@@ -131,6 +136,17 @@ def test_a_pipe_whose_other_end_is_gone_registers(selector: KqueueSelector, kern
     kernel.error = OSError(errno.EPIPE, "broken pipe")
 
     selector.register(5, bit.WRITABLE)
+
+
+def test_of_a_descriptor_whose_second_filter_is_refused_nothing_stays(
+    selector: KqueueSelector, kernel: Kqueue
+) -> None:
+    kernel.refused_filter, kernel.error = FILTER_WRITE, OSError(errno.ENOMEM, "no memory")
+
+    with pytest.raises(OSError, match="no memory"):
+        selector.register(5, bit.READABLE | bit.WRITABLE)
+
+    assert kernel.pairs == {}
 
 
 def test_a_negative_descriptor_is_refused(selector: KqueueSelector) -> None:

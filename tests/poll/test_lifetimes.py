@@ -131,7 +131,7 @@ def test_a_duplicate_is_a_source_of_its_own(poll: Poll, unix: Pair, selector: Se
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is how epoll keeps its book")
 def test_a_duplicate_keeps_the_registration_of_a_closed_number_alive(
-    poll: Poll, unix: Pair, only_native_edges: None
+    poll: Poll, unix: Pair, only_epoll: None
 ) -> None:
     """Which is why a source is deregistered before it is closed, whoever may have a duplicate."""
     one, other = unix
@@ -174,10 +174,9 @@ def test_a_child_makes_its_own_poll(
     expect_events(poll, (A, "readable"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a kqueue is not inherited")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_child_that_polls_the_set_of_its_parent_steals_the_edge(
-    poll: Poll, unix: Pair, only_native_edges: None
+    poll: Poll, unix: Pair, only_epoll: None
 ) -> None:
     """This is why the sets of the parent are dead in a forked child."""
     one, other = unix

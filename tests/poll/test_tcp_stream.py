@@ -215,7 +215,7 @@ def test_options_are_kept_by_a_registered_stream(poll: Poll, tcp: Pair) -> None:
         assert client.getsockopt(level, option) == 1
 
 
-def test_urgent_data_is_a_priority(poll: Poll, tcp: Pair) -> None:
+def test_urgent_data_is_a_priority(poll: Poll, tcp: Pair, tells_priority: None) -> None:
     client, server = tcp
     poll.registry.register(client, A, READABLE | PRIORITY)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.scheduler import TaskRef, Waitable
-from anyio_mio.poll._sys.selector import Selector
+from anyio_mio.poll import Poll, Selector
 from anyio_mio.testing import ScriptedSelector
 from tests.kernel.harness import ERRORS
 
@@ -46,9 +46,6 @@ class Scheduler:
     async def checkpoint(self) -> None:
         raise AssertionError
 
-    async def sleep(self, seconds: float, /) -> None:
-        raise AssertionError
-
     def now(self) -> float:
         return 0.0
 
@@ -59,7 +56,7 @@ class Bench:
     def __init__(self, selector: Selector | None = None) -> None:
         self.scheduler = Scheduler()
         self.selector = selector or ScriptedSelector()
-        self.reactor = Reactor(self.selector, self.scheduler)
+        self.reactor = Reactor(Poll(self.selector), self.scheduler)
 
     def park(self, task: TaskRef, wait: Any, *arguments: Any) -> Awaitable[None]:
         """Have ``task`` call ``wait(*arguments)``."""

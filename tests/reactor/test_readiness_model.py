@@ -236,7 +236,7 @@ class Readiness(RuleBasedStateMachine):
     def an_armed_selector_knows_the_descriptor(self) -> None:
         for sock in self.alive:
             if sock.registration.armed:
-                assert self.bench.reactor.registrations[sock.fd] is sock.registration
+                assert self.bench.reactor.registry.book[sock.fd] is sock.registration
 
     @invariant()
     def nobody_sleeps_beside_what_it_waits_for(self) -> None:

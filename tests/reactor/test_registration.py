@@ -250,6 +250,13 @@ def test_the_reactor_counts_what_it_saw(bench: Bench) -> None:
     assert (statistics.events, statistics.tasks_waiting) == (2, 0)
 
 
+@pytest.mark.invariant("R2")
+def test_a_short_read_proves_nothing_where_no_urgent_mark_is_told() -> None:
+    bench = Bench(ScriptedSelector(tells_priority=False))
+
+    assert not bench.reactor.register(5).trusts_short
+
+
 class TestEmulatedEdges:
     """A selector that disarms as it delivers wants to hear of each WouldBlock."""
 
@@ -297,7 +304,7 @@ def test_after_a_fork_every_use_but_closing_is_refused(bench: Bench) -> None:
     with pytest.raises(RuntimeError, match="forked"):
         bench.park("foreign", bench.reactor.foreign.wait_readable, 7)
     with pytest.raises(RuntimeError, match="forked"):
-        bench.reactor.selector.select(0, 1)
+        bench.reactor.poll.harvest(0, 1)
     bench.scheduler.parked["reader"] = registration
     registration.close()
     bench.reactor.close()

@@ -54,9 +54,7 @@ class Serve:
 def serving(target: str, *options: str, **popen: Any) -> Iterator[Serve]:
     """``anyio-mio serve TARGET`` with JSON logs, killed at the end if it still runs."""
     command = [sys.executable, "-m", "anyio_mio", "serve", target, "--log-format", "json"]
-    process = subprocess.Popen(
-        [*command, "--no-live", *options], stderr=subprocess.PIPE, text=True, **popen
-    )
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, **popen)
     with process:
         try:
             yield Serve(process)

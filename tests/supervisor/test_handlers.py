@@ -14,11 +14,6 @@ from anyio_mio._supervisor.handlers import discard, echo, http_hello
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
 class MemoryEnd(ByteStream):
     """One end of a byte pipe in both directions."""
 
@@ -85,3 +80,25 @@ async def test_hello_ends_after_a_request_that_asks_for_it() -> None:
 
 async def test_hello_closes_a_connection_that_speaks_something_else() -> None:
     assert await conversation(http_hello, b"\x16\x03\x01 not http\r\n\r\n") == []
+
+
+async def test_hello_answers_head_with_headers_only_and_goes_on() -> None:
+    head, get = (f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode() for method in ("HEAD", "GET"))
+
+    first, second = await conversation(http_hello, head, get)
+
+    assert first.startswith(b"HTTP/1.1 200")
+    assert b"content-length: 15" in first
+    assert first.endswith(b"\r\n\r\n")
+    assert second.endswith(b"hello from mio\n")
+
+
+async def test_hello_refuses_a_tunnel_and_goes_on() -> None:
+    connect = b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"
+    get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    first, second = await conversation(http_hello, connect, get)
+
+    assert first.startswith(b"HTTP/1.1 405")
+    assert b"allow: GET, HEAD" in first
+    assert second.startswith(b"HTTP/1.1 200")

@@ -11,38 +11,38 @@ import pytest
 
 import anyio_mio
 from anyio_mio.testing import MockClock
-from anyio_mio.testing.pytest_plugin import autojump_clock as autojump_clock
-from anyio_mio.testing.pytest_plugin import mock_clock as mock_clock
+from anyio_mio_pytest import mio_autojump_clock as mio_autojump_clock
+from anyio_mio_pytest import mio_mock_clock as mio_mock_clock
 
 
-def test_it_stands_still_until_it_is_moved(mock_clock: MockClock) -> None:
+def test_it_stands_still_until_it_is_moved(mio_mock_clock: MockClock) -> None:
     async def main() -> None:
         start = anyio.current_time()
         with anyio.move_on_after(10) as scope:
-            mock_clock.jump(9)
+            mio_mock_clock.jump(9)
             await anyio.wait_all_tasks_blocked()
             assert not scope.cancel_called
-            mock_clock.jump(1)
+            mio_mock_clock.jump(1)
             await anyio.sleep_forever()
 
         assert scope.cancelled_caught
         assert anyio.current_time() - start == 10
 
-    anyio_mio.run(main, clock=mock_clock)
+    anyio_mio.run(main, clock=mio_mock_clock)
 
 
-def test_a_year_passes_in_no_time(autojump_clock: MockClock) -> None:
+def test_a_year_passes_in_no_time(mio_autojump_clock: MockClock) -> None:
     async def main() -> float:
         await anyio.sleep(365 * 86400)
         return anyio.current_time()
 
     began = time.monotonic()
 
-    assert anyio_mio.run(main, clock=autojump_clock) == 365 * 86400
+    assert anyio_mio.run(main, clock=mio_autojump_clock) == 365 * 86400
     assert time.monotonic() - began < 5
 
 
-def test_sleeps_end_in_their_order(autojump_clock: MockClock) -> None:
+def test_sleeps_end_in_their_order(mio_autojump_clock: MockClock) -> None:
     log: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -54,12 +54,12 @@ def test_sleeps_end_in_their_order(autojump_clock: MockClock) -> None:
             for seconds in (30, 10, 20.5):
                 group.start_soon(sleep, seconds)
 
-    anyio_mio.run(main, clock=autojump_clock)
+    anyio_mio.run(main, clock=mio_autojump_clock)
 
     assert log == [10, 20.5, 30]
 
 
-def test_data_under_way_comes_before_the_deadline(autojump_clock: MockClock) -> None:
+def test_data_under_way_comes_before_the_deadline(mio_autojump_clock: MockClock) -> None:
     async def main() -> None:
         ours, peer = socket.socketpair()
         async with (
@@ -74,7 +74,7 @@ def test_data_under_way_comes_before_the_deadline(autojump_clock: MockClock) -> 
 
         assert anyio.current_time() == 0
 
-    anyio_mio.run(main, clock=autojump_clock)
+    anyio_mio.run(main, clock=mio_autojump_clock)
 
 
 def test_it_gives_threads_a_moment() -> None:
@@ -85,14 +85,14 @@ def test_it_gives_threads_a_moment() -> None:
     anyio_mio.run(main, clock=MockClock(autojump=1))
 
 
-def test_whoever_waits_for_all_others_comes_before_the_jump(autojump_clock: MockClock) -> None:
+def test_whoever_waits_for_all_others_comes_before_the_jump(mio_autojump_clock: MockClock) -> None:
     async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.sleep, 5)
             await anyio.wait_all_tasks_blocked()
             assert anyio.current_time() == 0
 
-    anyio_mio.run(main, clock=autojump_clock)
+    anyio_mio.run(main, clock=mio_autojump_clock)
 
 
 def test_it_begins_where_the_test_says() -> None:

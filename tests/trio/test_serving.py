@@ -16,6 +16,7 @@ import trio.testing
 
 import anyio_mio.trio as mio_trio
 from anyio_mio._net import backoff
+from anyio_mio._net.logs import LOGGER
 from tests.trio.running import everything_is_blocked, run, tcp_pair
 
 LOCAL = "127.0.0.1"
@@ -121,14 +122,14 @@ def test_running_out_of_descriptors_is_waited_out_and_told_once(
     async def main() -> bytes:
         async with trio.open_nursery() as nursery:
             listener = await start(nursery)
-            accept_fd, failures = listener._drain._accept_fd, iter(range(5))
+            accept_fd, failures = listener._acceptor._accept_fd, iter(range(5))
 
             def fail_at_first() -> object:
                 if next(failures, None) is not None:
                     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                 return accept_fd()
 
-            listener._drain._accept_fd = fail_at_first
+            listener._acceptor._accept_fd = fail_at_first
             stream = await mio_trio.open_tcp_stream(*listener.socket.getsockname())
             async with stream:
                 await stream.send_all(b"x")
@@ -137,7 +138,7 @@ def test_running_out_of_descriptors_is_waited_out_and_told_once(
         return answer
 
     monkeypatch.setattr(backoff, "FIRST_DELAY", 0.001)
-    with caplog.at_level(logging.ERROR, logger=backoff.LOGGER.name):
+    with caplog.at_level(logging.ERROR, logger=LOGGER.name):
         assert run(main) == b"x"
     assert len(caplog.records) == 1
 
@@ -147,14 +148,14 @@ def test_an_error_of_one_connection_concerns_that_connection(code: int) -> None:
     async def main() -> bytes:
         async with trio.open_nursery() as nursery:
             listener = await start(nursery)
-            accept_fd, failures = listener._drain._accept_fd, iter(range(3))
+            accept_fd, failures = listener._acceptor._accept_fd, iter(range(3))
 
             def fail_at_first() -> object:
                 if next(failures, None) is not None:
                     raise OSError(code, os.strerror(code))
                 return accept_fd()
 
-            listener._drain._accept_fd = fail_at_first
+            listener._acceptor._accept_fd = fail_at_first
             async with await mio_trio.open_tcp_stream(*listener.socket.getsockname()) as stream:
                 await stream.send_all(b"x")
                 answer = await stream.receive_some()
@@ -174,7 +175,7 @@ def test_any_other_error_of_accept_is_raised() -> None:
 
             # The client is connected before the loop hears of it, so that only accepting fails.
             with socket.create_connection(listener.socket.getsockname()):
-                listener._drain._accept_fd = fail
+                listener._acceptor._accept_fd = fail
                 await trio.sleep_forever()
 
     with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="Invalid"), flatten_subgroups=True):
@@ -214,7 +215,7 @@ def test_a_socket_that_closes_ends_the_wait_for_a_descriptor(
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             listener = await start(nursery)
-            accept_fd, failures = listener._drain._accept_fd, iter(range(1))
+            accept_fd, failures = listener._acceptor._accept_fd, iter(range(1))
 
             def fail_at_first() -> object:
                 if next(failures, None) is not None:
@@ -222,7 +223,7 @@ def test_a_socket_that_closes_ends_the_wait_for_a_descriptor(
                 return accept_fd()
 
             pair = await tcp_pair()
-            listener._drain._accept_fd = fail_at_first
+            listener._acceptor._accept_fd = fail_at_first
             async with await mio_trio.open_tcp_stream(*listener.socket.getsockname()) as stream:
                 await everything_is_blocked()
                 assert listener.statistics().paused_until
@@ -244,7 +245,7 @@ def test_accept_itself_raises_when_out_of_descriptors_as_trios_does() -> None:
         def fail() -> object:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-        listener._drain._accept_fd = fail
+        listener._acceptor._accept_fd = fail
         async with listener:
             with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
                 await listener.accept()
@@ -255,13 +256,15 @@ def test_accept_itself_raises_when_out_of_descriptors_as_trios_does() -> None:
 def test_a_hook_may_overrule_what_an_error_means() -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            listener = await start(nursery, on_accept_error=lambda *_: mio_trio.Verdict.RAISE)
+            listener = await start(
+                nursery, on_accept_error=lambda *_: mio_trio.AcceptErrorKind.RAISE
+            )
 
             def fail() -> object:
                 raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
             with socket.create_connection(listener.socket.getsockname()):
-                listener._drain._accept_fd = fail
+                listener._acceptor._accept_fd = fail
                 await trio.sleep_forever()
 
     with pytest.RaisesGroup(pytest.RaisesExc(PermissionError), flatten_subgroups=True):

@@ -47,6 +47,7 @@ class BusyPoll:
     ) -> None:
         self.name: str = selector.name
         self.edge_triggered: bool = selector.edge_triggered
+        self.tells_priority: bool = selector.tells_priority
         self._selector = selector
         self._select = selector.select
         self._seconds = seconds

@@ -63,6 +63,7 @@ class EpollSelector:
 
     name: Final = "epoll"
     edge_triggered: Final = True
+    tells_priority: Final = True
 
     def __init__(self) -> None:
         new_epoll: Callable[[], _Epoll] = getattr(select, "epoll")  # noqa: B009 - Linux's only

@@ -1,8 +1,8 @@
 """The selector of macOS and the BSDs. It has never been run on one of them.
 
-It is written from the manual pages and from what Mio's source and issues tell, and its tests drive
-it with a stand-in for the kernel. Whoever runs it on a real one: ``tests/poll`` is the place to
-begin, every test there runs on every selector of its platform.
+It is written from the manual pages and from what Mio's source and issues tell. The tests run it on
+a model of kqueue (``tests/models/kqueue.py``), AnyIO's own suite included. On a real kqueue, begin
+with ``tests/poll``: every test there runs on every selector of its platform.
 
 What the kernel does, where it differs from epoll:
 
@@ -21,6 +21,7 @@ cannot be portable.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 from collections.abc import Callable, Iterable
@@ -79,6 +80,7 @@ class KqueueSelector:
 
     name: Final = "kqueue"
     edge_triggered: Final = True
+    tells_priority: Final = False
 
     def __init__(self) -> None:
         new_kqueue: Callable[[], _Kqueue] = getattr(select, "kqueue")  # noqa: B009 - not on Linux
@@ -94,7 +96,12 @@ class KqueueSelector:
         if bits & READS:
             self._add(fd, FILTER_READ, flags)
         if bits & WRITES:
-            self._add(fd, FILTER_WRITE, flags)
+            try:
+                self._add(fd, FILTER_WRITE, flags)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._delete(fd, FILTER_READ)  # both directions are watched, or none
+                raise
 
     def reregister(self, fd: int, bits: int, *, edge: bool = True) -> None:
         """See `Selector.reregister`. `fd` need not be registered."""

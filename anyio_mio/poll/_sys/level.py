@@ -27,14 +27,13 @@ import errno
 import io
 import os
 import stat
-import sys
 import threading
 import time
 from types import TracebackType
 from typing import Final, final
 
 from anyio_mio.poll._sys.bits import BOTH, ONESHOT, READABLE, READS, WRITES
-from anyio_mio.poll._sys.scan import Scan, default_scan
+from anyio_mio.poll._sys.scan import IS_WINDOWS, Scan, default_scan, is_open
 from anyio_mio.poll._sys.timeout import clamped
 from anyio_mio.poll.waker import Waker
 
@@ -52,6 +51,7 @@ class LevelSelector:
 
     name: Final = "level"
     edge_triggered: Final = False
+    tells_priority: Final = True
 
     def __init__(self, scan: Scan | None = None) -> None:
         self._scan = default_scan() if scan is None else scan
@@ -253,8 +253,12 @@ def _pollable_identity(fd: int) -> tuple[int, int] | None:
     """
     if fd < 0:
         raise ValueError(f"{fd} is not a descriptor")
-    if sys.platform == "win32":
-        return None  # sockets are no descriptors of the C library there
+    if IS_WINDOWS:
+        if is_open(fd):
+            return None  # nothing tells one socket from the next of the same number there
+        raise OSError(
+            errno.EBADF, f"{fd} is no open socket, and Windows can wait for nothing but sockets"
+        )
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))

@@ -46,6 +46,14 @@ class Selector(Protocol):
         owner calls `rearm` when it saw WouldBlock, and deregisters before it closes.
         """
 
+    @property
+    def tells_priority(self) -> bool:
+        """Whether PRIORITY is reported.
+
+        Where it is not, a read that stops short at an urgent mark looks like one that took all
+        there is, so that no short read may be believed.
+        """
+
     def register(self, fd: int, bits: int, *, edge: bool = True) -> None:
         """Watch `fd` for `bits`.
 

@@ -1,0 +1,21 @@
+"""What all parts of a measurement agree on: lines of JSON, sizes, and the error if it fails."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+PAYLOAD: Final = 64  # bytes; small, so that the backend is measured and not the copying
+MEBIBYTE: Final = 1 << 20
+TRANSFER: Final = 16 * MEBIBYTE
+READ_SIZE: Final = 65536  # what asyncio, Trio and AnyIO itself ask for by default
+BACKLOG: Final = 4096  # Linux' own limit since 5.4 (net.core.somaxconn); bursts fit in
+
+
+class MeasurementError(Exception):
+    """A backend could not be measured; the text says why."""
+
+
+def say(message: dict[str, Any]) -> None:
+    """Print one line of JSON."""
+    print(json.dumps(message), flush=True)

@@ -1,0 +1,61 @@
+"""What the kernel asks of asyncio's face: the loop of the run, and the face of each task.
+
+A run has none until its program uses asyncio: `Kernel.asyncio` is None, and each hook below costs
+one test of that. `anyio_mio.asyncio` supplies the loop. The kernel calls it
+
+* before each step of a task (`enter`, with the task's face), and after the last step of a turn
+  (`leave`), so that ``asyncio.current_task()`` is right;
+* when a task yields what is not the kernel's own (`wait_for`): a future of asyncio;
+* when a task is done, if it has a face (`TaskFace.finish`);
+* for async generators that asyncio's callbacks start (`first_iteration`, `finalizer`);
+* at the end of the run (`release`), and in a forked child (`die_in_child`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.task import Task
+
+
+class TaskFace(Protocol):
+    """A task as asyncio sees it."""
+
+    def cancelling(self) -> int:
+        """Return how many calls of ``cancel()`` have not been taken back."""
+
+    def finish(self, value: object, error: BaseException | None, /) -> None:
+        """Take the outcome of the task, which is done."""
+
+
+class ForeignLoop(Protocol):
+    """The loop of the run for libraries that know asyncio only."""
+
+    enter: Callable[[Any], object]
+    """Make a face the current task of asyncio. A C function: it runs before each step."""
+
+    leave: Callable[[], object]
+    """Say that asyncio has no current task."""
+
+    def make_face(self, task: Task, /) -> TaskFace:
+        """Give a task its face."""
+
+    def wait_for(self, task: Task, trapped: object, /) -> None:
+        """Park the running task on what it yielded, or fail it if that cannot be waited for."""
+
+    def no_task(self) -> str | None:
+        """Return what an operation of mio's in a task of asyncio should be told; None elsewhere."""
+
+    def first_iteration(self, generator: AsyncGenerator[Any, Any], /) -> bool:
+        """Adopt an async generator if a callback or a task of asyncio started it."""
+
+    def finalizer(self, generator: AsyncGenerator[Any, Any], /) -> bool:
+        """Close an adopted generator; in any thread. False if it is not adopted."""
+
+    def release(self) -> None:
+        """Refuse every use from now on: the run is over."""
+
+    def die_in_child(self) -> None:
+        """Refuse every use: this process is a fork of the one that runs the loop."""

@@ -1,0 +1,342 @@
+"""The task tree: a picture of every task of a run, of where it stands and of what it waits for.
+
+Facts. A parked task knows what it is parked on, and each such object knows in which of its queues
+the task stands. A suspended coroutine knows the coroutine that it awaits. So a picture can be taken
+at any time, and nothing has to be noted on the way.
+
+Decision. Each class that parks tasks describes the wait in words (`describe()`); this module walks
+the tasks, their scopes and their stacks, and returns frozen objects that hold no task and no frame.
+
+Cost. Nothing until it is asked for. A picture takes some 10 µs for each task.
+
+A picture can also be taken from another thread while the loop is stuck. The walk then may meet a
+change half-way; it tries again, and in the end leaves out what it could not read.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from typing import Any, Final, Literal
+
+from anyio_mio._kernel.cancel_scope import CancelScope, own_scopes
+from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.task import Task
+from anyio_mio._reactor.scheduler import Wait
+
+STEPPED: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
+DEEPEST: Final = 1000
+"""Frames of one stack that are read at most; more is a recursion without end."""
+
+DescribeDescriptor = Callable[[int, str], str]
+"""Makes words of a descriptor and of what is done with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackFrame:
+    """One line of a task's stack.
+
+    Attributes:
+        file: the path of the source file.
+        line: the number of the line that runs or awaits.
+        function: the qualified name of the function.
+    """
+
+    file: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeState:
+    """One cancel scope that a task has entered.
+
+    Attributes:
+        deadline: seconds until it is cancelled by itself; inf if it has no deadline.
+        is_shielded: whether it keeps cancellation from outside away.
+        is_cancelled: whether it was cancelled itself.
+    """
+
+    deadline: float
+    is_shielded: bool
+    is_cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """One task.
+
+    Attributes:
+        id: a number that no other task has now.
+        parent: the ``id`` of the task whose task group it belongs to; None for the main task, for
+            tasks of the run's own, and for asyncio's tasks.
+        name: its name.
+        kind: ``"mio"``, ``"system"`` (of the run's own) or ``"asyncio"``.
+        state: ``"running"``, ``"runnable"`` or ``"parked"``.
+        waits_for: what it waits for, in words; empty if it is not parked.
+        waits_for_tasks: the ``id`` of each task that could end the wait, if they are known.
+        needs_a_task: whether nothing but another task of the run can end the wait.
+        is_cancelled: whether its next checkpoint raises the cancellation.
+        scopes: the scopes that it has entered, the outermost first.
+        stack: where it stands, the outermost frame first.
+    """
+
+    id: int
+    parent: int | None
+    name: str
+    kind: Literal["mio", "system", "asyncio"]
+    state: Literal["running", "runnable", "parked"]
+    waits_for: str = ""
+    waits_for_tasks: tuple[int, ...] = ()
+    needs_a_task: bool = False
+    is_cancelled: bool = False
+    scopes: tuple[ScopeState, ...] = ()
+    stack: tuple[StackFrame, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTree:
+    """All tasks of a run at one moment.
+
+    Attributes:
+        tasks: parents before their children.
+        deadlocks: each a sentence; empty if none was found.
+    """
+
+    tasks: tuple[TaskState, ...]
+    deadlocks: tuple[str, ...] = ()
+
+
+def take_picture(kernel: Kernel, describe_descriptor: DescribeDescriptor) -> TaskTree:
+    """Describe all tasks of a run at this moment.
+
+    Args:
+        kernel: the run. Another thread than its own may ask while the run is stuck.
+        describe_descriptor: what makes words of a descriptor and of what is done with it.
+    """
+    states = tuple(task_states(kernel, kernel.tasks(), describe_descriptor))
+    return finish_picture(kernel, states)
+
+
+def finish_picture(kernel: Kernel, states: tuple[TaskState, ...]) -> TaskTree:
+    """Put the tasks' states together, add asyncio's tasks, and look for deadlocks."""
+    return TaskTree(states, find_deadlocks(states, can_be_woken=can_be_woken(kernel)))
+
+
+def can_be_woken(kernel: Kernel) -> bool:
+    """Whether a runnable task, a call from a thread, or a deadline can continue the run."""
+    return bool(kernel.current or kernel.runnable_tasks() or kernel.entry or kernel.deadlines)
+
+
+def task_states(
+    kernel: Kernel, tasks: Iterable[Task], describe_descriptor: DescribeDescriptor
+) -> Iterator[TaskState]:
+    """Describe these tasks of the kernel, one after the other.
+
+    Args:
+        kernel: the run.
+        tasks: some of its tasks; those that end before their turn are left out.
+        describe_descriptor: what makes words of a descriptor.
+    """
+    runnable = set(kernel.runnable_tasks())
+    for task in tasks:
+        if not task.done:
+            yield describe_task(kernel, task, runnable, describe_descriptor)
+
+
+def describe_task(
+    kernel: Kernel, task: Task, runnable: set[Task], describe_descriptor: DescribeDescriptor
+) -> TaskState:
+    """Describe one task; ``runnable`` are those in the run queues."""
+    state: Literal["running", "runnable", "parked"] = "parked"
+    if kernel.current is task:
+        state = "running"
+    elif task in runnable:
+        state = "runnable"
+    wait = describe_wait(task) if state == "parked" else NO_WAIT
+    stack = tuple(running_stack(kernel) if state == "running" else suspended_stack(task.coro))
+    return TaskState(
+        id=id(task),
+        parent=None if task.host is None else id(task.host),
+        name=task.name,
+        kind="system" if task.base is kernel.system else "mio",
+        state=state,
+        waits_for=wait_in_words(kernel, wait, stack, describe_descriptor),
+        waits_for_tasks=tuple(id(each) for each in wait.tasks),
+        needs_a_task=wait.needs_a_task,
+        is_cancelled=task.scope.effective,
+        scopes=() if task.scope is task.base else tuple(scope_states(kernel, task)),
+        stack=stack,
+    )
+
+
+def describe_wait(task: Task) -> Wait:
+    """Say what a parked task waits for."""
+    parked_on = task.parked_on
+    # Not isinstance(…, Describes): for a protocol that is half of what a picture costs.
+    describe: Callable[[Task], Wait] | None = getattr(parked_on, "describe", None)
+    return Wait(f"{parked_on!r}") if describe is None else describe(task)
+
+
+def wait_in_words(
+    kernel: Kernel,
+    wait: Wait,
+    stack: tuple[StackFrame, ...],
+    describe_descriptor: DescribeDescriptor,
+) -> str:
+    """Add what a waitable does not know: names of sockets, the time left, AnyIO's classes."""
+    if wait.fd >= 0:
+        return describe_descriptor(wait.fd, wait.words)
+    if wait.until:
+        return f"{wait.words}, {wait.until - kernel.now():.1f} s left"
+    return known_wait(stack) or wait.words
+
+
+def scope_states(kernel: Kernel, task: Task) -> Iterator[ScopeState]:
+    """Describe the scopes that a task has entered, the outermost first."""
+    now = kernel.now()
+    for scope in reversed(list(own_scopes(task, task.base))):
+        yield scope_state(scope, now)
+
+
+def scope_state(scope: CancelScope, now: float) -> ScopeState:
+    """Describe one scope."""
+    deadline = scope.deadline
+    return ScopeState(
+        deadline=inf if deadline == inf else deadline - now,
+        is_shielded=scope.shield,
+        is_cancelled=scope._cancel_called,
+    )
+
+
+KNOWN_WAITS: Final = {
+    "MemoryObjectReceiveStream.receive": ("anyio/streams/memory.py", "an item of a memory stream"),
+    "MemoryObjectSendStream.send": ("anyio/streams/memory.py", "room in a memory stream"),
+    "Condition.wait": ("anyio/_core/_synchronization.py", "the notification of a condition"),
+}
+"""Functions of AnyIO's own classes that wait for an event of ours: their file, and the wait."""
+
+
+NO_WAIT: Final = Wait("")
+
+
+def known_wait(stack: tuple[StackFrame, ...]) -> str:
+    """Name what a class of AnyIO's waits for, if the task stands in one."""
+    for frame in stack[-3:]:
+        known = KNOWN_WAITS.get(frame.function)
+        if known is not None and frame.file.replace("\\", "/").endswith(known[0]):
+            return known[1]
+    return ""
+
+
+def suspended_stack(awaitable: object) -> Iterator[StackFrame]:
+    """Read the stack of a coroutine that is suspended, along what each frame awaits."""
+    current: Any = awaitable
+    for _ in range(DEEPEST):
+        frame, current = step_inwards(current)
+        if frame is not None:
+            yield stack_frame(frame)
+        if current is None:
+            return
+
+
+def step_inwards(awaitable: Any) -> tuple[FrameType | None, object]:
+    """The frame of a coroutine, generator or async generator, and what it awaits."""
+    if isinstance(awaitable, CoroutineType):
+        return awaitable.cr_frame, awaitable.cr_await
+    if isinstance(awaitable, GeneratorType):
+        return awaitable.gi_frame, awaitable.gi_yieldfrom
+    if isinstance(awaitable, AsyncGeneratorType):
+        return awaitable.ag_frame, awaitable.ag_await
+    # asend(), athrow() and __await__() of a coroutine make objects that show nothing of what they
+    # drive; the garbage collector knows it.
+    inner = (each for each in gc.get_referents(awaitable) if isinstance(each, STEPPED))
+    return None, next(inner, None)
+
+
+def running_stack(kernel: Kernel) -> Iterator[StackFrame]:
+    """Read the stack of the task that runs, from its first frame to the one that is executed."""
+    frame = sys._current_frames().get(kernel.thread)
+    frames: list[FrameType] = []
+    while frame is not None and frame.f_code is not kernel.step_code:
+        frames.append(frame)
+        frame = frame.f_back
+    for each in reversed(frames):
+        if not is_of_the_tree(each):
+            yield stack_frame(each)
+
+
+def is_of_the_tree(frame: FrameType) -> bool:
+    """Whether a frame belongs to this module, which looks at itself when a task asks."""
+    return frame.f_code.co_filename == __file__
+
+
+@lru_cache(maxsize=1024)
+def frame_at(code: CodeType, line: int) -> StackFrame:
+    """The frame of a line. Tasks stand on few lines, so most are made before: 2 µs less each."""
+    return StackFrame(code.co_filename, line, code.co_qualname)
+
+
+def stack_frame(frame: FrameType) -> StackFrame:
+    """Copy what is needed of a frame."""
+    return frame_at(frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno)
+
+
+def find_deadlocks(tasks: tuple[TaskState, ...], *, can_be_woken: bool) -> tuple[str, ...]:
+    """Find tasks that wait for each other, and a run that nothing can wake.
+
+    Args:
+        tasks: all tasks of the run.
+        can_be_woken: whether a runnable task, a call or a deadline can continue the run.
+    """
+    found = [cycle_sentence(cycle) for cycle in cycles(tasks)]
+    parked = [task for task in tasks if task.kind != "system"]
+    if parked and not can_be_woken and all(task.needs_a_task for task in parked):
+        found.append(
+            "every task waits for another task: only a call from another thread, or a signal, can "
+            "continue this run"
+        )
+    return tuple(found)
+
+
+def cycles(tasks: tuple[TaskState, ...]) -> Iterator[list[TaskState]]:
+    """Find groups of tasks of which every one waits for the next; no task is in two of them."""
+    by_id = {task.id: task for task in tasks}
+    seen: set[int] = set()
+    for task in tasks:
+        if task.id not in seen:
+            cycle = cycle_from(task, by_id, seen)
+            if cycle is not None:
+                yield cycle
+
+
+def cycle_from(
+    start: TaskState, by_id: dict[int, TaskState], seen: set[int]
+) -> list[TaskState] | None:
+    """Search depth first along what tasks wait for; ``seen`` are those searched before."""
+    path: list[TaskState] = []
+    pending: list[Iterator[TaskState]] = [iter([start])]
+    while pending:
+        task = next(pending[-1], None)
+        if task is None:
+            pending.pop()
+            if path:
+                path.pop()
+        elif task in path:
+            return path[path.index(task) :]
+        elif task.id not in seen:
+            seen.add(task.id)
+            path.append(task)
+            pending.append(iter([by_id[i] for i in task.waits_for_tasks if i in by_id]))
+    return None
+
+
+def cycle_sentence(cycle: list[TaskState]) -> str:
+    """Say which tasks wait for each other."""
+    parts = [f"{task.name!r} waits for {task.waits_for}" for task in cycle]
+    return "these tasks wait for each other: " + "; ".join(parts)

@@ -1,0 +1,138 @@
+"""The watchdog: names the task that blocks the loop, while it still does.
+
+Facts. A task that computes, sleeps in `time.sleep()` or waits for a lock of `threading` stops every
+other task of the run. The run itself cannot say so, since it does not run.
+
+Consequences. A thread has to look. What it can see from outside is the task that is being stepped,
+the stack of the run's thread, and a number that changes at each turn.
+
+Decision. The thread looks every quarter of the limit. If it sees the same task in the same turn for
+longer than the limit, it logs the task and its stack, and once more, with the length, when the step
+is over. A function in C that holds the interpreter's lock stops this thread too: CPython looks for
+other threads right after such a call, so the thread still sees the line that made it.
+
+Cost. While it is on, a Python call for each turn of the loop, and a thread that wakes up every
+quarter of the limit. While it is off, nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Final, final
+
+from anyio_mio._kernel.instruments import Instrument
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.task import Task
+
+LOGGER: Final = logging.getLogger("anyio_mio.watchdog")
+
+LOOKS_PER_LIMIT: Final = 4
+SHORTEST_PAUSE: Final = 0.002
+"""Seconds between two looks, at least: each of them takes the interpreter from the run."""
+
+
+@final
+class Watchdog(Instrument):
+    """Watches one run from a thread of its own; a context manager around the run.
+
+    Args:
+        kernel: the run.
+        limit: how long a step may take, in seconds.
+
+    Attributes:
+        slow_steps: how many steps took longer than the limit.
+    """
+
+    def __init__(self, kernel: Kernel, limit: float) -> None:
+        self.slow_steps: int = 0
+        self._kernel = kernel
+        self._limit = limit
+        self._turns = 0
+        self._seen: tuple[int, Task | None] = (-1, None)
+        self._since = 0.0
+        self._is_slow = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="anyio_mio watchdog", daemon=True)
+
+    def after_poll(self, events: int) -> None:
+        """A new turn begins."""
+        self._turns += 1
+
+    def __enter__(self) -> Watchdog:
+        self._kernel.instruments.add(self)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._kernel.instruments.discard(self)
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        pause = max(self._limit / LOOKS_PER_LIMIT, SHORTEST_PAUSE)
+        looked = time.monotonic()
+        while not self._ended.wait(pause):
+            before, looked = looked, time.monotonic()
+            self._look(looked, before if looked - before - pause >= self._limit else looked)
+        self._look_at_other(looked, (self._turns, None))
+
+    def _look(self, now: float, since: float) -> None:
+        """Compare what is seen with the last look.
+
+        Args:
+            now: the time.
+            since: from when on a step that is seen for the first time may have run. It is earlier
+                than ``now`` if this thread could not run either.
+        """
+        seen = (self._turns, self._kernel.current)
+        if seen != self._seen:
+            self._look_at_other(since, seen)
+        if not self._is_slow and now - self._since >= self._limit and self._is_busy():
+            self._is_slow = True
+            self._report(seen[1], now - self._since)
+
+    def _look_at_other(self, since: float, seen: tuple[int, Task | None]) -> None:
+        """Another step, or another turn, than at the last look."""
+        if self._is_slow:
+            self._report_end(self._seen[1], since - self._since)
+        self._seen, self._since, self._is_slow = seen, since, False
+
+    def _is_busy(self) -> bool:
+        """Whether the run's thread does anything else than wait in its poll."""
+        frame = sys._current_frames().get(self._kernel.thread)
+        return frame is not None and "poll" not in frame.f_globals.get("__name__", "").split(".")
+
+    def _report(self, task: Task | None, seconds: float) -> None:
+        self.slow_steps += 1
+        stack = "".join(traceback.format_list(self._stack()))
+        LOGGER.warning(
+            "%s has blocked the event loop for %.2f s; it is here:\n%s", name(task), seconds, stack
+        )
+
+    def _report_end(self, task: Task | None, seconds: float) -> None:
+        LOGGER.warning("%s blocked the event loop for %.2f s in one step", name(task), seconds)
+
+    def _stack(self) -> traceback.StackSummary:
+        frame = sys._current_frames().get(self._kernel.thread)
+        frames: list[tuple[FrameType, int]] = []
+        while frame is not None and frame.f_code is not self._kernel.step_code:
+            frames.append((frame, frame.f_lineno))
+            frame = frame.f_back
+        return traceback.StackSummary.extract(reversed(frames))
+
+
+def name(task: Task | None) -> str:
+    """Name a task in a sentence; between the steps of tasks, callbacks run."""
+    return "a callback" if task is None else f"task {task.name!r}"

@@ -1,0 +1,85 @@
+"""What the servers for AnyIO and for Trio are told: checked at the start, with the right line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+SYNC_HANDLER: Final = (
+    "the handler {name} is not an async function\n"
+    "  wrong: def {name}(stream): ...\n"
+    "  right: async def {name}(stream): ..."
+)
+
+
+def check_handler(handler: object) -> None:
+    """Refuse what cannot handle a connection.
+
+    A lambda, or an object with a ``__call__``, may return an awaitable and passes.
+    """
+    if not callable(handler):
+        raise TypeError(
+            f"the handler must be an async function, not {handler!r}\n"
+            "  right: async def handler(stream): ..."
+        )
+    function: Callable[..., object] = inspect.unwrap(handler)
+    while hasattr(function, "func"):  # functools.partial
+        function = inspect.unwrap(function.func)
+    name = getattr(function, "__name__", "")
+    is_sync = inspect.isroutine(function) and not inspect.iscoroutinefunction(function)
+    if is_sync and name != "<lambda>" and not returns_awaitable(function):
+        raise TypeError(SYNC_HANDLER.format(name=name))
+
+
+def returns_awaitable(function: Callable[..., object]) -> bool:
+    """Whether a function says by its annotation that its result can be awaited."""
+    annotation = str(getattr(function, "__annotations__", {}).get("return", ""))
+    return any(word in annotation for word in ("Awaitable", "Coroutine", "Future"))
+
+
+def check_names(options: Iterable[str], names: Collection[str]) -> None:
+    """Refuse an option that does not exist, with a suggestion.
+
+    Raises:
+        TypeError: one of ``options`` is none of ``names``.
+    """
+    for option in options:
+        if option not in names:
+            from difflib import get_close_matches  # 2 ms that only a mistake needs
+
+            similar = get_close_matches(option, names, 1)
+            hint = f"did you mean {similar[0]!r}?" if similar else f"there are: {', '.join(names)}"
+            raise TypeError(f"there is no option {option!r}; {hint}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is neither None nor a positive integer."""
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer or None, not {value!r}\n  right: {name}=100")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}\n  right: {name}=100, or None")
+
+
+def check_hook(hook: object) -> None:
+    """Refuse an ``on_accept_error`` that cannot work.
+
+    Raises:
+        TypeError: it is an async function, or no function.
+    """
+    if hook is None:
+        return
+    if not callable(hook) or inspect.iscoroutinefunction(hook):
+        raise TypeError(
+            f"on_accept_error must be a function that returns at once, not {hook!r}\n"
+            "  wrong: async def on_error(error, kind): ...\n"
+            "  right: def on_error(error, kind): ..."
+        )
+
+
+def task_name(handler: Callable[..., object]) -> str:
+    """Module and qualified name of a handler, as far as it has them: AnyIO names tasks so."""
+    parts = (getattr(handler, "__module__", None), getattr(handler, "__qualname__", None))
+    return ".".join(part for part in parts if part)

@@ -1,0 +1,77 @@
+"""Names of descriptors in words, for the task tree: "receive on TCP 127.0.0.1:80 from …"."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from contextlib import suppress
+from typing import Final
+
+KINDS: Final = {
+    socket.SOCK_STREAM: "TCP",
+    socket.SOCK_DGRAM: "UDP",
+}
+LISTENS: Final = getattr(socket, "SO_ACCEPTCONN", None)
+
+
+def describe_descriptor(fd: int, verb: str) -> str:
+    """Say what a task does with a descriptor.
+
+    Args:
+        fd: a descriptor of this process; it may be closed.
+        verb: what is done: ``"receive"``, ``"send"``, or the name of a function.
+
+    Returns:
+        Such as ``"receive on TCP 127.0.0.1:8000 from 127.0.0.1:51234"``.
+    """
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return f"{verb} on descriptor {fd}, which is closed"
+    if not stat.S_ISSOCK(mode):
+        return f"{verb} on {kind_of_file(mode)} {fd}"
+    with suppress(OSError):
+        sock = socket.socket(fileno=fd)
+        try:
+            return describe_socket(sock, verb)
+        finally:
+            sock.detach()
+    return f"{verb} on socket {fd}"
+
+
+def describe_socket(sock: socket.socket, verb: str) -> str:
+    """Say what a task does with a socket: its kind, its own address and its peer's."""
+    if LISTENS is not None and verb == "receive" and sock.getsockopt(socket.SOL_SOCKET, LISTENS):
+        return f"accept on {kind_of_socket(sock)} {spell(sock.getsockname())}"
+    words = f"{verb} on {kind_of_socket(sock)} {spell(sock.getsockname())}"
+    with suppress(OSError):
+        words += f" {'to' if verb == 'send' else 'from'} {spell(sock.getpeername())}"
+    return words
+
+
+def describe_address(sock: socket.socket) -> str:
+    """The kind of a socket and its own address."""
+    with suppress(OSError):
+        return f"{kind_of_socket(sock)} {spell(sock.getsockname())}"
+    return kind_of_socket(sock)
+
+
+def kind_of_socket(sock: socket.socket) -> str:
+    """TCP, UDP, UNIX, or the system's own name."""
+    if sock.family == getattr(socket, "AF_UNIX", None):
+        return "UNIX socket"
+    return KINDS.get(sock.type, str(sock.type))
+
+
+def kind_of_file(mode: int) -> str:
+    """The kind of a descriptor that is no socket."""
+    return "pipe" if stat.S_ISFIFO(mode) else "descriptor"
+
+
+def spell(address: object) -> str:
+    """An address as people write it; names that a peer chose are shown with ``repr()``."""
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return repr(address) if address else "without a name"

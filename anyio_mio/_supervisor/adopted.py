@@ -1,0 +1,71 @@
+"""Listening sockets that a service manager made: LISTEN_FDS; see sd_listen_fds(3)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+from typing import Final
+
+FIRST_FD: Final = 3
+"""The number of the first socket."""
+
+FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+
+
+class AdoptionError(Exception):
+    """Something was handed over that cannot be served; the message is one line."""
+
+
+def adopt_sockets(
+    environment: MutableMapping[str, str], first: int = FIRST_FD
+) -> list[socket.socket]:
+    """Take the sockets that were passed to this process; often none.
+
+    The variables are removed, so that no child takes them for its own.
+
+    Raises:
+        AdoptionError: one of them is not a listening stream socket.
+    """
+    pid, count = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "")
+    environment.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()):
+        return []
+    if not count.isascii() or not count.isdigit():
+        raise AdoptionError(f"LISTEN_FDS is {count!r}; right: the number of sockets")
+    found: list[socket.socket] = []
+    for fd in range(first, first + int(count)):
+        try:
+            found.append(adopt(fd))
+        except OSError as error:
+            raise refusal(fd, count, f"is no open socket: {error.strerror}") from None
+        problem = what_is_wrong(found[-1])
+        if problem:
+            raise refusal(fd, count, problem)
+    return found
+
+
+def adopt(fd: int) -> socket.socket:
+    """The socket of a descriptor; no program that is started here inherits it."""
+    sock = socket.socket(fileno=fd)
+    sock.set_inheritable(False)
+    sock.setblocking(False)
+    return sock
+
+
+def what_is_wrong(sock: socket.socket) -> str:
+    """Why a socket cannot be served; empty if it can."""
+    if sock.family not in FAMILIES:
+        return "is neither a TCP nor a UNIX socket"
+    if sock.type is not socket.SOCK_STREAM:
+        return f"is no stream socket but {sock.type.name}; right: ListenStream="
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return "is not listening; right: ListenStream= and Accept=no"
+    return ""
+
+
+def refusal(fd: int, count: str, problem: str) -> AdoptionError:
+    """The error for one descriptor."""
+    return AdoptionError(
+        f"the service manager passed {count} sockets, and descriptor {fd} {problem}"
+    )

@@ -1,0 +1,107 @@
+"""The listening sockets of all workers, and what they leave behind when they are closed."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from dataclasses import replace
+from typing import TypeAlias, final
+
+from anyio_mio._supervisor.binding import NOT_HERE, BindError, TcpAddress, UnixAddress, parse
+
+Address: TypeAlias = TcpAddress | UnixAddress
+
+
+@final
+class ListeningSockets:
+    """What a server listens on.
+
+    Args:
+        workers: how many workers there are.
+        backlog: how many connections may wait in the system's queue of a socket.
+        share: True if all workers accept from one socket.
+
+    Attributes:
+        slots: the sockets of each worker.
+        are_shared: whether several workers have one of them.
+    """
+
+    def __init__(self, workers: int, backlog: int, *, share: bool) -> None:
+        self.slots: list[list[socket.socket]] = [[] for _ in range(workers)]
+        self.are_shared = False
+        self._backlog = backlog
+        self._share = share
+        self._at_end = contextlib.ExitStack()
+
+    def __enter__(self) -> ListeningSockets:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close them and remove the paths that were made: those, and no other server's."""
+        self._at_end.close()
+
+    def addresses(self) -> list[str]:
+        """Return the addresses as they turned out, each once."""
+        return [address_of(sock) for sock in self.slots[0]]
+
+    def add(self, sock: socket.socket) -> None:
+        """Serve a socket that listens already; all workers share it."""
+        self._at_end.callback(sock.close)
+        self.are_shared = len(self.slots) > 1
+        for slot in self.slots:
+            slot.append(sock)
+
+    def bind(self, text: str) -> None:
+        """Listen on every address that ``text`` stands for; see `parse()`.
+
+        Raises:
+            BindError: it cannot be bound.
+        """
+        addresses = parse(text)
+        port = 0  # the one that the system chose for the first address is the others' too
+        unavailable: list[Exception] = []
+        for address in addresses:
+            if isinstance(address, TcpAddress) and port:
+                address = replace(address, port=port)
+            try:
+                port = self._bind(address)
+            except OSError as error:
+                reason = error.strerror or error  # a path that is too long has no number
+                refusal = BindError(f"cannot listen on {address}: {reason}")
+                if error.errno not in NOT_HERE:
+                    raise refusal from None
+                unavailable.append(refusal)
+        if len(unavailable) == len(addresses):
+            raise unavailable[0] from None
+
+    def _bind(self, address: Address) -> int:
+        """Make the sockets for one address; return its port, 0 if it has none."""
+        is_tcp = isinstance(address, TcpAddress)
+        own = is_tcp and not self._share and len(self.slots) > 1
+        if own:
+            # SO_REUSEPORT alone would let two servers share a port, each with half of the clients.
+            address.bind(backlog=None, reuse_port=False).close()
+        first = address.bind(backlog=self._backlog, reuse_port=own)
+        self._at_end.callback(address.clean_up)
+        if not own:
+            self.add(first)
+            return port_of(first) if is_tcp else 0
+        same = TcpAddress(*first.getsockname()[:2])
+        for number, slot in enumerate(self.slots):
+            sock = same.bind(backlog=self._backlog, reuse_port=True) if number else first
+            self._at_end.callback(sock.close)
+            slot.append(sock)
+        return same.port
+
+
+def port_of(sock: socket.socket) -> int:
+    """The port of a TCP socket."""
+    return int(sock.getsockname()[1])
+
+
+def address_of(sock: socket.socket) -> str:
+    """The address of a listening socket as ``--bind`` takes it."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    return str(TcpAddress(*name[:2]))

@@ -1,0 +1,48 @@
+"""Where the user's modules are found: the current folder, behind the standard library.
+
+Python puts the current folder or the script's first on ``sys.path``, so that a file ``random.py``
+there would be imported in the place of the library's by everything that needs it. ``python -P``
+leaves the folder out. Here it comes directly behind the standard library: it cannot replace a
+module of the library, and no installed package hides a module of the user's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from typing import Final
+
+LIBRARY: Final = ("stdlib", "platstdlib")
+
+
+def search_path() -> list[str]:
+    """The value that ``sys.path`` should have."""
+    folder = os.getcwd()
+    path = list(sys.path)
+    if path and not sys.flags.safe_path and path[0] in ("", folder, folder_of_the_script()):
+        del path[0]
+    position = 0
+    for index, entry in enumerate(path):
+        if is_of_the_library(entry):
+            position = index + 1
+    if folder not in path:
+        path.insert(position, folder)
+    return path
+
+
+def folder_of_the_script() -> str:
+    """The folder that Python itself puts first for a script."""
+    return os.path.dirname(os.path.realpath(sys.argv[0]))
+
+
+def is_of_the_library(entry: str) -> bool:
+    """Whether a folder or archive on ``sys.path`` belongs to the standard library."""
+    folders = {sysconfig.get_path(name) for name in LIBRARY}
+    is_extension_folder = os.path.dirname(entry) in folders and "-packages" not in entry
+    return entry in folders or is_extension_folder
+
+
+def is_in_the_library(name: str) -> bool:
+    """Whether a module's name is one of the standard library's."""
+    return name.partition(".")[0] in sys.stdlib_module_names

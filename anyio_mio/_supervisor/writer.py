@@ -1,0 +1,179 @@
+"""Writing without ever waiting for the reader.
+
+Facts. A pipe, a terminal and a socket hold a bounded amount that was not read. Beyond it a write
+waits, for as long as the reader likes: a log collector that hangs, a terminal after Ctrl-S or a
+supervisor that is suspended would stop a server. O_NONBLOCK belongs to the open file, which is
+shared with the processes that have the same terminal or pipe, so setting it changes their writes.
+
+Decision. On Linux ``/proc/self/fd/N`` opens the same pipe or terminal a second time, with flags of
+its own. Elsewhere, and where that is not allowed, the flag is set for the moment of the write. What
+does not fit is kept, up to `BACKLOG` bytes, and written later; what exceeds that is dropped and
+counted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from socket import MSG_DONTWAIT, socket
+from typing import Any, Final, TypeAlias, final
+
+BACKLOG: Final = 256 * 1024
+"""Bytes that are kept for a reader that is late."""
+
+PAUSE: Final = 0.01
+"""Seconds between two attempts of `NonBlockingWriter.close()`."""
+
+Write: TypeAlias = Callable[[bytes], int]
+
+
+@final
+class NonBlockingWriter:
+    """Writes whole messages in order, from any thread, and never waits.
+
+    Args:
+        write: writes what it can and returns how many bytes that were; raises BlockingIOError.
+
+    Attributes:
+        dropped: messages that were not written because the reader was late or is gone.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._lock = threading.RLock()
+        self._backlog: deque[bytes] = deque()
+        self._size = 0
+        self.dropped = 0
+
+    def write(self, message: bytes, *, must_be_kept: bool = False) -> None:
+        """Write a message now, or keep it, or drop it.
+
+        Args:
+            message: all of it is written, or nothing.
+            must_be_kept: True if it may exceed the backlog; for the few that matter.
+        """
+        with self._lock:
+            if self._size + len(message) > BACKLOG and not must_be_kept:
+                self.dropped += 1
+                self.flush()
+                return
+            self._backlog.append(message)
+            self._size += len(message)
+            self.flush()
+
+    def flush(self) -> bool:
+        """Write what was kept, as far as the reader takes it.
+
+        Returns:
+            True if nothing is left.
+        """
+        with self._lock:
+            while self._backlog:
+                try:
+                    count = self._write(self._backlog[0])
+                except BlockingIOError:
+                    return False
+                except OSError:  # the reader is gone, the disk is full
+                    self._drop_all()
+                else:
+                    self._advance(count)
+            return True
+
+    def close(self, seconds: float) -> None:
+        """Give the reader a last chance to take what was kept."""
+        deadline = time.monotonic() + seconds
+        while not self.flush() and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: what was kept is the parent's, and a thread may have had the lock."""
+        self._lock = threading.RLock()
+        self._backlog.clear()
+        self._size = 0
+
+    def _advance(self, count: int) -> None:
+        self._size -= count
+        message = self._backlog.popleft()
+        if count < len(message):
+            self._backlog.appendleft(message[count:])
+
+    def _drop_all(self) -> None:
+        self.dropped += len(self._backlog)
+        self._backlog.clear()
+        self._size = 0
+
+
+def descriptor_writer(fd: int) -> NonBlockingWriter:
+    """A writer for a descriptor of any kind that may be shared with other processes."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISSOCK(mode):
+        shared = socket(fileno=os.dup(fd))
+        return NonBlockingWriter(lambda data: shared.send(data, MSG_DONTWAIT))
+    if stat.S_ISREG(mode):
+        return NonBlockingWriter(partial(os.write, fd))
+    own = open_again(fd)
+    return NonBlockingWriter(partial(write_at_once, fd) if own is None else partial(os.write, own))
+
+
+def open_again(fd: int) -> int | None:
+    """Open what a descriptor refers to, with O_NONBLOCK of our own; None if it cannot be done."""
+    if sys.platform != "linux":  # elsewhere it shares the flags, as dup() does
+        return None
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return None
+
+
+def write_at_once(fd: int, data: bytes) -> int:
+    """Write with O_NONBLOCK set for this moment only."""
+    blocking = os.get_blocking(fd)
+    os.set_blocking(fd, False)
+    try:
+        return os.write(fd, data)
+    finally:
+        os.set_blocking(fd, blocking)
+
+
+@final
+class WriterFile(io.RawIOBase):
+    """A file that writes through a `NonBlockingWriter`.
+
+    Args:
+        writer: where the bytes go.
+        fd: what `fileno()` answers.
+    """
+
+    def __init__(self, writer: NonBlockingWriter, fd: int) -> None:
+        super().__init__()
+        self._writer = writer
+        self._fd = fd
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, data: Any, /) -> int:
+        message = bytes(data)
+        self._writer.write(message)
+        return len(message)
+
+
+def text_file(writer: NonBlockingWriter, fd: int) -> io.TextIOWrapper:
+    """A text file such as ``sys.stderr``, for a writer."""
+    raw = WriterFile(writer, fd)
+    return io.TextIOWrapper(
+        raw,  # type: ignore[arg-type] # a raw file will do, as every write goes through
+        encoding="utf-8",
+        errors="backslashreplace",
+        write_through=True,
+    )

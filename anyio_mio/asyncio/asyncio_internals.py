@@ -1,0 +1,138 @@
+"""The private names of asyncio that this room builds on. No other module uses one.
+
+asyncio documents its loop as an interface, and its own loops share code through methods with an
+underscore. That code is what makes this room small, so it is inherited. Each name is looked up when
+this module is imported: a Python that lacks one says so then, and not in the midst of a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import base_events, events, format_helpers, futures, selector_events, tasks
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+    class StockHandle(events.Handle):
+        """A callback that waits to be called."""
+
+        _args: Any
+        _callback: Any
+        _cancelled: bool
+        _context: Context
+        _loop: Any
+        _repr: str | None
+        _source_traceback: Any
+
+    class StockTimerHandle(StockHandle, events.TimerHandle):
+        """A callback that waits for its time."""
+
+        _scheduled: bool
+        _when: float
+
+    class StockLoop(asyncio.SelectorEventLoop):
+        """What asyncio's own loops know of themselves."""
+
+        _asyncgens: Any
+        _closed: bool
+        _coroutine_origin_tracking_enabled: bool
+        _current_handle: events.Handle | None
+        _debug: bool
+        _ready: deque[StockHandle]
+        _selector: Any
+        _signal_handlers: dict[int, events.Handle]
+        _stopping: bool
+        _task_factory: Any
+        _thread_id: Any
+
+        def _asyncgen_finalizer_hook(self, generator: Any) -> None: ...
+        def _asyncgen_firstiter_hook(self, generator: Any) -> None: ...
+        def _check_callback(self, callback: Any, method: str) -> None: ...
+        def _check_closed(self) -> None: ...
+        def _check_running(self) -> None: ...
+        def _check_signal(self, sig: int) -> None: ...
+        def _check_thread(self) -> None: ...
+        def _handle_signal(self, sig: int) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+
+    class StockSocketTransport(asyncio.Transport):
+        """The transport of a TCP or UNIX connection."""
+
+        _conn_lost: int
+        _loop: Any
+        _protocol: Any
+        _sock: Any
+        max_size: int
+
+        def __init__(
+            self, loop: Any, sock: Any, protocol: Any, waiter: Any, extra: Any, server: Any
+        ) -> None: ...
+        def _fatal_error(self, error: BaseException, message: str) -> None: ...
+        def _read_ready__on_eof(self) -> None: ...
+
+    logger: Logger
+    format_callback: Callable[[Any, Any], str]
+    format_handle: Callable[[events.Handle], str]
+    loop_of: Callable[[Any], object]
+else:
+    StockLoop = asyncio.SelectorEventLoop
+    StockHandle = events.Handle
+    StockTimerHandle = events.TimerHandle
+    StockSocketTransport = selector_events._SelectorSocketTransport
+    logger = base_events.logger
+    format_callback = format_helpers._format_callback_source
+    format_handle = base_events._format_handle
+    loop_of = futures._get_loop
+
+LOOP_METHODS: Final = (
+    "_asyncgen_finalizer_hook",
+    "_asyncgen_firstiter_hook",
+    "_check_callback",
+    "_check_closed",
+    "_check_running",
+    "_check_thread",
+    "_set_coroutine_origin_tracking",
+)
+
+
+def check() -> None:
+    """Raise ImportError if this version of Python has another asyncio than the one we know."""
+    missing = [name for name in LOOP_METHODS if not hasattr(StockLoop, name)]
+    if missing:
+        raise ImportError(
+            f"anyio_mio does not know the asyncio of this Python: it has no {', '.join(missing)}.\n"
+            "  right: upgrade anyio-mio, or use a version of Python that its README names"
+        )
+
+
+def current_task_setters(
+    loop: events.AbstractEventLoop,
+) -> tuple[Callable[[Any], object], Callable[[], object]]:
+    """Return a function that sets the current task of ``loop``, and one that clears it.
+
+    asyncio keeps one for each loop: Python 3.11 in a dict, later versions behind a function. The
+    first is called before each step of a task, so both are C functions.
+    """
+    swap = getattr(tasks, "_swap_current_task", None)
+    if swap is not None:
+        return partial(swap, loop), partial(swap, loop, None)
+    current: dict[Any, Any] = tasks._current_tasks  # type: ignore[attr-defined]
+    return partial(current.__setitem__, loop), partial(current.pop, loop, None)
+
+
+def set_running_loop(loop: events.AbstractEventLoop | None) -> None:
+    """Make a loop what ``asyncio.get_running_loop()`` returns in this thread."""
+    events._set_running_loop(loop)
+
+
+def running_loop() -> events.AbstractEventLoop | None:
+    """Return the running loop of this thread, if there is one."""
+    return events._get_running_loop()
+
+
+check()

@@ -1,0 +1,238 @@
+"""The queue of asyncio's callbacks: one task of the kernel runs them.
+
+Facts. asyncio hands each callback, and each step of an asyncio task, to ``loop.call_soon()``, as a
+`Handle` in a deque. A turn of asyncio's own loop runs all handles that were there at its start.
+
+Decision. `Callbacks` is a task of the kernel without a coroutine: its ``send()`` runs the handles.
+It stands in the kernel's queue once while there is a handle, so asyncio and mio take turns as two
+tasks do. One step runs what was there at its start, but no longer than `SLICE`: the rest waits
+until the other tasks had their step. What an event of the poll has queued is always run, because
+the descriptors are level-triggered and would queue it once more.
+
+Cost. A turn with callbacks takes one step of the kernel more, some 0.4 microseconds. The handles of
+this room spare that: they are made without asking the loop for its debug mode, and run without a
+Python call of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, Final, final
+
+import sniffio
+
+from anyio_mio._kernel.interrupts import door
+from anyio_mio._kernel.task import Task
+from anyio_mio._kernel.traps import PAUSED
+from anyio_mio.asyncio.asyncio_internals import StockHandle, StockTimerHandle, format_callback
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.kernel import Kernel
+
+SLICE: Final = 0.0005
+"""Seconds of callbacks in one step of the kernel, beyond those that events have queued."""
+
+HANDLES_PER_LOOK: Final = 8
+"""Handles between two looks at the clock."""
+
+
+class Handle(StockHandle):
+    """A callback that waits to be called, made for less than asyncio's own."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None = None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+@final
+class TimerHandle(StockTimerHandle):
+    """A timer: an owner of one of the kernel's deadlines."""
+
+    __slots__ = ("alarm", "callbacks")
+    alarm: int
+    callbacks: Callbacks
+
+    def expire(self) -> None:
+        """Queue the callback: its time has come."""
+        self._scheduled = False
+        self.callbacks.add(self)
+
+
+@final
+class NoFace:
+    """The face of the callbacks' own task, which is none of asyncio's."""
+
+    __slots__ = ()
+
+    def cancelling(self) -> int:
+        """Return 0: it is never cancelled."""
+        return 0
+
+    def finish(self, value: object, error: BaseException | None, /) -> None:
+        """Do nothing: it never ends."""
+
+
+@final
+class Callbacks:
+    """asyncio's ready queue. The kernel steps it as the coroutine of a task.
+
+    Attributes:
+        ready: the handles, in the order in which they were added.
+        due: how many of them, from the left, have to run in the next step.
+        task: the task that stands in the kernel's queue for them.
+        is_queued: True while it does.
+        is_running: True while a handle runs.
+        run_handle: runs a handle in debug mode; None otherwise.
+        is_stopping: True after the loop's ``stop()``.
+        is_halted: True after the step in which or before which the loop was stopped.
+        on_raise: told of a SystemExit or KeyboardInterrupt that a handle raised.
+    """
+
+    __slots__ = (
+        "_kernel",
+        "_leave",
+        "due",
+        "is_halted",
+        "is_queued",
+        "is_running",
+        "is_stopping",
+        "on_raise",
+        "ready",
+        "run_handle",
+        "task",
+    )
+
+    def __init__(self, kernel: Kernel, leave: Callable[[], object]) -> None:
+        self._kernel = kernel
+        self._leave = leave
+        self.ready: deque[StockHandle] = deque()
+        self.due: int = 0
+        self.is_queued: bool = False
+        self.is_running: bool = False
+        self.is_stopping: bool = False
+        self.is_halted: bool = False
+        self.run_handle: Callable[[StockHandle], None] | None = None
+        self.on_raise: Callable[[BaseException], None] = kernel.crash_with
+        owner: Any = None
+        coro: Any = self
+        self.task = Task(kernel, coro, "asyncio callbacks", Context(), owner, kernel.system, None)
+        self.task.face = NoFace()
+
+    def add(self, handle: StockHandle) -> None:
+        """Queue a handle."""
+        if not self.is_queued:
+            self.schedule()
+        self.ready.append(handle)
+
+    def add_event(self, handle: StockHandle) -> None:
+        """Queue the handle of a descriptor: it runs before the kernel polls again."""
+        self.add(handle)
+        self.due = len(self.ready)
+
+    def schedule(self) -> None:
+        """Ask the kernel for a step.
+
+        Raises:
+            RuntimeError: this is not the thread of the run, which would not hear of it.
+        """
+        self.require_own_thread()
+        self.is_queued = True
+        self._kernel.resume(self.task)
+
+    def require_own_thread(self) -> None:
+        """Raise RuntimeError in a thread in which the run could miss the call."""
+        if self._kernel.current is None and not self.is_running:
+            self._kernel.require_own_thread()
+
+    @door
+    def send(self, value: object) -> object:
+        """Run handles: one step of the kernel."""
+        kernel, ready = self._kernel, self.ready
+        # What runs here is in no task of mio: an operation that would wait raises.
+        kernel.current = None
+        kernel.budget = 0
+        self._leave()
+        self.is_queued = False
+        if self.is_halted:
+            return PAUSED
+        sniffio.thread_local.name = "asyncio"
+        self.is_running = True
+        try:
+            due, self.due = self.due, 0
+            rest = len(ready) - due
+            self._run(due)
+            self._run_slice(rest)
+        except BaseException as error:
+            self.on_raise(error)
+        finally:
+            self.is_running = False
+            sniffio.thread_local.name = "mio"
+            self.is_halted = self.is_stopping
+            self.due = min(self.due, len(ready))
+            if ready and not self.is_queued:
+                self.schedule()
+        return PAUSED
+
+    def _run_slice(self, count: int) -> None:
+        """Run handles for `SLICE` at the most; all of them if the loop is about to stop."""
+        if count > HANDLES_PER_LOOK:
+            end = time.monotonic() + SLICE
+            while count > HANDLES_PER_LOOK and (self.is_stopping or time.monotonic() < end):
+                self._run(HANDLES_PER_LOOK)
+                count -= HANDLES_PER_LOOK
+            if count > HANDLES_PER_LOOK and not self.is_stopping:
+                return
+        self._run(count)
+
+    @door
+    def _run(self, count: int) -> None:
+        popleft = self.ready.popleft
+        for _ in range(count):
+            handle = popleft()
+            if handle._cancelled:
+                continue
+            if self.run_handle is not None:
+                self.run_handle(handle)
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                report(handle, error)
+        handle = None  # type: ignore[assignment] # breaks a cycle with an exception's traceback
+
+    def throw(self, error: BaseException) -> object:
+        """Pass an error on: the kernel has nothing to throw, but a test may."""
+        raise error
+
+    def close(self) -> None:
+        """Drop what is queued."""
+        self.ready.clear()
+        self.due = 0
+
+
+def report(handle: StockHandle, error: BaseException) -> None:
+    """Tell the loop's exception handler what a callback raised, in asyncio's words."""
+    source = format_callback(handle._callback, handle._args)
+    context = {"message": f"Exception in callback {source}", "exception": error, "handle": handle}
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    handle._loop.call_exception_handler(context)

@@ -1,0 +1,329 @@
+"""`Loop`: asyncio's event loop as a face of a kernel (A1).
+
+It inherits from asyncio's own loop what needs ``call_soon()``, timers and ``add_reader()`` alone:
+connections, servers, datagrams, TLS, pipes, subprocesses, executors, ``sock_*()`` and
+``sendfile()``. What it replaces:
+
+* the ready queue is `Callbacks`, a task of the kernel;
+* timers are deadlines of the kernel, on its clock, so a `MockClock` moves them;
+* the selector is `Descriptors`, on the reactor of the kernel;
+* calls from other threads, and signals, come through the kernel's entry queue, so there is no pipe
+  to itself;
+* sockets' transports are `SocketTransport`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from asyncio import coroutines
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
+
+import sniffio
+
+from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, IN_ASYNCIO
+from anyio_mio._reactor.dead_selector import FORKED
+from anyio_mio.asyncio import asyncio_internals
+from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop
+from anyio_mio.asyncio.callbacks import Callbacks, Handle, TimerHandle
+from anyio_mio.asyncio.descriptors import Descriptors
+from anyio_mio.asyncio.task_face import OTHER_LOOP, TaskFace, belongs_to
+from anyio_mio.asyncio.transports import SocketTransport
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.task import Task
+
+Ts = TypeVarTuple("Ts")
+
+CLOSED: Final = (
+    "Event loop is closed: the run of mio that it belongs to is over.\n"
+    "  wrong: keeping the loop, a transport or a client for a later run\n"
+    "  right: make them anew inside anyio.run(main, backend='mio')"
+)
+
+
+class Loop(StockLoop):
+    """What the loop of a run and a loop of its own have in common."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._now = kernel.now
+        self._is_in_child = False
+        self.enter, self.leave = asyncio_internals.current_task_setters(self)
+        self._callbacks = Callbacks(kernel, self.leave)
+        super().__init__(Descriptors(kernel.reactor, self._callbacks))
+        self._ready: deque[StockHandle] = self._callbacks.ready
+        self._from_threads: deque[StockHandle] = deque()
+        self._previous_handlers: dict[int, Any] = {}
+
+    # Callbacks and timers.
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Handle:
+        """Queue a callback; a task of mio that awaited a future goes straight to the kernel."""
+        if type(callback) is TaskFace:
+            callbacks = self._callbacks
+            if not callbacks.is_running:
+                callbacks.require_own_thread()
+            if self._ready:  # what was queued before runs before the task
+                callbacks.due = len(self._ready)
+            callback.wake(*args)
+            return None  # type: ignore[return-value] # futures do not look at it
+        if self._debug or self._closed:
+            return super().call_soon(callback, *args, context=context)  # type: ignore[return-value]
+        handle = Handle(callback, args, self, context)
+        callbacks = self._callbacks
+        if not callbacks.is_queued:
+            callbacks.schedule()
+        self._ready.append(handle)
+        return handle
+
+    def _call_soon(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> StockHandle:
+        handle: StockHandle = StockHandle(callback, args, self, context)
+        if handle._source_traceback:
+            del handle._source_traceback[-1]
+        self._callbacks.add(handle)
+        return handle
+
+    def _add_callback(self, handle: StockHandle) -> None:
+        if not handle._cancelled:
+            self._callbacks.add(handle)
+
+    _add_callback_signalsafe = _add_callback
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> StockHandle:
+        """Queue a callback from any thread, or from a signal handler."""
+        self._check_closed()
+        if self._debug:
+            self._check_callback(callback, "call_soon_threadsafe")
+        handle: StockHandle = StockHandle(callback, args, self, context)
+        if handle._source_traceback:
+            del handle._source_traceback[-1]
+        self._from_threads.append(handle)
+        if not self._kernel.entry.put(self._take_from_threads):
+            raise RuntimeError(CLOSED)
+        return handle
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Queue a callback at a time of the kernel's clock."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        self._check_closed()
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, "call_at")
+        self._callbacks.require_own_thread()
+        timer = TimerHandle(when, callback, args, self, context)
+        if timer._source_traceback:
+            del timer._source_traceback[-1]
+        timer._scheduled = True
+        timer.callbacks = self._callbacks
+        self._kernel.deadlines.add(timer, when)
+        return timer
+
+    def _timer_handle_cancelled(self, handle: Any) -> None:
+        self._kernel.deadlines.drop(handle)
+
+    def time(self) -> float:
+        """Return the time of the kernel's clock."""
+        return self._now()
+
+    def _take_from_threads(self) -> None:
+        self._callbacks.add(self._from_threads.popleft())
+
+    # Descriptors.
+
+    def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> Handle:
+        self._check_closed()
+        handle = Handle(callback, args, self, None)
+        previous = self._selector.set_reader(fd, handle)
+        if previous is not None:
+            previous.cancel()
+        return handle
+
+    def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> Handle:
+        self._check_closed()
+        handle = Handle(callback, args, self, None)
+        previous = self._selector.set_writer(fd, handle)
+        if previous is not None:
+            previous.cancel()
+        return handle
+
+    def _remove_reader(self, fd: Any) -> bool:
+        return self._drop(None if self._closed else self._selector.drop_reader(fd))
+
+    def _remove_writer(self, fd: Any) -> bool:
+        return self._drop(None if self._closed else self._selector.drop_writer(fd))
+
+    def _drop(self, handle: StockHandle | None) -> bool:
+        if handle is None:
+            return False
+        handle.cancel()
+        return True
+
+    def _make_self_pipe(self) -> None:
+        """Make none: the kernel has a waker."""
+
+    def _close_self_pipe(self) -> None:
+        """There is none."""
+
+    def _write_to_self(self) -> None:
+        """There is no pipe; `call_soon_threadsafe()` uses the kernel's entry queue."""
+
+    def _make_socket_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> SocketTransport:
+        return SocketTransport(self, sock, protocol, waiter, extra, server)
+
+    # Signals.
+
+    def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Have a callback queued when a signal comes; only in the main thread.
+
+        The kernel's wake-up descriptor ends its sleep, so asyncio's own is not set.
+
+        Raises:
+            ValueError: there is no such signal.
+            RuntimeError: the signal cannot be caught, or this is not the main thread.
+        """
+        if coroutines.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        self._check_signal(sig)
+        self._check_closed()
+        handle = Handle(callback, args, self, None)
+        try:
+            previous = signal.signal(sig, self._signal_arrived)
+            signal.siginterrupt(sig, False)
+        except (ValueError, OSError) as error:
+            raise RuntimeError(f"sig {sig} cannot be caught: {error}") from None
+        self._previous_handlers.setdefault(sig, previous)
+        self._signal_handlers[sig] = handle
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Give a signal back to the handler that was there before; False if there was none."""
+        self._check_signal(sig)
+        if self._signal_handlers.pop(sig, None) is None:
+            return False
+        previous = self._previous_handlers.pop(sig)
+        signal.signal(sig, signal.SIG_DFL if previous is None else previous)
+        return True
+
+    def _signal_arrived(self, number: int, frame: FrameType | None) -> None:
+        self._kernel.entry.put(partial(self._handle_signal, number))
+
+    # Tasks and futures.
+
+    def create_task(self, coro: Any, **options: Any) -> Any:
+        """Make a task of asyncio; what an eager one runs at once is in no task of mio."""
+        if self._task_factory is None and not options.get("eager_start"):
+            return super().create_task(coro, **options)
+        kernel, name = self._kernel, sniffio.thread_local.name
+        current, budget = kernel.current, kernel.budget
+        kernel.current, kernel.budget, sniffio.thread_local.name = None, 0, "asyncio"
+        try:
+            return super().create_task(coro, **options)
+        finally:
+            kernel.current, kernel.budget, sniffio.thread_local.name = current, budget, name
+
+    # What the kernel calls; see `anyio_mio._kernel.foreign_loop`.
+
+    def begin(self) -> None:
+        """Become the running loop of this thread."""
+        self._thread_id = threading.get_ident()
+        self._set_coroutine_origin_tracking(self._debug)
+        asyncio_internals.set_running_loop(self)
+
+    def end(self) -> None:
+        """Leave the thread without a running loop."""
+        self.leave()
+        self._thread_id = None
+        asyncio_internals.set_running_loop(None)
+        self._set_coroutine_origin_tracking(False)
+
+    def make_face(self, task: Task, /) -> TaskFace:
+        """Give a task its face."""
+        task.face = face = TaskFace(task, self)
+        return face
+
+    def wait_for(self, task: Task, trapped: Any, /) -> None:
+        """Park a task on a future of this loop."""
+        fail = self._kernel.fail
+        if not getattr(trapped, "_asyncio_future_blocking", None):
+            fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+        elif not belongs_to(trapped, self):
+            trapped._asyncio_future_blocking = False
+            fail(task, RuntimeError(OTHER_LOOP.format(trapped)))
+        elif isinstance(task.face, TaskFace):
+            task.face.wait_for(trapped)
+
+    def no_task(self) -> str | None:
+        """Return what is wrong in a task of asyncio that would wait for something of mio's."""
+        return IN_ASYNCIO if asyncio.current_task(self) is not None else None
+
+    def first_iteration(self, generator: AsyncGenerator[Any, Any], /) -> bool:
+        """Adopt an async generator that asyncio's callbacks and tasks start."""
+        if self._kernel.current is not None:
+            return False
+        self._asyncgen_firstiter_hook(generator)
+        return True
+
+    def finalizer(self, generator: AsyncGenerator[Any, Any], /) -> bool:
+        """Close an adopted generator in a task of asyncio."""
+        if generator not in self._asyncgens:
+            return False
+        self._asyncgen_finalizer_hook(generator)
+        return True
+
+    def die_in_child(self) -> None:
+        """Refuse every use, in a forked child."""
+        self._is_in_child = True
+        self._closed = True
+        self._thread_id = None
+
+    # Insides.
+
+    def set_debug(self, enabled: bool) -> None:
+        """Turn asyncio's debug mode on or off."""
+        super().set_debug(enabled)
+        self._callbacks.run_handle = self._run_in_debug_mode if enabled else None
+
+    def _run_in_debug_mode(self, handle: StockHandle) -> None:
+        """Run a handle, and log it if it took long."""
+        try:
+            self._current_handle = handle
+            start = self.time()
+            handle._run()
+            seconds = self.time() - start
+            if seconds >= self.slow_callback_duration:
+                text = asyncio_internals.format_handle(handle)
+                asyncio_internals.logger.warning("Executing %s took %.3f seconds", text, seconds)
+        finally:
+            self._current_handle = None
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError(FORKED if self._is_in_child else CLOSED)
+
+    def release(self) -> None:
+        """Close the loop; the kernel goes on to close itself."""
+        super().close()
+        self._callbacks.close()

@@ -1,0 +1,324 @@
+"""A task of mio as asyncio's libraries see it: what ``asyncio.current_task()`` returns.
+
+Facts. asyncio has one way to cancel: ``task.cancel()`` throws a ``CancelledError`` into the task's
+wait, once (an edge). ``asyncio.timeout()`` and ``TaskGroup`` are built on it, and on counting these
+calls (``cancelling()``, ``uncancel()``). AnyIO has another: a cancelled scope cancels each wait
+inside it (a level).
+
+Decision. A cancelled scope cancels the future that the task awaits, and the task goes on when the
+future is done: at once for a plain future, after its clean-up for a task of asyncio. Then it gets
+mio's `Cancelled`, which is a ``CancelledError`` too. If the future ends with a value all the same,
+the task gets the value, and its next wait is cancelled.
+
+``cancel()`` of a face ends the wait with a plain ``CancelledError``. If the task does not wait, or
+its wait cannot be left, the error comes at the next wait that can be: a result that is there is
+never lost, as it is in asyncio.
+
+The face is also what the future calls when it is done: the loop's ``call_soon()`` knows it and
+makes the task runnable without a handle and without a callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import events
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
+
+from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
+from anyio_mio._kernel.traps import PAUSED
+from anyio_mio._reactor.scheduler import Wait
+from anyio_mio.asyncio.asyncio_internals import loop_of
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.task import Task
+
+DoneCallback: TypeAlias = "Callable[[Any], object]"
+
+OTHER_LOOP: Final = (
+    "{!r} belongs to another event loop, which does not run in this thread.\n"
+    "  wrong: awaiting a future that was made before the run, or in another thread\n"
+    "  right: future = asyncio.get_running_loop().create_future() inside the run; for another\n"
+    "         thread's coroutine, asyncio.run_coroutine_threadsafe(coroutine, its_loop) and\n"
+    "         asyncio.wrap_future()"
+)
+NO_OUTCOME: Final = (
+    "the task has ended, and its result went to its task group.\n"
+    "  right: add_done_callback() before it ends, or group.create_task() and await the handle"
+)
+
+
+@final
+class TaskFace:
+    """One task of mio, with the methods of an `asyncio.Task` that libraries call on their own task.
+
+    It is not an `asyncio.Task`, and `asyncio.all_tasks()` does not list it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cancelled_by_scope",
+        "_error",
+        "_future",
+        "_loop",
+        "_must_cancel",
+        "_outcome",
+        "_requests",
+        "task",
+    )
+
+    def __init__(self, task: Task, loop: events.AbstractEventLoop) -> None:
+        self.task = task
+        self._loop = loop
+        self._future: Any = None
+        self._cancelled_by_scope = False
+        self._error: BaseException | None = None
+        self._must_cancel: Any = None
+        self._requests = 0
+        self._outcome: asyncio.Future[Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<mio task {self.task.name!r} {self.task.state}>"
+
+    # The kernel's side: a wait for a future of asyncio.
+
+    def wait_for(self, future: Any) -> None:
+        """Park the task until ``future`` is done."""
+        task = self.task
+        future._asyncio_future_blocking = False
+        self._future = future
+        self._cancelled_by_scope = False
+        task.parked_on = self
+        future.add_done_callback(self, context=task.context)
+        if task.scope.effective:
+            task.interrupt()
+        if self._must_cancel is not None:
+            self._deliver()
+
+    def wake(self, future: Any) -> None:
+        """Resume the task: the future is done."""
+        if self._future is not future:
+            return
+        self._future = None
+        task, error = self.task, self._error
+        self._error = None
+        if error is not None:
+            task.kernel.fail(task, error)
+        elif self._cancelled_by_scope and ended_by_cancellation(future):
+            task.kernel.fail(task, Cancelled(task.scope.cancel_message()))
+        else:
+            task.kernel.resume(task)
+        del error
+
+    __call__ = wake
+    """For futures that call their callbacks themselves."""
+
+    def abort(self, task: Task, /) -> bool:
+        """Cancel the future for a cancelled scope. The task waits until it is done."""
+        if self._future is not None and not self._cancelled_by_scope:
+            self._cancelled_by_scope = True
+            self._future.cancel(msg=task.scope.cancel_message())
+        return False
+
+    def take_error(self, error: BaseException, /) -> bool:
+        """End the wait with an error of the kernel's, such as Ctrl-C."""
+        if self._future is None:
+            return False
+        self._error = error
+        self._future.cancel()
+        return True
+
+    def describe(self, task: Task, /) -> Wait:
+        """Describe the future that the task waits for."""
+        return Wait(f"asyncio's {self._future!r}")
+
+    def finish(self, value: object, error: BaseException | None, /) -> None:
+        """The task has ended: tell who waits for the face."""
+        self._must_cancel = None
+        if self._outcome is not None:
+            settle(self._outcome, value, error)
+
+    # asyncio's side.
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """End the task's wait with a ``CancelledError``, or its next one if it does not wait now.
+
+        Returns:
+            False if the task has ended.
+        """
+        if self.task.done:
+            return False
+        self._requests += 1
+        self._must_cancel = "" if msg is None else msg
+        kernel = self.task.kernel
+        if kernel.current is self.task:
+            # It does not wait yet. The callback comes after this step, and looks again.
+            kernel.budget = 0
+            self.task.send = self._send_and_cancel
+            self._loop.call_soon(self._deliver)
+        else:
+            self._deliver()
+        return True
+
+    def cancelling(self) -> int:
+        """Return how many calls of `cancel()` have not been taken back by `uncancel()`."""
+        return self._requests
+
+    def uncancel(self) -> int:
+        """Take one `cancel()` back; return how many are left."""
+        if self._requests > 0:
+            self._requests -= 1
+            if self._requests == 0 and self._must_cancel is not None:
+                self._must_cancel = None
+                self.task.send = self.task.coro.send
+        return self._requests
+
+    def done(self) -> bool:
+        """Return whether the task has ended."""
+        return self.task.done
+
+    def cancelled(self) -> bool:
+        """Return whether the task has ended by a cancellation."""
+        return self._outcome is not None and self._outcome.cancelled()
+
+    def result(self) -> Any:
+        """Return what the task returned, if that was asked for before it ended."""
+        return self._settled().result()
+
+    def exception(self) -> BaseException | None:
+        """Return what the task raised, if that was asked for before it ended."""
+        return self._settled().exception()
+
+    def add_done_callback(self, callback: DoneCallback, *, context: Context | None = None) -> None:
+        """Have ``callback(face)`` called soon after the task has ended."""
+        callback = Told(self, callback)
+        self._settled().add_done_callback(callback, context=context)
+
+    def remove_done_callback(self, callback: DoneCallback) -> int:
+        """Take a callback back; return how many times it was added."""
+        return self._settled().remove_done_callback(Told(self, callback))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the task's end, as another task of asyncio may."""
+        return asyncio.shield(self._settled()).__await__()
+
+    def get_loop(self) -> events.AbstractEventLoop:
+        """Return the loop of the run."""
+        return self._loop
+
+    def get_name(self) -> str:
+        """Return the task's name."""
+        return self.task.name
+
+    def set_name(self, value: object, /) -> None:
+        """Change the task's name."""
+        self.task.name = str(value)
+
+    def get_coro(self) -> Coroutine[Any, Any, Any]:
+        """Return the task's coroutine."""
+        return self.task.coro
+
+    def get_context(self) -> Context:
+        """Return the task's context."""
+        return self.task.context
+
+    def get_stack(self, *, limit: int | None = None) -> list[Any]:
+        """Return the frames of the suspended coroutine: the outermost alone, as for a task."""
+        frame = getattr(self.task.coro, "cr_frame", None)
+        return [] if frame is None else [frame]
+
+    def print_stack(self, *, limit: int | None = None, file: TextIO | None = None) -> None:
+        """Print where the task waits."""
+        import sys
+        import traceback
+
+        stack = self.get_stack()
+        print(repr(self), file=file or sys.stderr)
+        for frame in stack:
+            traceback.print_stack(frame, limit=1, file=file)
+
+    # Insides.
+
+    def _deliver(self) -> None:
+        """End the wait that the task is in, if it can be left; else its next step tries again."""
+        task, msg = self.task, self._must_cancel
+        if msg is None or task.done:
+            return
+        if self._is_ended(msg):
+            self._must_cancel = None
+            task.send = task.coro.send
+        else:
+            task.send = self._send_and_cancel
+
+    def _is_ended(self, msg: Any) -> bool:
+        task = self.task
+        if self._future is not None:
+            return bool(self._future.cancel(msg=msg) if msg else self._future.cancel())
+        error = asyncio.CancelledError(msg) if msg else asyncio.CancelledError()
+        if task.parked_on is not None:
+            return task.kernel.throw(task, error)
+        if task.error is None:  # it has yielded, or has not begun: it is runnable
+            task.error = error
+        return True
+
+    def _send_and_cancel(self, value: Any) -> Any:
+        """Step the task, then end the wait that it is in: its ``send`` while a cancel is due."""
+        self.task.kernel.budget = 0
+        trapped = self.task.coro.send(value)
+        if trapped is PAUSED or trapped is None:
+            self._deliver()
+        return trapped
+
+    def _settled(self) -> asyncio.Future[Any]:
+        if self._outcome is None:
+            if self.task.done:
+                raise asyncio.InvalidStateError(NO_OUTCOME)
+            self._outcome = self._loop.create_future()
+        return self._outcome
+
+
+@final
+class Told:
+    """A done-callback that gets the face and not the future behind it."""
+
+    __slots__ = ("callback", "face")
+
+    def __init__(self, face: TaskFace, callback: DoneCallback) -> None:
+        self.face = face
+        self.callback = callback
+
+    def __call__(self, future: object) -> None:
+        self.callback(self.face)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Told) and self.callback == other.callback
+
+    def __hash__(self) -> int:
+        return hash(self.callback)
+
+
+def ended_by_cancellation(future: Any) -> bool:
+    """Return whether a future that is done says that it was cancelled.
+
+    ``asyncio.gather()`` sets a ``CancelledError`` as the exception of the future that it returns.
+    """
+    return future.cancelled() or isinstance(future.exception(), asyncio.CancelledError)
+
+
+def settle(future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
+    """Give a future the outcome of a task; nothing is logged if no one asks for it."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(value)
+    elif is_cancellation(error):
+        future.cancel()
+    else:
+        future.set_exception(error)
+        future.exception()
+
+
+def belongs_to(future: Any, loop: events.AbstractEventLoop) -> bool:
+    """Return whether ``future`` is a future of ``loop``."""
+    return loop_of(future) is loop

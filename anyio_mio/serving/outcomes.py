@@ -1,0 +1,109 @@
+"""How handlers end: what is counted, what is logged, and what ends the server.
+
+A handler can end in five ways. It returns. The client has hung up, and the handler lets
+`BrokenResourceError` or `EndOfStream` pass: that is a client's doing, one line at DEBUG. It raises
+something else, which is a fault of the program: one line at ERROR with its traceback, and the other
+connections go on. It is cancelled, because the server stops. Or it asks for the end of the process
+(KeyboardInterrupt, SystemExit): that passes through.
+
+A cancellation that is not the server's is a fault as well. A handler gets one from outside: it
+awaits a result that was cancelled elsewhere, and raises that task's exception as its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, final
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+
+from anyio_mio._net.logs import log
+
+CLIENT_IS_GONE: Final = (anyio.BrokenResourceError, anyio.EndOfStream)
+
+ENDS_THE_PROCESS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+FAILED: Final = "the handler of the connection from %r failed"
+
+
+@final
+class Outcomes:
+    """Counts how handlers ended, and logs those that failed.
+
+    Attributes:
+        finished: handlers that returned, or whose client hung up.
+        failed: handlers that raised, and TLS handshakes that failed.
+        cancelled: handlers that were cancelled by the server.
+    """
+
+    __slots__ = ("cancelled", "failed", "finished")
+
+    def __init__(self) -> None:
+        self.finished = self.failed = self.cancelled = 0
+
+    def count(
+        self, error: BaseException, stream: SocketStream, *, is_cancelled: bool, logs: bool
+    ) -> None:
+        """Count a handler that raised, and log what needs a line.
+
+        Args:
+            error: the exception.
+            stream: the connection.
+            is_cancelled: whether the server has cancelled its handlers.
+            logs: whether to log; False if the exception passes on to the program.
+        """
+        fault = without_cancellation(error) if is_cancelled else error
+        if fault is None:
+            self.cancelled += 1
+        elif consists_of(fault, CLIENT_IS_GONE):
+            self.finished += 1
+            log(logging.DEBUG, "the client %r hung up: %r", peer_of(stream), fault)
+        else:
+            self.failed += 1
+            if logs:
+                log(logging.ERROR, FAILED, peer_of(stream), exc_info=fault)
+
+    def count_handshake(self, error: Exception, stream: SocketStream) -> None:
+        """Note that a TLS handshake failed, which is a client's doing."""
+        self.failed += 1
+        log(logging.DEBUG, "no TLS handshake from %r: %r", peer_of(stream), error)
+
+
+def must_pass(error: BaseException) -> bool:
+    """Whether an exception asks for more than the end of one handler."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(ENDS_THE_PROCESS) is not None
+    return isinstance(error, ENDS_THE_PROCESS)
+
+
+def without_cancellation(error: BaseException) -> BaseException | None:
+    """What is left of an exception without a cancellation; None if it is nothing else."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(cancelled)[1]
+    return None if isinstance(error, cancelled) else error
+
+
+def consists_of(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
+    """Whether an exception, or each one of a group, is of these types."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(types)[1] is None
+    return isinstance(error, types)
+
+
+def peer_of(stream: SocketStream) -> object:
+    """The other end's address, as far as it is known."""
+    return stream.extra(SocketAttribute.remote_address, "unknown")
+
+
+def close_stream(stream: object) -> None:
+    """Close a stream; if the system refuses, one line says so, and the server goes on.
+
+    It does where the handler has closed the descriptor by its number (EBADF), and where a device
+    below fails (EIO). The descriptor is released in each case.
+    """
+    try:
+        stream._close()  # type: ignore[attr-defined]
+    except OSError as error:
+        log(logging.ERROR, "closing %r failed: %s", stream, error)

@@ -1,0 +1,283 @@
+"""The task tree: what it says of tasks, and that it finds deadlocks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import pytest
+from anyio.abc import SocketAttribute, TaskStatus
+
+import anyio_mio
+from anyio_mio._net.listeners import SocketListener
+from anyio_mio.console import render_tree
+from anyio_mio.lowlevel import TaskState, TaskTree, task_tree
+from anyio_mio.testing import MockClock
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "mio", {}
+
+
+def find(tree: TaskTree, name: str) -> TaskState:
+    (task,) = [task for task in tree.tasks if task.name == name]
+    return task
+
+
+async def picture_of(wait: Callable[[], Awaitable[object]]) -> TaskState:
+    """The state of a task that waits."""
+
+    async def waiting() -> None:
+        await wait()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(waiting, name="waiting")
+        await anyio.wait_all_tasks_blocked()
+        state = find(task_tree(), "waiting")
+        group.cancel_scope.cancel()
+    return state
+
+
+async def test_a_task_that_sleeps_says_how_long() -> None:
+    state = await picture_of(lambda: anyio.sleep(100))
+
+    assert state.state == "parked"
+    assert state.waits_for in ("sleep, 100.0 s left", "sleep, 99.9 s left")
+
+
+async def test_a_task_that_sleeps_forever_says_so() -> None:
+    assert "forever" in (await picture_of(anyio.sleep_forever)).waits_for
+
+
+async def test_a_task_in_accept_names_the_address() -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as multi:
+        (listener,) = multi.listeners
+        assert isinstance(listener, SocketListener)
+        state = await picture_of(listener.accept)
+        port = multi.extra(SocketAttribute.local_port)
+
+    assert state.waits_for == f"accept on TCP 127.0.0.1:{port}"
+
+
+async def test_a_task_in_receive_names_both_ends() -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as multi:
+        port = multi.extra(SocketAttribute.local_port)
+        async with await anyio.connect_tcp("127.0.0.1", port) as client:
+            state = await picture_of(client.receive)
+            own = client.extra(SocketAttribute.local_port)
+
+    assert state.waits_for == f"receive on TCP 127.0.0.1:{own} from 127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    "wait, words",
+    [
+        (lambda: anyio.Event().wait(), "an event to be set"),
+        (lambda: anyio.Semaphore(0).acquire(), "a semaphore"),
+    ],
+    ids=["event", "semaphore"],
+)
+async def test_waits_for_other_tasks_are_named(
+    wait: Callable[[], Awaitable[object]], words: str
+) -> None:
+    state = await picture_of(wait)
+
+    assert (state.waits_for, state.needs_a_task) == (words, True)
+
+
+async def test_waits_in_a_memory_stream_are_named() -> None:
+    send, receive = anyio.create_memory_object_stream[int]()
+    with send, receive:
+        assert (await picture_of(receive.receive)).waits_for == "an item of a memory stream"
+        assert (await picture_of(lambda: send.send(1))).waits_for == "room in a memory stream"
+
+
+async def test_a_worker_thread_is_named_by_what_it_runs() -> None:
+    release = threading.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(anyio.to_thread.run_sync, release.wait), name="waiting")
+        await anyio.sleep(0.05)
+        state = find(task_tree(), "waiting")
+        release.set()
+
+    assert "a worker thread" in state.waits_for
+    assert "wait" in state.waits_for
+
+
+async def test_the_caller_of_start_names_the_child_that_has_not_started() -> None:
+    async def slow(*, task_status: TaskStatus[None]) -> None:
+        await anyio.sleep_forever()
+
+    async def caller() -> None:
+        async with anyio.create_task_group() as group:
+            await group.start(slow, name="slow")
+
+    state = await picture_of(caller)
+
+    assert state.waits_for == "task_status.started() of task 'slow'"
+
+
+async def test_a_stack_leads_through_generators_and_wrapped_awaitables_to_the_innermost() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        await anyio.sleep_forever()
+        yield 1
+
+    class Wrapped:
+        def __await__(self) -> Any:
+            return self.iterate().__await__()
+
+        async def iterate(self) -> None:
+            async for _ in numbers():
+                pass
+
+    async def outermost() -> None:
+        await Wrapped()
+
+    state = await picture_of(outermost)
+    functions = [frame.function.rpartition(".")[2] for frame in state.stack]
+
+    assert functions.index("outermost") < functions.index("iterate") < functions.index("numbers")
+    assert state.stack[functions.index("numbers")].file == __file__
+
+
+async def test_the_task_that_asks_is_running_and_its_stack_ends_where_it_asks() -> None:
+    tree = task_tree()
+    (running,) = [task for task in tree.tasks if task.state == "running"]
+
+    assert any(
+        frame.function == "test_the_task_that_asks_is_running_and_its_stack_ends_where_it_asks"
+        for frame in running.stack
+    )
+
+
+async def test_scopes_tell_deadline_shield_and_cancellation() -> None:
+    release = anyio.Event()
+
+    async def scoped() -> None:
+        with anyio.CancelScope() as cancelled:
+            cancelled.cancel()
+            with anyio.move_on_after(50, shield=True):
+                await release.wait()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(scoped, name="scoped")
+        await anyio.wait_all_tasks_blocked()
+        state = find(task_tree(), "scoped")
+        release.set()
+
+    outer, inner = state.scopes[-2:]
+    assert (outer.is_cancelled, outer.is_shielded) == (True, False)
+    assert (inner.is_cancelled, inner.is_shielded) == (False, True)
+    assert 49 < inner.deadline <= 50
+    assert not state.is_cancelled
+
+
+async def test_children_stand_below_their_parents() -> None:
+    async def parent() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever, name="child")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(parent, name="parent")
+        await anyio.wait_all_tasks_blocked()
+        tree = task_tree()
+        group.cancel_scope.cancel()
+
+    assert find(tree, "child").parent == find(tree, "parent").id
+    assert find(tree, "parent").waits_for == "1 child task: 'child'"
+    lines = render_tree(tree, stacks=False).splitlines()
+    indents = {line.split("'")[1]: len(line) - len(line.lstrip()) for line in lines if "'" in line}
+    assert indents["child"] > indents["parent"]
+
+
+async def test_two_tasks_that_wait_for_each_others_locks_are_a_deadlock() -> None:
+    first, second = anyio.Lock(), anyio.Lock()
+
+    async def take(one: anyio.Lock, other: anyio.Lock) -> None:
+        async with one:
+            await anyio.lowlevel.checkpoint()
+            async with other:
+                pass
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(take, first, second, name="left")
+        group.start_soon(take, second, first, name="right")
+        await anyio.wait_all_tasks_blocked()
+        tree = task_tree()
+        group.cancel_scope.cancel()
+
+    (sentence,) = tree.deadlocks
+    assert "'left' waits for the lock that task 'right' holds" in sentence
+    assert "'right' waits for the lock that task 'left' holds" in sentence
+    assert f"DEADLOCK: {sentence}" in render_tree(tree)
+
+
+async def test_a_parent_that_holds_what_its_child_waits_for_is_a_deadlock() -> None:
+    lock = anyio.Lock()
+
+    async def parent() -> None:
+        async with lock, anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever, name="bystander")
+            group.start_soon(lock.acquire, name="child")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(parent, name="parent")
+        await anyio.wait_all_tasks_blocked()
+        tree = task_tree()
+        group.cancel_scope.cancel()
+
+    (sentence,) = tree.deadlocks
+    assert "'child' waits for the lock that task 'parent' holds" in sentence
+
+
+async def test_a_lock_that_is_held_by_a_task_that_goes_on_is_no_deadlock() -> None:
+    lock = anyio.Lock()
+
+    async def hold() -> None:
+        async with lock:
+            await anyio.sleep(1000)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(hold)
+        group.start_soon(lock.acquire)
+        await anyio.wait_all_tasks_blocked()
+        tree = task_tree()
+        group.cancel_scope.cancel()
+
+    assert tree.deadlocks == ()
+
+
+def test_a_run_that_nothing_in_it_can_wake_is_a_deadlock() -> None:
+    pictures: list[TaskTree] = []
+
+    async def main() -> None:
+        event = anyio.Event()
+
+        def look(token: anyio.lowlevel.EventLoopToken) -> None:
+            anyio.from_thread.run_sync(lambda: pictures.append(task_tree()), token=token)
+            anyio.from_thread.run_sync(event.set, token=token)
+
+        thread = threading.Thread(target=look, args=[anyio.lowlevel.current_token()])
+        thread.start()
+        await event.wait()
+        thread.join()
+
+    anyio_mio.run(main)
+
+    (tree,) = pictures
+    assert any("only a call from another thread" in sentence for sentence in tree.deadlocks)
+
+
+def test_a_picture_follows_the_clock_of_the_run() -> None:
+    async def main() -> str:
+        return (await picture_of(lambda: anyio.sleep(7))).waits_for
+
+    assert anyio_mio.run(main, clock=MockClock()) == "sleep, 7.0 s left"
