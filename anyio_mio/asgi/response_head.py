@@ -53,12 +53,9 @@ def join_head(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> by
     lines = [STATUS_LINES.get(status) or status_line(status)]
     try:
         for name, value in headers:
-            prefix = PREFIXES.get(name)
-            if prefix is None:
-                prefix = learn(name, value, noted)
-                if prefix is None:
-                    continue
-            lines.append(prefix + value)
+            prefix = PREFIXES.get(name) or learn(name, value, noted)
+            if prefix is not None:
+                lines.append(prefix + value)
     except (TypeError, ValueError, AttributeError):
         raise no_headers(headers) from None
     head = b"\r\n".join(lines)

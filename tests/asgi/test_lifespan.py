@@ -130,7 +130,7 @@ def test_an_application_that_cannot_be_called_is_refused() -> None:
 )
 def test_an_option_out_of_range_is_refused(option: str, value: Any, text: str) -> None:
     with pytest.raises((ValueError, TypeError), match=text):
-        anyio_mio.asgi.run(apps.routes, port=0, **{option: value})  # type: ignore[arg-type]
+        anyio_mio.asgi.run(apps.routes, port=0, **{option: value})
 
 
 def test_an_unknown_option_is_refused() -> None:
