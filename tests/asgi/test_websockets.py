@@ -28,13 +28,13 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "websocket":
         await apps.routes(scope, receive, send)
         return
-    seen.append(scope)
-    seen.append(await receive())
+    events = [scope, await receive()]
+    runs.append(events)
     await send({"type": "websocket.accept"})
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
-            seen.append(message)
+            events.append(message)
             return
         if message.get("text") == "close":
             await send({"type": "websocket.close", "code": 3001, "reason": "as asked"})
@@ -46,7 +46,12 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
             await send({**message, "type": "websocket.send"})
 
 
-seen: list[Any] = []
+runs: list[list[Any]] = []
+
+
+def seen() -> list[Any]:
+    """What the last call of `echo()` has seen."""
+    return runs[-1] if runs else []
 
 
 @pytest.fixture(params=KINDS, scope="module")
@@ -56,7 +61,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
 
 
 def websocket(served: Served, **options: Any) -> ClientConnection:
-    seen.clear()
+    runs.clear()
     options = {"proxy": None, "open_timeout": 5, "close_timeout": 5, **options}
     found: ClientConnection
     if served.kind == "unix":
@@ -84,7 +89,7 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True, mask: bool = True) -
 
 
 def shake_hands(served: Served, more: bytes = b"") -> Client:
-    seen.clear()
+    runs.clear()
     client = served.connect()
     client.send(request(b"GET", b"/", *HANDSHAKE) + more)
     head = client.read_until(b"\r\n\r\n")
@@ -143,35 +148,35 @@ def test_a_large_message_that_comes_with_the_handshake_is_not_lost(served: Serve
 
 def test_the_scope_is_that_of_a_websocket(served: Served) -> None:
     with websocket(served, subprotocols=["chat", "talk"]):
-        scope = seen[0]
+        scope = seen()[0]
     assert scope["type"] == "websocket"
     assert scope["scheme"] == ("wss" if served.kind == "tls" else "ws")
     assert scope["subprotocols"] == ["chat", "talk"]
     assert "method" not in scope
     assert scope["http_version"] == "1.1"
     assert scope["extensions"] == {"websocket.http.response": {}}
-    assert seen[1] == {"type": "websocket.connect"}
+    assert seen()[1] == {"type": "websocket.connect"}
 
 
 def test_the_client_closes_with_a_code_and_a_reason(served: Served) -> None:
     with websocket(served) as ws:
         ws.close(4001, "enough")
-    wait_for(lambda: len(seen) == 3)
-    assert seen[2] == {"type": "websocket.disconnect", "code": 4001, "reason": "enough"}
+    wait_for(lambda: len(seen()) == 3)
+    assert seen()[2] == {"type": "websocket.disconnect", "code": 4001, "reason": "enough"}
 
 
 def test_a_close_without_a_code_is_1005(served: Served) -> None:
     with shake_hands(served) as client:
         client.send(frame(8, b""))
         assert client.read_all().removesuffix(b"<reset>") == b"\x88\x00"
-    wait_for(lambda: len(seen) == 3)
-    assert seen[2]["code"] == 1005
+    wait_for(lambda: len(seen()) == 3)
+    assert seen()[2]["code"] == 1005
 
 
 def test_a_lost_client_is_1006(served: Served) -> None:
     shake_hands(served).close()
-    wait_for(lambda: len(seen) == 3)
-    assert seen[2] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+    wait_for(lambda: len(seen()) == 3)
+    assert seen()[2] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
 
 
 def test_the_application_closes_with_a_code_and_a_reason(served: Served) -> None:
@@ -181,8 +186,8 @@ def test_the_application_closes_with_a_code_and_a_reason(served: Served) -> None
             ws.recv(5)
         assert caught.value.rcvd is not None
         assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (3001, "as asked")
-    wait_for(lambda: len(seen) == 3)
-    assert seen[2]["code"] == 3001
+    wait_for(lambda: len(seen()) == 3)
+    assert seen()[2]["code"] == 3001
 
 
 @pytest.mark.parametrize("word, code", [("fail", 1011), ("return", 1000)])
@@ -219,8 +224,8 @@ def test_a_bad_frame_closes_the_websocket(served: Served, name: str) -> None:
     with shake_hands(served) as client:
         client.send(data)
         assert close_code(client.read_all()) == code
-    wait_for(lambda: len(seen) == 3)
-    assert seen[2]["code"] == code
+    wait_for(lambda: len(seen()) == 3)
+    assert seen()[2]["code"] == code
 
 
 BAD_HANDSHAKES = {
@@ -378,8 +383,8 @@ def test_a_client_that_answers_no_ping_is_hung_up_on(served: Served) -> None:
         data = client.read_all()
         assert time.monotonic() - began < 3
         assert data in (b"", b"<reset>") or close_code(data) == 1011
-        wait_for(lambda: len(seen) == 3)
-        assert seen[2]["code"] in (1006, 1011)
+        wait_for(lambda: len(seen()) == 3)
+        assert seen()[2]["code"] in (1006, 1011)
 
 
 def test_a_client_that_answers_pings_stays(served: Served) -> None:
@@ -420,5 +425,5 @@ def test_a_stop_closes_websockets_with_1012(caplog: pytest.LogCaptureFixture) ->
             assert caught.value.rcvd.code == 1012
         summary = served.summary.result(5)
     assert (summary.cancelled, summary.failed) == (0, 0)
-    assert seen[2]["code"] == 1012
+    assert seen()[2]["code"] == 1012
     assert caplog.records == []
