@@ -67,7 +67,7 @@ class DatagramSocket(SocketBase, Generic[T]):
         """Receive one datagram, waiting for it if there is none. An empty one is one too.
 
         Raises:
-            ClosedResourceError: the socket was closed, before or meanwhile.
+            ClosedResourceError: the socket was closed, before the call or during it.
             BrokenResourceError: an operation failed, perhaps an earlier send; the cause is the
                 OSError. The socket works on.
             BusyResourceError: another task waits for a datagram.
@@ -124,7 +124,7 @@ class ConnectedUDPSocket(DatagramSocket[bytes], AbstractConnectedUDPSocket):
 
 
 class UDPSocket(DatagramSocket["tuple[bytes, Address]"], AbstractUDPSocket):
-    """A UDP socket that talks to anybody. Addresses are ``(host, port)``."""
+    """A UDP socket without a fixed peer. Addresses are ``(host, port)``."""
 
     __slots__ = ()
 
@@ -154,7 +154,7 @@ class ConnectedUNIXDatagramSocket(DatagramSocket[bytes], AbstractConnectedUNIXDa
 
 
 class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagramSocket):
-    """A UNIX datagram socket that talks to anybody. Addresses are paths, or bytes if abstract."""
+    """A UNIX datagram socket without a fixed peer. Addresses are paths, or bytes if abstract."""
 
     __slots__ = ("_is_sending",)
 

@@ -34,12 +34,12 @@ class PipeEnd(Descriptor):
         Descriptor.__init__(self, reactor.register(fd))
 
     def __del__(self) -> None:
-        # Without a warning: an end that nobody closed is common with processes that have ended.
+        # Without a warning: programs often leave the pipes of an ended process open.
         if self._fd != -1:
             os.close(self._fd)
 
     def _release(self) -> None:
-        # Whoever tries -1 from now on meets EBADF, and not a descriptor of somebody else.
+        # From now on operations use -1 and fail with EBADF: the number may get another owner.
         fd, self._fd = self._fd, -1
         os.close(fd)
 
@@ -58,7 +58,7 @@ class PipeReceiveStream(PipeEnd, ByteReceiveStream):
         Raises:
             ValueError: ``max_bytes`` is below 1.
             EndOfStream: every writing end is closed.
-            ClosedResourceError: this end was closed, before or meanwhile.
+            ClosedResourceError: this end was closed, before the call or during it.
             BrokenResourceError: reading failed; the cause is the OSError.
             BusyResourceError: another task waits for data.
 
@@ -95,7 +95,7 @@ class PipeSendStream(PipeEnd, ByteSendStream):
         """Send all of ``item``.
 
         Raises:
-            ClosedResourceError: this end was closed, before or meanwhile.
+            ClosedResourceError: this end was closed, before the call or during it.
             BrokenResourceError: every reading end is closed; the cause is the OSError.
             BusyResourceError: another task is in the middle of sending.
 

@@ -211,6 +211,6 @@ def set_no_delay(sock: socket.socket) -> None:
 
 
 def adopted(wrapper: S) -> S:
-    """A wrapper of a socket that was made elsewhere: somebody may hold a duplicate of it (R5)."""
+    """Note that a socket was made by other code, which may hold a duplicate of it (R5)."""
     wrapper._registration.may_be_shared = True
     return wrapper

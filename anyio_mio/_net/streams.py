@@ -57,7 +57,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         Raises:
             ValueError: ``max_bytes`` is below 1.
             EndOfStream: the peer has shut its sending side down.
-            ClosedResourceError: the stream was closed, before or meanwhile.
+            ClosedResourceError: the stream was closed, before the call or during it.
             BrokenResourceError: the connection is broken; the cause is the OSError.
             BusyResourceError: another task waits for data.
 
@@ -100,7 +100,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
             item: bytes, or any object with a contiguous buffer.
 
         Raises:
-            ClosedResourceError: the stream was closed, before or meanwhile.
+            ClosedResourceError: the stream was closed, before the call or during it.
             BrokenResourceError: the connection is broken; the cause is the OSError.
             BusyResourceError: another task is in the middle of sending.
 

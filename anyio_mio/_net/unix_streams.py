@@ -1,8 +1,8 @@
 """UNIX streams: bytes, or whole messages (SEQPACKET), and descriptors passed along with them.
 
 Facts. Descriptors make a short read prove nothing (R2). A read stops behind the bytes that
-descriptors came with, even if more bytes wait and even if nobody asked for the descriptors, and no
-new edge tells of the rest (measured on Linux). There ``recvmsg()`` says so: without room for what
+descriptors came with, even if more bytes wait and no receive asked for the descriptors, and no new
+edge tells of the rest (measured on Linux). There ``recvmsg()`` says so: without room for what
 comes along, it sets MSG_CTRUNC if something did, and always if the socket asks for credentials,
 which also bound a read (net/unix/af_unix.c, ``__scm_recv_common()``).
 
@@ -67,7 +67,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
 
         Raises:
             ValueError: ``message`` or ``fds`` is empty.
-            ClosedResourceError: the stream was closed, before or meanwhile.
+            ClosedResourceError: the stream was closed, before the call or during it.
             BrokenResourceError: the connection is broken; the cause is the OSError.
             BusyResourceError: another task is in the middle of sending.
 

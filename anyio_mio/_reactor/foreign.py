@@ -236,7 +236,7 @@ class ForeignWaits:
             second(wait.watched, wait, bits, edge=False)
 
     def _rearm_the_other_direction(self, wait: ForeignWait) -> None:
-        # One event disarms both directions. If the descriptor was closed meanwhile there is
+        # One event disarms both directions. If the descriptor has been closed since, there is
         # nothing left to arm, and its waiter gets the error.
         try:
             self._register(wait)

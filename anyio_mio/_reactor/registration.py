@@ -30,7 +30,7 @@ duplicate (R5), and if they stayed the owner would try for ever.
 """
 
 READY: Final = READABLE | WRITABLE
-"""What a new registration assumes: nobody has seen WouldBlock yet, so trying is worth it."""
+"""What a new registration assumes: no operation has seen WouldBlock yet, so it is worth a try."""
 
 
 class StreamObservers(Protocol):
@@ -90,7 +90,7 @@ class Registration:
         trusts_short: whether a short read of a byte stream proves that no byte is left. Only
             native edges make it so (R2; tokio#5866), and only where PRIORITY is reported: a read
             also stops short at an urgent mark, and the bytes behind it make no further edge.
-        may_be_shared: whether somebody may hold a duplicate of the descriptor, because its number
+        may_be_shared: whether other code may hold a duplicate of the descriptor, because its number
             was handed out. Then closing it does not end its entry in the selector (R5).
         reader: the task that waits for readable, if any; ``writer`` likewise.
     """

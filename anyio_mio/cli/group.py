@@ -7,6 +7,7 @@ from anyio_mio.cli.console import stats, tree
 from anyio_mio.cli.demo import demo
 from anyio_mio.cli.run import run
 from anyio_mio.cli.serve import serve
+from anyio_mio.cli.top import top
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,4 +21,5 @@ group.add_command(demo)
 group.add_command(run)
 group.add_command(serve)
 group.add_command(stats)
+group.add_command(top)
 group.add_command(tree)

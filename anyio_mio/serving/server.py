@@ -1,8 +1,8 @@
-"""Serving connections: limits, errors, TLS, and an end in good order.
+"""Serve connections until told to stop, then stop in good order.
 
-`serve_tcp()` and its kin run until they are told to stop, and then do things in this order: take
-what is queued; close the listeners, so that nobody new is promised anything; let the handlers
-finish for a grace period; cancel the rest; report.
+That order is: remove a UNIX path; accept what is queued, because those clients are connected
+already; close the listeners; wait for the handlers during the grace period; cancel the rest;
+return a summary.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ class Server:
 
     async def _serve(self, task_status: TaskStatus[Sequence[SocketListener]]) -> None:
         async with anyio.create_task_group() as group:
-            with anyio.CancelScope(shield=True):  # or nobody could end it
+            with anyio.CancelScope(shield=True):  # or it could not be ended
                 self._handlers = await group.start(self._host_handlers)
             try:
                 if self._policy.signals:

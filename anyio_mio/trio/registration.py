@@ -3,12 +3,12 @@
 A task that must wait takes the place that the hub recommends at that moment (`Hub.is_nested`), with
 three exceptions:
 
-1. Nobody changes place while a task waits in the nested set for the other direction: withdrawing
-   the descriptor would leave that task there for ever.
+1. A socket does not change its place while a task waits in the nested set for the other direction:
+   withdrawing the descriptor would leave that task there for ever.
 2. A shared descriptor (`may_be_shared`) always waits on Trio's poller. The program has got hold of
    the socket itself, and may close it, or wait for it, through Trio.
 3. So does a registration whose hub is over, or that is used by a run in another thread. Trio's
-   poller is the caller's own, whoever calls.
+   poller is that of the run that calls.
 
 A task yields first and tries again, once, before it waits where waiting costs an ``epoll_ctl``: on
 Trio's poller, or for the first time in the nested set. It looks like waste and is not. Going to
@@ -91,7 +91,7 @@ class HostedRegistration(Registration):
 
         Raises:
             trio.BusyResourceError: another task waits already.
-            trio.ClosedResourceError: the socket was closed meanwhile.
+            trio.ClosedResourceError: the socket was closed during the wait.
             RuntimeError: outside ``trio.run``.
         """
         if self.reader is not None or self.direct & READABLE:

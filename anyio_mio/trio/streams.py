@@ -65,7 +65,7 @@ def set_stream_options(sock: stdlib_socket.socket | trio.socket.SocketType) -> N
 def trusts_short_reads(sock: stdlib_socket.socket) -> bool:
     """Whether a short read proves that no byte is left (R2).
 
-    It does for TCP. A UNIX stream also stops where somebody sent descriptors along.
+    It does for TCP. A read from a UNIX stream also stops where descriptors were sent along.
     """
     return sock.family != getattr(stdlib_socket, "AF_UNIX", None)
 
@@ -78,9 +78,9 @@ def translate(error: OSError) -> Exception:
 
 
 def take_over(socket: trio.socket.SocketType) -> stdlib_socket.socket:
-    """Take the socket out of Trio's object, so that there are not two who wait and close.
+    """Take the socket out of Trio's object, so that one object waits on it and closes it.
 
-    For whoever else holds the object this is as if it had been closed.
+    Wrapping a socket takes ownership of it: the object behaves as if it had been closed.
     """
     family, kind, protocol = socket.family, socket.type, socket.proto
     trio.lowlevel.notify_closing(socket)
@@ -127,7 +127,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
     @classmethod
     def _of(cls, sock: stdlib_socket.socket, hub: Hub, trusts_short: bool) -> SocketStream:
-        """The stream of a connected socket that nobody else has, options set. Private."""
+        """The stream of a connected socket that no other object owns, options set. Private."""
         stream = cls.__new__(cls)
         stream._set_up(sock, hub, trusts_short)
         return stream
@@ -177,7 +177,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         Raises:
             ValueError: ``max_bytes`` is below 1.
-            trio.ClosedResourceError: the stream was closed, before or meanwhile.
+            trio.ClosedResourceError: the stream was closed, before the call or during it.
             trio.BrokenResourceError: the connection is broken; the cause is the OSError.
             trio.BusyResourceError: another task waits for data.
 
@@ -222,8 +222,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
             data: bytes, or any object with a contiguous buffer.
 
         Raises:
-            trio.ClosedResourceError: the stream was closed, before or meanwhile, or its sending
-                side by `send_eof()`.
+            trio.ClosedResourceError: the stream was closed, before the call or during it, or its
+                sending side by `send_eof()`.
             trio.BrokenResourceError: the connection is broken; the cause is the OSError.
             trio.BusyResourceError: another task is sending.
 
@@ -261,7 +261,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         """Wait until the system would take some data.
 
         Raises:
-            trio.ClosedResourceError: the stream was closed, before or meanwhile.
+            trio.ClosedResourceError: the stream was closed, before the call or during it.
             trio.BusyResourceError: another task is sending.
 
         Checkpoint: always.
@@ -301,7 +301,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
             self._is_sending = False
 
     async def aclose(self) -> None:
-        """Close the socket at once and wake whoever waits on it.
+        """Close the socket at once and wake the tasks that wait on it.
 
         Safe to call again, and while cancelled: the descriptor is released in any case.
 

@@ -364,7 +364,7 @@ def test_an_answer_that_failed_looks_truncated(server_context: ssl.SSLContext) -
 def test_a_tls_client_that_reads_nothing_does_not_hold_its_connection_for_ever(
     server_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls, "LAST_WORDS", 0.02)
+    monkeypatch.setattr(tls, "CLOSE_NOTIFY_TIMEOUT", 0.02)
     context = certificates.client_context()
 
     async def flood(stream: anyio.abc.ByteStream) -> None:

@@ -566,6 +566,7 @@ def no_descriptor_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.usefixtures("nested")
 def test_a_forked_child_is_told_so_and_takes_no_edge_of_its_parent() -> None:
     async def main() -> int:
@@ -591,6 +592,7 @@ def what_a_child_sees(stream: mio_trio.SocketStream) -> int:
     return 1
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.usefixtures("nested")
 def test_closing_after_a_fork_takes_the_socket_out_of_the_set() -> None:
     async def main() -> None:

@@ -29,17 +29,17 @@ import os
 import stat
 import threading
 import time
-from types import TracebackType
 from typing import Final, final
 
 from anyio_mio.poll._sys.bits import BOTH, ONESHOT, READABLE, READS, WRITES
+from anyio_mio.poll._sys.closable import Closable
 from anyio_mio.poll._sys.scan import IS_WINDOWS, Scan, default_scan, is_open
 from anyio_mio.poll._sys.timeout import clamped
 from anyio_mio.poll.waker import Waker
 
 
 @final
-class LevelSelector:
+class LevelSelector(Closable):
     """A `Selector` on `poll(2)` or `select(2)`, with emulated edges.
 
     Args:
@@ -119,17 +119,6 @@ class LevelSelector:
                 self._forget(fd)
             self._waker.wake()
             self._waker.close()
-
-    def __enter__(self) -> LevelSelector:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<LevelSelector {type(self._scan).__name__} watching {len(self._watches)}>"
