@@ -36,6 +36,7 @@ ROOMS = {
         "sniffio",
     },
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
+    "asgi": {"anyio_mio.serving", "anyio", "httptools", "websockets"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
     "console": {"anyio_mio"},
     "_bench": {"anyio_mio", "anyio", "trio"},
@@ -47,6 +48,7 @@ PUBLIC = (
     "anyio_mio.trio",
     "anyio_mio.lowlevel",
     "anyio_mio.serving",
+    "anyio_mio.asgi",
     "anyio_mio.testing",
     "anyio_mio.console",
 )
