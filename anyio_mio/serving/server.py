@@ -30,7 +30,7 @@ from anyio_mio._net.streams import SocketStream
 from anyio_mio._net.unix_paths import StrOrBytesPath, listen_unix
 from anyio_mio._net.unix_streams import UNIXSocketStream
 from anyio_mio.serving.options import Policy
-from anyio_mio.serving.outcomes import Outcomes, close_stream, must_pass
+from anyio_mio.serving.outcomes import Outcomes, close_stream, log_failed_close, must_pass
 from anyio_mio.serving.spare_descriptor import SpareDescriptor
 from anyio_mio.serving.threads import add_up, check_threads, listen_again, serve_in_threads
 from anyio_mio.serving.tls import HANDSHAKE_ERRORS, ServerTLSStream
@@ -249,6 +249,7 @@ class Server:
     def __init__(
         self, handler: Handler, listeners: Sequence[SocketListener], policy: Policy
     ) -> None:
+        self._kernel = running_kernel()
         self.handler = handler
         self._name = task_name(handler)
         self.listeners = listeners
@@ -338,7 +339,7 @@ class Server:
 
     async def _handle(self, stream: SocketStream) -> None:
         """Run the handler for one connection, and close it in each case."""
-        task = running_kernel().current
+        task = self._kernel.current
         assert task is not None
         scope, is_served = task.scope, True
         try:
@@ -356,7 +357,10 @@ class Server:
             if self.policy.handler_errors == "raise" or must_pass(error):
                 raise
         finally:
-            close_stream(stream)
+            try:
+                stream._close()
+            except OSError as error:
+                log_failed_close(stream, error)
             self._connection_is_over()
 
     async def _handle_tls(self, stream: SocketStream, context: ssl.SSLContext) -> bool:
