@@ -30,11 +30,27 @@ OLDEST, NEWEST_TRIED = (3, 11), 15
 # What each command needs: extras of the project, and a dependency group.
 SETS = {"demo": ("cli,trio", "demo"), "check": ("cli,trio", "dev")}
 
+# What runs on Windows: no worker processes, and no console on UNIX sockets.
+ON_WINDOWS = [
+    *(f"anyio_mio.{room}" for room in ("poll", "_reactor", "_kernel", "_net", "_backend")),
+    *(f"anyio_mio.{room}" for room in ("asyncio", "trio", "serving", "testing", "lowlevel")),
+    "anyio_mio.cli.serve_here",
+]
+
+
+def mypy_for(platform: str, packages: list[str]) -> list[str]:
+    """The command that checks the types of packages as they are on another platform."""
+    command = ["mypy", "--platform", platform, "--cache-dir", f".mypy_cache/{platform}"]
+    return command + [part for package in packages for part in ("-p", package)]
+
+
 STEPS = (
     ("format", ["ruff", "format", "--check", "."]),
     ("lint", ["ruff", "check", "."]),
     ("imports", ["lint-imports", "--no-logo"]),
     ("types", ["mypy"]),
+    ("types on macOS", mypy_for("darwin", ["anyio_mio"])),
+    ("types on Windows", mypy_for("win32", ON_WINDOWS)),
     ("docs", ["sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build/html"]),
 )
 
