@@ -28,7 +28,7 @@ STAMP = ENVIRONMENT / "installed.json"  # written last and removed first: what h
 OLDEST, NEWEST_TRIED = (3, 11), 15
 
 # What each command needs: extras of the project, and a dependency group.
-SETS = {"demo": ("cli,trio", "demo"), "check": ("cli,trio", "dev")}
+SETS = {"demo": ("cli,trio", "demo"), "check": ("asgi,cli,trio", "dev")}
 
 # What runs on Windows: no worker processes, and no console on UNIX sockets.
 ON_WINDOWS = [
