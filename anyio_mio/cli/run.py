@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import click
 
 import anyio_mio
+from anyio_mio import RunOptions
 from anyio_mio._supervisor.target import TargetError, in_one_line, load_function, refuse_arguments
 from anyio_mio.console import tree_on_signal
 from anyio_mio.poll import available_selectors
@@ -22,14 +24,14 @@ def run(
     context: click.Context,
     target: str,
     arguments: tuple[str, ...],
-    selector: str | None,
+    selector: Literal["epoll", "kqueue", "level"] | None,
     strict: bool,
 ) -> None:
     """Run the async function TARGET (module:function) on mio, with ARGUMENTS as strings.
 
     What it returns is printed as JSON if it is not None. SIGUSR1 prints the task tree.
     """
-    options: dict[str, str] = {"checkpoints": "strict"} if strict else {}
+    options: RunOptions = {"checkpoints": "strict"} if strict else {}
     if selector is not None:
         options["selector"] = selector
     try:
