@@ -83,7 +83,7 @@ class RunOptions(TypedDict, total=False):
     checkpoints: Literal["budget", "strict"]
     clock: Clock | None
     instruments: Iterable[Instrument]
-    selector: Literal["epoll", "kqueue", "level"] | Selector | None
+    selector: str | Selector | None
     shuffle: int | None
     slow_step: float
 

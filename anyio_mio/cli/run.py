@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
 
 import click
 
@@ -24,7 +23,7 @@ def run(
     context: click.Context,
     target: str,
     arguments: tuple[str, ...],
-    selector: Literal["epoll", "kqueue", "level"] | None,
+    selector: str | None,
     strict: bool,
 ) -> None:
     """Run the async function TARGET (module:function) on mio, with ARGUMENTS as strings.
