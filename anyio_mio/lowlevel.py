@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anyio_mio._backend.registration import TESTED as TESTED_ANYIO
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
@@ -15,6 +16,7 @@ from anyio_mio._net.socket_names import describe_descriptor
 from anyio_mio._reactor.reactor import ReactorStatistics
 
 __all__ = [
+    "TESTED_ANYIO",
     "Instrument",
     "ListenerState",
     "ReactorStatistics",
