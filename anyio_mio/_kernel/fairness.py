@@ -70,7 +70,7 @@ QUICK: Final = SLICE / 8
 EVENTS_PER_POLL: Final = 512
 
 INTERVAL: Final = 0.005
-"""Seconds; `sys.getswitchinterval()` unless somebody has changed it."""
+"""Seconds; `sys.getswitchinterval()` unless the program has changed it."""
 
 PAUSE: Final = 1e-6
 """Seconds; on Linux such a sleep takes some 55 µs, one percent of the interval."""
@@ -104,7 +104,7 @@ class OtherThreads:
 class ShuffledQueue(deque["Task"]):
     """Gives out the tasks of one generation in a random order, then those of the next.
 
-    A generation is what is in the queue when the one before is used up, so nobody is passed over
+    A generation is what is in the queue when the one before is used up, so no task is passed over
     (K2). The kernel takes any deque; in its loop this one costs nothing while it is not used.
 
     Args:

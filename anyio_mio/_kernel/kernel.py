@@ -119,7 +119,7 @@ class Kernel:
     def park(self, waitable: Waitable, /) -> Awaitable[None]:
         """Suspend the current task on ``waitable``; await the result at once.
 
-        The task is resumed by whoever takes it out of ``waitable``'s queue (K5). If it is
+        The code that takes the task out of ``waitable``'s queue resumes it (K5). If it is
         cancelled, the wait is undone at once and the cancellation thrown.
         """
         task = self.current
@@ -282,7 +282,7 @@ class Kernel:
 
     def turn(self) -> None:  # noqa: C901 - a quiet program takes one for each event: one frame
         """Poll, make readiness of the events, expire deadlines, run what is runnable."""
-        if self.interrupted:  # just before the sleep: after it, nobody may come to look
+        if self.interrupted:  # check before blocking: nothing re-checks during select()
             self.interruption.deliver(self)
         timeout: float | None = None
         if self.run_queue or self.spent or self.entry or self.idle:
@@ -352,7 +352,7 @@ class Kernel:
                     trapped = task.context.run(task.coro.throw, error)
             except StopIteration as stop:
                 self._finish(task, stop.value, None)
-            except BaseException as exc:  # whatever ends a task is its owner's business
+            except BaseException as exc:  # its owner handles what ends a task
                 self._finish(task, None, exc)
             else:
                 if trapped is not PAUSED:
@@ -360,7 +360,7 @@ class Kernel:
             if instruments is not None:
                 instruments.after_step(task)
         self.current = None
-        self.budget = 0  # sends who comes now, from another thread, to where it is told off
+        self.budget = 0  # a call from another thread now reaches checkpoint(), which raises
         if self.asyncio is not None:
             self.asyncio.leave()
 
@@ -469,7 +469,7 @@ class Kernel:
             raise RuntimeError(OTHER_THREAD)
 
     def die_in_child(self) -> None:
-        """After a fork: no task goes on, and whatever one of them tries raises (R7)."""
+        """After a fork: no task goes on, and each operation of one raises (R7)."""
         self.is_dead = True
         self.current = None
         if self.asyncio is not None:
