@@ -60,8 +60,8 @@ class Waker(Closable):
 
     def __init__(self, *, pipe: bool = False) -> None:
         self._bell: _Bell | None = _make_bell(pipe=pipe)
-        # Without it a wake could write to a descriptor that `close` released and that has
-        # been opened again since. Reentrant, because a signal handler may wake while its thread does (3).
+        # Without it a wake could write to a descriptor that `close` released and that has been
+        # opened again since. Reentrant: a signal handler may wake while its thread does (3).
         self._lock = threading.RLock()
 
     def wake(self) -> None:
