@@ -235,4 +235,5 @@ def forget_in_child() -> None:
         sniffio.current_async_library_cvar.set(None)
 
 
-os.register_at_fork(after_in_child=forget_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_in_child)
