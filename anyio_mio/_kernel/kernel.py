@@ -239,7 +239,7 @@ class Kernel:
 
         Everything that says "mio runs in this thread" is set while this runs, and only then.
         """
-        if running.kernel is not None:
+        if running.kernel is not None and not running.kernel.is_dead:
             raise RuntimeError(
                 "mio is running in this thread already.\n"
                 "  wrong: anyio.run(...) inside an async function\n"

@@ -116,9 +116,11 @@ class TaskFace:
 
     def abort(self, task: Task, /) -> bool:
         """Cancel the future for a cancelled scope. The task waits until it is done."""
-        if self._future is not None and not self._cancelled_by_scope:
+        future = self._future
+        if future is not None and not self._cancelled_by_scope:
             self._cancelled_by_scope = True
-            self._future.cancel(msg=task.scope.cancel_message())
+            if not future.cancel(msg=task.scope.cancel_message()) and future.done():
+                self.wake(future)  # it was set in another thread, which the loop refused
         return False
 
     def take_error(self, error: BaseException, /) -> bool:
