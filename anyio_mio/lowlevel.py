@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anyio_mio._kernel.instruments import Instrument
+from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.task_tree import ScopeState, StackFrame, TaskState, TaskTree, take_picture
+from anyio_mio._net.acceptor import ListenerStatistics
+from anyio_mio._net.listeners import open_listeners
 from anyio_mio._net.socket_names import describe_descriptor
 from anyio_mio._reactor.reactor import ReactorStatistics
 
 __all__ = [
     "Instrument",
+    "ListenerState",
     "ReactorStatistics",
     "RunStatistics",
     "ScopeState",
@@ -27,15 +31,29 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class ListenerState:
+    """One open listener.
+
+    Attributes:
+        address: such as ``"TCP 127.0.0.1:8000"``.
+        statistics: its counters.
+    """
+
+    address: str
+    statistics: ListenerStatistics
+
+
+@dataclass(frozen=True, slots=True)
 class RunStatistics:
     """A snapshot of the run in this thread.
 
     Attributes:
         tasks: tasks that are not done.
-        runnable: tasks in the run queue.
+        runnable: tasks that wait for their next step.
         deadlines: cancel scopes and sleeps that wait for the clock.
         next_deadline: seconds until the first of them; inf if there is none.
         reactor: descriptors and events.
+        listeners: the listeners of the run that are open.
     """
 
     tasks: int
@@ -43,6 +61,7 @@ class RunStatistics:
     deadlines: int
     next_deadline: float
     reactor: ReactorStatistics
+    listeners: tuple[ListenerState, ...]
 
 
 def statistics() -> RunStatistics:
@@ -51,13 +70,21 @@ def statistics() -> RunStatistics:
     Raises:
         RuntimeError: mio does not run in this thread.
     """
-    kernel = running_kernel()
+    return statistics_of(running_kernel())
+
+
+def statistics_of(kernel: Kernel) -> RunStatistics:
+    """What a run is doing; for tools that observe it."""
     return RunStatistics(
         tasks=len(kernel.tasks()),
-        runnable=len(kernel.run_queue),
+        runnable=len(kernel.run_queue) + len(kernel.spent),
         deadlines=kernel.deadlines.alive(),
         next_deadline=kernel.deadlines.next() - kernel.now(),
         reactor=kernel.reactor.statistics(),
+        listeners=tuple(
+            ListenerState(listener.address_in_words(), listener.statistics())
+            for listener in open_listeners(kernel.reactor)
+        ),
     )
 
 

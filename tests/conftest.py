@@ -1,8 +1,18 @@
-"""What all tests share: the lines that a test asks for below the last one."""
+"""What all tests share: their backend, and the lines that a test asks for below the last one."""
 
 from __future__ import annotations
 
 import pytest
+
+import anyio_mio  # noqa: F401 - registers the backend
+
+pytest.register_assert_rewrite("tests.shared")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on mio, unless their module says otherwise."""
+    return "mio"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -17,7 +17,6 @@ import argparse
 import os
 import random
 import socket
-import ssl
 import struct
 import subprocess
 import time
@@ -27,12 +26,13 @@ from typing import Any, Final
 
 import anyio
 import anyio.abc
-import trustme
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
 import anyio_mio
 from anyio_mio.poll import available_selectors
+from tests.shared.certificates import client_context, server_context
+from tests.shared.pairs import tcp_sockets
 
 KINDS: Final = ("tcp", "unix", "tls")
 PATIENCE: Final = 20.0
@@ -88,11 +88,8 @@ class Soak:
         self.chance = chance
         self.connections = 0
         self.duplicates: list[int] = []
-        authority = trustme.CA()
-        self._server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(self._server)
-        self._client = ssl.create_default_context()
-        authority.configure_trust(self._client)
+        self._server = server_context("localhost")
+        self._client = client_context()
 
     async def run(self, seconds: float) -> None:
         """Make connections, a few at a time, until the time is over."""
@@ -112,7 +109,7 @@ class Soak:
     # Connections.
 
     async def _pair(self) -> Pair:
-        ours, theirs = socket.socketpair() if self.kind == "unix" else tcp_pair()
+        ours, theirs = socket.socketpair() if self.kind == "unix" else tcp_sockets()
         if self.chance.random() < 0.3:
             for sock in (ours, theirs):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -223,14 +220,6 @@ class Soak:
                 subprocess.Popen(["sleep", "0.1"], pass_fds=[fd]).wait()
         if len(self.duplicates) > 20:
             os.close(self.duplicates.pop(self.chance.randrange(20)))
-
-
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a connection over the loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        one = socket.create_connection(listener.getsockname())
-        other, _ = listener.accept()
-        return one, other
 
 
 def soak(kind: str, selector: str, seconds: float, seed: int) -> int:

@@ -78,7 +78,7 @@ class MioBackend(anyio.abc.AsyncBackend):
     @classmethod
     async def checkpoint(cls) -> None:
         kernel = thread.kernel or running_kernel()  # which says what is wrong
-        if kernel.budget <= 0 or kernel.run_queue:
+        if kernel.budget <= 0 or kernel.run_queue or kernel.spent:
             await kernel.checkpoint()
         else:
             kernel.budget -= 1

@@ -9,24 +9,30 @@ program's memory (18 ms at 500 MiB), and the lock is held all the same.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import IO, Any, Protocol, TypeAlias, final
+from typing import IO, Any, Final, Protocol, TypeAlias, final
 
 import anyio
 import anyio.abc
+from anyio.abc import ByteReceiveStream, ByteSendStream
 
 from anyio_mio._backend.synchronization import Event, Lock
+from anyio_mio._backend.thread_pipes import ThreadPipeReceiveStream, ThreadPipeSendStream
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.worker_threads import Job
 from anyio_mio._net.pipes import PipeReceiveStream, PipeSendStream
-from anyio_mio._reactor.reactor import Reactor
 
 StrOrBytesPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+
+PIPES_ARE_POLLED: Final = sys.platform != "win32"
+"""Whether the poller can wait for pipes; else threads read and write."""
 
 
 @final
@@ -34,14 +40,14 @@ class Process(anyio.abc.Process):
     """A child process and our ends of its standard streams."""
 
     def __init__(
-        self, popen: subprocess.Popen[bytes], pipes: dict[str, int], reactor: Reactor
+        self, popen: subprocess.Popen[bytes], pipes: dict[str, int], kernel: Kernel
     ) -> None:
         self._popen = popen
-        self._exit = process_exit(popen.pid)
+        self._exit = process_exit(popen)
         stdin, stdout, stderr = map(pipes.get, ("stdin", "stdout", "stderr"))
-        self._stdin = None if stdin is None else PipeSendStream(stdin, reactor)
-        self._stdout = None if stdout is None else PipeReceiveStream(stdout, reactor)
-        self._stderr = None if stderr is None else PipeReceiveStream(stderr, reactor)
+        self._stdin = None if stdin is None else send_stream(stdin, kernel)
+        self._stdout = None if stdout is None else receive_stream(stdout, kernel)
+        self._stderr = None if stderr is None else receive_stream(stderr, kernel)
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"
@@ -58,17 +64,17 @@ class Process(anyio.abc.Process):
         return self._popen.poll()
 
     @property
-    def stdin(self) -> PipeSendStream | None:
+    def stdin(self) -> ByteSendStream | None:
         """Writes to the standard input, if that is a pipe."""
         return self._stdin
 
     @property
-    def stdout(self) -> PipeReceiveStream | None:
+    def stdout(self) -> ByteReceiveStream | None:
         """Reads the standard output, if that is a pipe."""
         return self._stdout
 
     @property
-    def stderr(self) -> PipeReceiveStream | None:
+    def stderr(self) -> ByteReceiveStream | None:
         """Reads the standard error, if that is a pipe of its own."""
         return self._stderr
 
@@ -150,7 +156,21 @@ async def open_process(
             shell=is_shell,
             **options,
         )
-        return Process(popen, pipes.give_away(), kernel.reactor)
+        return Process(popen, pipes.give_away(), kernel)
+
+
+def send_stream(fd: int, kernel: Kernel) -> ByteSendStream:
+    """The stream for the writing end of a pipe."""
+    if PIPES_ARE_POLLED:
+        return PipeSendStream(fd, kernel.reactor)
+    return ThreadPipeSendStream(fd, kernel)
+
+
+def receive_stream(fd: int, kernel: Kernel) -> ByteReceiveStream:
+    """The stream for the reading end of a pipe."""
+    if PIPES_ARE_POLLED:
+        return PipeReceiveStream(fd, kernel.reactor)
+    return ThreadPipeReceiveStream(fd, kernel)
 
 
 @final
@@ -209,9 +229,16 @@ class ProcessExit(Protocol):
         """Wait until it has probably ended; ask ``Popen.poll()``. Any number of tasks may."""
 
 
-def process_exit(pid: int) -> ProcessExit:
+def process_exit(popen: subprocess.Popen[bytes]) -> ProcessExit:
     """The best way to wait that this system has."""
-    return DescriptorExit(pid) if hasattr(os, "pidfd_open") else ThreadExit(pid)
+    return DescriptorExit(popen) if hasattr(os, "pidfd_open") else ThreadExit(popen)
+
+
+def open_pidfd(pid: int) -> int:
+    """A descriptor of a process, which is readable when that has ended."""
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return os.pidfd_open(pid)
 
 
 @final
@@ -220,16 +247,16 @@ class DescriptorExit:
 
     __slots__ = ("_fallback", "_lock", "_pid")
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._pid = popen.pid
         self._lock = Lock(fast_acquire=True)
-        self._fallback = ThreadExit(pid)
+        self._fallback = ThreadExit(popen)
 
     async def wait(self, kernel: Kernel) -> None:
         """See `ProcessExit`."""
         async with self._lock:  # a descriptor has one waiter; the next finds the process gone
             try:
-                fd = os.pidfd_open(self._pid)
+                fd = open_pidfd(self._pid)
             except ProcessLookupError:
                 return
             except OSError:  # an old kernel, a sandbox, or no descriptor left
@@ -246,10 +273,10 @@ class DescriptorExit:
 class ThreadExit:
     """Waits for a thread that waits."""
 
-    __slots__ = ("_ended", "_pid")
+    __slots__ = ("_ended", "_popen")
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
         self._ended: Event | None = None
 
     async def wait(self, kernel: Kernel) -> None:
@@ -257,15 +284,23 @@ class ThreadExit:
         if self._ended is None:
             self._ended = Event()
             # A system task, so that a cancelled waiter leaves no thread behind for each attempt.
-            kernel.spawn_system(self._watch(kernel, self._ended), f"wait for process {self._pid}")
+            name = f"wait for process {self._popen.pid}"
+            kernel.spawn_system(self._watch(kernel, self._ended), name)
         await self._ended.wait()
 
     async def _watch(self, kernel: Kernel, ended: Event) -> None:
-        await Job(kernel, partial(wait_for_exit, self._pid), abandon_on_cancel=True).run()
+        await Job(kernel, partial(wait_for_exit, self._popen), abandon_on_cancel=True).run()
         ended.set()
 
 
-def wait_for_exit(pid: int) -> None:
-    """Block until the child has ended; at once if it has been reaped."""
+def wait_for_exit(popen: subprocess.Popen[bytes]) -> None:
+    """Block until the child has ended; at once if it has been reaped.
+
+    Where the system can, the exit status is left to ``Popen.poll()``, so that a signal never
+    reaches a process that got the number later. Elsewhere Popen itself waits here and takes it.
+    """
+    if sys.platform == "win32" or sys.platform == "darwin" or not hasattr(os, "waitid"):
+        popen.wait()
+        return
     with suppress(ChildProcessError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOWAIT)

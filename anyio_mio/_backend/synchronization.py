@@ -259,7 +259,7 @@ async def give_way(kernel: Kernel) -> None:
     Others go first if there are any; alone, a task only spends budget.
     """
     kernel.budget -= 1
-    if kernel.run_queue or kernel.budget <= 0:
+    if kernel.budget <= 0 or kernel.run_queue or kernel.spent:
         await kernel.yield_now()
 
 

@@ -23,7 +23,15 @@ from anyio_mio._kernel.cancelled import (
 from anyio_mio._kernel.clock import SYSTEM_CLOCK, Clock, quiet_hook
 from anyio_mio._kernel.deadlines import Deadlines
 from anyio_mio._kernel.entry import EntryQueue, nothing
-from anyio_mio._kernel.fairness import BUDGET, EVENTS_PER_POLL, STEPS_PER_POLL, OtherThreads
+from anyio_mio._kernel.fairness import (
+    BUDGET,
+    EVENTS_PER_POLL,
+    LOOKS_PER_SLICE,
+    QUICK,
+    SLICE,
+    STEPS_PER_LOOK,
+    OtherThreads,
+)
 from anyio_mio._kernel.foreign_loop import ForeignLoop
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
@@ -45,7 +53,8 @@ class Kernel:
     Attributes:
         current: the task that is being stepped; None in callbacks and between steps.
         budget: see `Scheduler.budget`; refilled at each step.
-        run_queue: runnable tasks, in the order of their wake-ups.
+        run_queue: tasks that were woken or started, in that order; they run first.
+        spent: tasks that yielded, in that order; they run in slices, between polls (K3).
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
         abandoned: scopes of tasks that have ended in them while others still run there.
@@ -65,7 +74,7 @@ class Kernel:
         strict_checkpoints: bool = False,
         detection: Callable[[], AbstractContextManager[object]] = nullcontext,
         instruments: Iterable[Instrument] = (),
-        run_queue: deque[Task] | None = None,
+        queue_type: Callable[[], deque[Task]] = deque,
     ) -> None:
         self.errors = errors
         self.clock: Clock = clock or SYSTEM_CLOCK
@@ -74,7 +83,8 @@ class Kernel:
         self.full_budget = 0 if strict_checkpoints else BUDGET
         self.current: Task | None = None
         self.budget: int = 0
-        self.run_queue: deque[Task] = deque() if run_queue is None else run_queue
+        self.run_queue: deque[Task] = queue_type()
+        self.spent: deque[Task] = queue_type()
         self.deadlines: Deadlines = Deadlines()
         self.idle: IdleWaiters = IdleWaiters()
         self.other_threads: OtherThreads = OtherThreads()
@@ -132,7 +142,7 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
-        self.run_queue.append(task)  # yield_now() written out: a checkpoint is one coroutine
+        self.spent.append(task)  # yield_now() written out: a checkpoint is one coroutine
         await PAUSE
         if task.scope.effective or self.interrupted:
             self.raise_if_cancelled()
@@ -155,7 +165,7 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
-        self.run_queue.append(task)
+        self.spent.append(task)
         await PAUSE
 
     def raise_if_cancelled(self) -> None:
@@ -223,9 +233,13 @@ class Kernel:
         """All tasks that are not done, parents before their children."""
         return tasks_inside([*self.abandoned, self.system, self.root])
 
+    def is_runnable(self, task: Task) -> bool:
+        """Whether a task waits for its next step, woken or spent."""
+        return task in self.run_queue or task in self.spent
+
     def runnable_tasks(self) -> list[Task]:
         """All tasks that wait for their next step and for nothing else."""
-        return list(self.run_queue)
+        return [*self.run_queue, *self.spent]
 
     def has_nothing_to_do(self) -> bool:
         """True when every task of the run is done, and no callback waits to be called."""
@@ -259,7 +273,7 @@ class Kernel:
         if self.interrupted:  # just before the sleep: after it, nobody may come to look
             self._interrupt_main()
         timeout: float | None = None
-        if self.run_queue or self.entry or self.idle:
+        if self.run_queue or self.spent or self.entry or self.idle:
             self.other_threads.let_run()
             timeout = 0
         elif self.deadlines:
@@ -268,31 +282,52 @@ class Kernel:
         events = select(timeout, EVENTS_PER_POLL)
         if events:
             self.reactor.turn(events, self.run_queue.append)
-        elif self._quiet is not None and not (self.run_queue or self.entry or self.idle):
+        elif self._quiet is not None and not (
+            self.run_queue or self.spent or self.entry or self.idle
+        ):
             self._quiet(self.deadlines.next())
         if self.instruments:
             self.instruments.after_poll(len(events))
         expired = self.deadlines.expire(self.now()) if self.deadlines else False
         if self.entry:
             self.entry.run(self.crash_with)
-        if self.idle and not self.run_queue and not events and not expired:
+        if self.idle and not (self.run_queue or self.spent or events or expired):
             self.idle.wake(self)
-        self._run_batch()
+        self._run_tasks()
 
     @door
-    def _run_batch(self) -> None:  # noqa: C901, PLR0912 - hottest loop: one frame, one call a step
-        """Step what is runnable, and what these wake while the turn is short (K2, K3)."""
-        queue = self.run_queue
+    def _run_tasks(self) -> None:  # noqa: C901, PLR0912, PLR0915 - the hottest loop: one frame
+        """Step what was woken; then, for a slice, what these wake and the spent tasks (K2, K3).
+
+        A spent task has its turn when the run queue is empty; else it joins the queue's end, one at
+        the first look at the clock and one for each `STEPS_PER_LOOK` quick steps. So it has let all
+        those run that were runnable when it yielded, and none waits for ever.
+        """
+        queue, spent = self.run_queue, self.spent
         steps = len(queue)
-        if steps < STEPS_PER_POLL:
-            steps = STEPS_PER_POLL
+        looks, last_look, end_of_slice = 0, 0.0, 0.0
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
         # None is quicker to test than an empty list.
         instruments = self.instruments.of_steps or None
-        while queue and steps:
+        while queue or spent:
+            if not steps:
+                now = self.now()
+                if not looks:
+                    end_of_slice = now + SLICE
+                    if self.deadlines and self.deadlines[0][0] < end_of_slice:
+                        end_of_slice = self.deadlines[0][0]
+                    steps = 1
+                elif now >= end_of_slice or looks == LOOKS_PER_SLICE:
+                    break
+                else:
+                    steps = STEPS_PER_LOOK if now - last_look < QUICK else 1
+                if queue and spent and (steps > 1 or not looks):
+                    queue.append(spent.popleft())
+                looks += 1
+                last_look = now
             steps -= 1
-            task = queue.popleft()
+            task = queue.popleft() if queue else spent.popleft()
             self.current = task
             task.parked_on = None
             self.budget = 0 if task.scope.effective else full_budget
@@ -327,13 +362,13 @@ class Kernel:
         if trapped is None:  # asyncio's way to let the others run: a checkpoint
             if task.scope.effective and task.error is None:
                 task.error = Cancelled(task.scope.cancel_message())
-            self.resume(task)
+            self.spent.append(task)
         elif self.asyncio is not None:
             self.asyncio.wait_for(task, trapped)
         else:
             self.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
 
-    step_code: ClassVar[CodeType] = _run_batch.__code__
+    step_code: ClassVar[CodeType] = _run_tasks.__code__
     """What a stack of the run's thread shows below the task that runs."""
 
     def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
@@ -429,6 +464,7 @@ class Kernel:
         if self.asyncio is not None:
             self.asyncio.die_in_child()
         self.run_queue.clear()
+        self.spent.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()
         self._select = self.reactor.poll.harvest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from inspect import CORO_CREATED, getcoroutinestate
@@ -107,7 +108,7 @@ def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool =
         if kernel.is_dead or main is None:
             raise
         if not kernel.throw(main, error):
-            if not (is_patient or main in kernel.run_queue):
+            if not (is_patient or kernel.is_runnable(main)):
                 raise
             throw_when_it_waits(kernel, main, error, is_over)
     else:
@@ -169,4 +170,5 @@ def _after_fork_in_child() -> None:
     release_in_child()
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+if sys.platform != "win32":  # where no process is forked
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

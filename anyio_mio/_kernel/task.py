@@ -93,7 +93,7 @@ class Task:
             return "done"
         if self.kernel.current is self:
             return "running"
-        return "runnable" if self in self.kernel.run_queue else "parked"
+        return "runnable" if self.kernel.is_runnable(self) else "parked"
 
     def finish(self, value: object, error: BaseException | None) -> None:
         """The coroutine has ended with ``value`` or with ``error``: tell the owner."""

@@ -3,7 +3,8 @@
 AnyIO's listener, Trio's listener and the servers share it. One event may stand for many
 connections, so it accepts until WouldBlock (N1), or until the batch is spent: then readiness is
 still set, other tasks run, and it goes on without a new edge. What an error means is in
-`accept_errors`, and how long it waits in `backoff`.
+`accept_errors`, and how long it waits in `backoff`: while it is out of descriptors, the reactor's
+list `starving` lets it try again as soon as a descriptor of ours is closed.
 
 Connections that were queued before the socket was ours do not have its options: Linux copies them
 when the handshake ends, not at ``accept()``. The queue is in order, so until it has been empty once
@@ -310,7 +311,7 @@ class Acceptor(Generic[StreamT]):
             self._give_up(sock)
             return None
         try:
-            if not NON_BLOCKING and sock.gettimeout():
+            if not NON_BLOCKING:
                 sock.setblocking(False)
             if self._set_options is not None:
                 with suppress(OSError):  # a connection that is gone already takes none

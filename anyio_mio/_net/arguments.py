@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable
-from difflib import get_close_matches
 from typing import Final
 
 SYNC_HANDLER: Final = (
@@ -47,6 +46,8 @@ def check_names(options: Iterable[str], names: Collection[str]) -> None:
     """
     for option in options:
         if option not in names:
+            from difflib import get_close_matches  # 2 ms that only a mistake needs
+
             similar = get_close_matches(option, names, 1)
             hint = f"did you mean {similar[0]!r}?" if similar else f"there are: {', '.join(names)}"
             raise TypeError(f"there is no option {option!r}; {hint}")
@@ -70,7 +71,8 @@ def check_hook(hook: object) -> None:
     """
     if hook is None:
         return
-    if not callable(hook) or inspect.iscoroutinefunction(hook):
+    call = getattr(hook, "__call__", None)  # noqa: B004 - its kind is asked for, not its being
+    if not callable(hook) or any(map(inspect.iscoroutinefunction, (hook, call))):
         raise TypeError(
             f"on_accept_error must be a function that returns at once, not {hook!r}\n"
             "  wrong: async def on_error(error, kind): ...\n"

@@ -6,9 +6,12 @@ import errno
 import os
 import random
 import socket
+import sys
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from anyio_mio._net.non_blocking import open_socket
+import anyio
+
+from anyio_mio._net.non_blocking import UNIX, open_socket, open_unix_socket
 from anyio_mio._net.socket_base import set_no_delay
 from anyio_mio._reactor.registration import WAKES_WRITER, WRITE_WOULD_BLOCK
 
@@ -55,11 +58,11 @@ async def connect_unix(
     reactor: Reactor, path: str | bytes, kind: int = socket.SOCK_STREAM
 ) -> tuple[socket.socket, Registration]:
     """Connect to a UNIX listener; returns and raises as `connect_tcp()`."""
-    sock = open_socket(socket.AF_UNIX, kind)
+    sock = open_unix_socket(kind)
     registration = reactor.register(sock.fileno())
     try:
         while not await connect(sock, path, registration):
-            await reactor.scheduler.sleep(BACKLOG_RETRY_SECONDS * random.uniform(0.5, 1.5))
+            await anyio.sleep(BACKLOG_RETRY_SECONDS * random.uniform(0.5, 1.5))
     except BaseException:
         registration.close()
         sock.close()
@@ -75,7 +78,7 @@ async def connect(sock: socket.socket, address: Address, registration: Registrat
     """
     await registration.reactor.scheduler.checkpoint()
     code = sock.connect_ex(address)
-    if code == errno.EWOULDBLOCK and sock.family == socket.AF_UNIX:
+    if code == errno.EWOULDBLOCK and sock.family == UNIX:
         return False
     if code in IN_PROGRESS:
         registration.ready &= WRITE_WOULD_BLOCK
@@ -83,5 +86,14 @@ async def connect(sock: socket.socket, address: Address, registration: Registrat
             await registration.wait_writable()
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
-        raise OSError(code, os.strerror(code))
+        raise OSError(code, error_text(code))
     return True
+
+
+def error_text(code: int) -> str:
+    """What the system says about an error number of a socket."""
+    if sys.platform == "win32":
+        from ctypes import FormatError  # strerror() knows the C library's numbers only
+
+        return FormatError(code)
+    return os.strerror(code)

@@ -3,20 +3,25 @@
 The four classes differ in what an item is: bytes where the peer is fixed, else bytes and an
 address. A datagram socket tries until WouldBlock: a short read proves nothing here (R2).
 
-Two things are peculiar to them. An error of an earlier send, such as an ICMP refusal, arrives as
+Three things are peculiar to them. An error of an earlier send, such as an ICMP refusal, arrives as
 EPOLLERR, perhaps alone, and comes out of the next call as BrokenResourceError; the socket works on.
 And where an unconnected UNIX socket sends to a peer whose queue is full, nothing tells when there
-is room again: epoll says writable all the time, since the socket's own buffer has room.
+is room again: epoll says writable all the time, since the socket's own buffer has room. macOS and
+the BSDs say ENOBUFS there, for connected sockets too and for a full network interface, and nothing
+tells when it is over: the send is tried again after some milliseconds.
 """
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
+import anyio
 from anyio.abc import ConnectedUDPSocket as AbstractConnectedUDPSocket
 from anyio.abc import ConnectedUNIXDatagramSocket as AbstractConnectedUNIXDatagramSocket
 from anyio.abc import UDPSocket as AbstractUDPSocket
@@ -24,12 +29,8 @@ from anyio.abc import UNIXDatagramSocket as AbstractUNIXDatagramSocket
 
 from anyio_mio._net.non_blocking import open_socket
 from anyio_mio._net.socket_base import NO_WAIT, SocketBase
-from anyio_mio._reactor.registration import (
-    READ_WOULD_BLOCK,
-    WAKES_READER,
-    WAKES_WRITER,
-    WRITE_WOULD_BLOCK,
-)
+from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -42,6 +43,10 @@ MAX_DATAGRAM: Final = 65536
 
 FIRST_RETRY_SECONDS: Final = 0.001
 LONGEST_RETRY_SECONDS: Final = 0.02
+
+
+class NoBuffers(Exception):
+    """The system has no buffers for what is sent, and makes no event when it has: ask again."""
 
 
 class DatagramSocket(SocketBase, Generic[T]):
@@ -62,44 +67,43 @@ class DatagramSocket(SocketBase, Generic[T]):
         """Receive one datagram, waiting for it if there is none. An empty one is one too.
 
         Raises:
-            ClosedResourceError: the socket was closed, before or meanwhile.
+            ClosedResourceError: the socket was closed, before the call or during it.
             BrokenResourceError: an operation failed, perhaps an earlier send; the cause is the
                 OSError. The socket works on.
             BusyResourceError: another task waits for a datagram.
 
         Checkpoint: always. Cancellation: no datagram is lost.
         """
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
-        while True:
-            if not registration.ready & WAKES_READER:
-                await registration.wait_readable()
-            try:
-                return self._receive_some(MAX_DATAGRAM, NO_WAIT)  # type: ignore[no-any-return]
-            except BlockingIOError:
-                registration.ready &= READ_WOULD_BLOCK
-            except OSError as exc:
-                raise self._translate(exc) from exc
+        item = await self._registration.attempt(
+            WAKES_READER, self._translate, self._receive_some, MAX_DATAGRAM, NO_WAIT
+        )
+        data = item if item.__class__ is bytes else item[0]
+        scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
+        return item  # type: ignore[no-any-return]
 
     async def _send(self, *arguments: Any) -> None:
         """Have the system take one datagram, waiting until it does."""
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
         while True:
-            if not registration.ready & WAKES_WRITER:
-                await registration.wait_writable()
             try:
-                self._send_some(*arguments)
-            except BlockingIOError:
-                registration.ready &= WRITE_WOULD_BLOCK
-            except OSError as exc:
-                raise self._translate(exc) from exc
+                sent = await self._registration.attempt(
+                    WAKES_WRITER, self._translate_sending, self._send_some, *arguments
+                )
+            except NoBuffers:
+                await anyio.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
             else:
+                scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
                 return
+
+    def _translate_sending(self, error: OSError) -> Exception:
+        return NoBuffers() if error.errno == errno.ENOBUFS else self._translate(error)
 
 
 class ConnectedUDPSocket(DatagramSocket[bytes], AbstractConnectedUDPSocket):
@@ -120,7 +124,7 @@ class ConnectedUDPSocket(DatagramSocket[bytes], AbstractConnectedUDPSocket):
 
 
 class UDPSocket(DatagramSocket["tuple[bytes, Address]"], AbstractUDPSocket):
-    """A UDP socket that talks to anybody. Addresses are ``(host, port)``."""
+    """A UDP socket without a fixed peer. Addresses are ``(host, port)``."""
 
     __slots__ = ()
 
@@ -150,7 +154,7 @@ class ConnectedUNIXDatagramSocket(DatagramSocket[bytes], AbstractConnectedUNIXDa
 
 
 class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagramSocket):
-    """A UNIX datagram socket that talks to anybody. Addresses are paths, or bytes if abstract."""
+    """A UNIX datagram socket without a fixed peer. Addresses are paths, or bytes if abstract."""
 
     __slots__ = ("_is_sending",)
 
@@ -178,7 +182,7 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
         try:
             delay = FIRST_RETRY_SECONDS
             while not self._is_taken(data, path):
-                await scheduler.sleep(delay * random.uniform(0.75, 1.25))
+                await anyio.sleep(delay * random.uniform(0.75, 1.25))
                 delay = min(2 * delay, LONGEST_RETRY_SECONDS)
         finally:
             self._is_sending = False
@@ -186,11 +190,14 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
     def _is_taken(self, data: bytes, path: str) -> bool:
         """Try to send; False if there is no room."""
         try:
-            self._sock.sendto(data, NO_WAIT, path)
+            sent = self._sock.sendto(data, NO_WAIT, path)
         except BlockingIOError:
             return False
         except OSError as exc:
+            if exc.errno == errno.ENOBUFS:
+                return False
             raise self._translate(exc) from exc
+        self._scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
         return True
 
 
@@ -215,7 +222,7 @@ def make_udp_socket(
     sock = open_socket(family, socket.SOCK_DGRAM)
     try:
         if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            share_port(sock)
         if local_address is not None:
             sock.bind(local_address)
         if remote_address is not None:
@@ -224,6 +231,20 @@ def make_udp_socket(
         sock.close()
         raise
     return (UDPSocket if remote_address is None else ConnectedUDPSocket)(sock, reactor)
+
+
+def share_port(sock: socket.socket) -> None:
+    """Let other sockets bind the same port.
+
+    Raises:
+        OSError: this platform cannot (ENOPROTOOPT).
+    """
+    if sys.platform == "win32":
+        raise OSError(
+            errno.ENOPROTOOPT,
+            "Windows has no SO_REUSEPORT\n  right: anyio.create_udp_socket(..., reuse_port=False)",
+        )
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def make_unix_datagram_socket(

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from weakref import WeakSet
 
 import anyio
 from anyio.abc import SocketListener as AbstractSocketListener
@@ -14,6 +15,7 @@ from anyio.abc import SocketListener as AbstractSocketListener
 from anyio_mio._net.acceptor import ACCEPT_BATCH, Acceptor, HandOver, ListenerStatistics
 from anyio_mio._net.arguments import task_name
 from anyio_mio._net.socket_base import SocketBase, set_no_delay
+from anyio_mio._net.socket_names import describe_address
 from anyio_mio._net.streams import SocketStream
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 
     from anyio_mio._net.unix_paths import BoundPath
     from anyio_mio._reactor.reactor import Reactor
+
+
+def open_listeners(reactor: Reactor) -> list[SocketListener]:
+    """The listeners of one run that are open, in no particular order."""
+    return [each for each in LISTENERS if each._reactor is reactor and not each._is_closed]
 
 
 class SocketListener(SocketBase, AbstractSocketListener):
@@ -31,7 +38,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
         path: the UNIX path to remove before the socket is closed, if it is ours to remove.
     """
 
-    __slots__ = ("acceptor", "path")
+    __slots__ = ("_reactor", "acceptor", "path")
 
     def __init__(
         self,
@@ -42,6 +49,8 @@ class SocketListener(SocketBase, AbstractSocketListener):
         SocketBase.__init__(self, sock, reactor)
         is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         self.path: BoundPath | None = None
+        self._reactor = reactor
+        LISTENERS.add(self)
         self.acceptor: Acceptor[SocketStream] = Acceptor(
             sock, self._registration, reactor, stream_type, set_no_delay if is_tcp else None
         )
@@ -90,6 +99,10 @@ class SocketListener(SocketBase, AbstractSocketListener):
         """Return a snapshot of the counters."""
         return self.acceptor.statistics()
 
+    def address_in_words(self) -> str:
+        """Return such as ``"TCP 127.0.0.1:8000"``, for people."""
+        return describe_address(self._sock)
+
     def remove_path(self) -> None:
         """Remove the UNIX path, so that no client comes any more; those in the queue stay."""
         if self.path is not None:
@@ -98,3 +111,7 @@ class SocketListener(SocketBase, AbstractSocketListener):
     def _release(self) -> None:
         self.remove_path()
         SocketBase._release(self)
+
+
+LISTENERS: Final[WeakSet[SocketListener]] = WeakSet()
+"""All listeners of the process that are in use, for statistics."""

@@ -8,10 +8,14 @@ exists already, and makes no system call for that.
 Decision. Every socket of ours is made with `NON_BLOCKING` in its type. An accepted descriptor
 itself stays in blocking mode, which nothing sees: all calls pass MSG_DONTWAIT. It is switched when
 the program asks for the raw socket.
+
+Where there is no such flag, each accepted descriptor is switched at once, for one more system call:
+Windows has no MSG_DONTWAIT either, and macOS's ``send()`` ignores it on some sockets.
 """
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from typing import Final
@@ -21,6 +25,9 @@ NON_BLOCKING: Final = (
 )
 """Flag of a socket's type; 0 where the mode has to be set by a call."""
 
+UNIX: Final = getattr(socket, "AF_UNIX", None)
+"""The family of UNIX sockets; None on Windows, where Python has none."""
+
 
 def open_socket(family: int, kind: int) -> socket.socket:
     """Make a non-blocking socket."""
@@ -28,6 +35,22 @@ def open_socket(family: int, kind: int) -> socket.socket:
     if not NON_BLOCKING:
         sock.setblocking(False)
     return sock
+
+
+def open_unix_socket(kind: int) -> socket.socket:
+    """Make a non-blocking UNIX socket.
+
+    Raises:
+        OSError: this platform has none (EAFNOSUPPORT).
+    """
+    if UNIX is None:
+        raise OSError(
+            errno.EAFNOSUPPORT,
+            "this platform has no UNIX sockets\n"
+            "  wrong: anyio_mio.serve_unix(...), anyio.connect_unix(...)\n"
+            '  right: anyio_mio.serve_tcp(..., host="127.0.0.1"), anyio.connect_tcp(...)',
+        )
+    return open_socket(int(UNIX), kind)
 
 
 def socket_object(family: int, kind: int, protocol: int, fd: int) -> socket.socket:
@@ -40,6 +63,6 @@ def socket_object(family: int, kind: int, protocol: int, fd: int) -> socket.sock
         fd: the descriptor, which the object owns.
     """
     sock = socket.socket(family, kind | NON_BLOCKING, protocol, fd)
-    if not NON_BLOCKING and sock.gettimeout():
+    if not NON_BLOCKING:
         sock.setblocking(False)
     return sock

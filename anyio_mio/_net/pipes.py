@@ -7,18 +7,15 @@ child keeps the blocking streams that programs expect.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
-from anyio_mio._net.socket_base import MAX_RECEIVE, Descriptor
+from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, Descriptor
 from anyio_mio._net.streams import MAX_BYTES_ERROR
-from anyio_mio._reactor.registration import (
-    READ_WOULD_BLOCK,
-    WAKES_READER,
-    WAKES_WRITER,
-    WRITE_WOULD_BLOCK,
-)
+from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -31,16 +28,18 @@ class PipeEnd(Descriptor):
 
     def __init__(self, fd: int, reactor: Reactor) -> None:
         self._fd = fd
+        if sys.platform == "win32":
+            raise AssertionError("Windows cannot poll pipes: see `_backend.thread_pipes`")
         os.set_blocking(fd, False)
         Descriptor.__init__(self, reactor.register(fd))
 
     def __del__(self) -> None:
-        # Without a warning: an end that nobody closed is common with processes that have ended.
+        # Without a warning: programs often leave the pipes of an ended process open.
         if self._fd != -1:
             os.close(self._fd)
 
     def _release(self) -> None:
-        # Whoever tries -1 from now on meets EBADF, and not a descriptor of somebody else.
+        # From now on operations use -1 and fail with EBADF: the number may get another owner.
         fd, self._fd = self._fd, -1
         os.close(fd)
 
@@ -59,7 +58,7 @@ class PipeReceiveStream(PipeEnd, ByteReceiveStream):
         Raises:
             ValueError: ``max_bytes`` is below 1.
             EndOfStream: every writing end is closed.
-            ClosedResourceError: this end was closed, before or meanwhile.
+            ClosedResourceError: this end was closed, before the call or during it.
             BrokenResourceError: reading failed; the cause is the OSError.
             BusyResourceError: another task waits for data.
 
@@ -67,23 +66,20 @@ class PipeReceiveStream(PipeEnd, ByteReceiveStream):
         """
         if max_bytes < 1:
             raise ValueError(MAX_BYTES_ERROR)
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
-        while True:
-            if not registration.ready & WAKES_READER:
-                await registration.wait_readable()
-            try:
-                data = os.read(self._fd, min(max_bytes, MAX_RECEIVE))
-            except BlockingIOError:
-                registration.ready &= READ_WOULD_BLOCK
-                continue
-            except OSError as exc:
-                raise self._translate(exc) from exc
-            if not data:
-                raise scheduler.errors.end_of_stream
-            return data
+        data = await self._registration.attempt(
+            WAKES_READER, self._translate, self._read, min(max_bytes, MAX_RECEIVE)
+        )
+        if not data:
+            raise scheduler.errors.end_of_stream
+        scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
+        return data
+
+    def _read(self, size: int) -> bytes:
+        return os.read(self._fd, size)  # the number may have changed to -1 during the wait
 
 
 class PipeSendStream(PipeEnd, ByteSendStream):
@@ -99,7 +95,7 @@ class PipeSendStream(PipeEnd, ByteSendStream):
         """Send all of ``item``.
 
         Raises:
-            ClosedResourceError: this end was closed, before or meanwhile.
+            ClosedResourceError: this end was closed, before the call or during it.
             BrokenResourceError: every reading end is closed; the cause is the OSError.
             BusyResourceError: another task is in the middle of sending.
 
@@ -117,19 +113,15 @@ class PipeSendStream(PipeEnd, ByteSendStream):
         try:
             view = memoryview(item).cast("B")
             while view:
-                view = view[await self._send_some(view) :]
+                if scheduler.budget < 0:  # at 0 it has paid for this piece
+                    await scheduler.checkpoint()
+                sent = await self._registration.attempt(
+                    WAKES_WRITER, self._translate, self._write, view[:MAX_SEND]
+                )
+                scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
+                view = view[sent:]
         finally:
             self._is_sending = False
 
-    async def _send_some(self, view: memoryview) -> int:
-        """How many bytes the pipe took, waiting until it takes at least one."""
-        registration = self._registration
-        while True:
-            if not registration.ready & WAKES_WRITER:
-                await registration.wait_writable()
-            try:
-                return os.write(self._fd, view)
-            except BlockingIOError:
-                registration.ready &= WRITE_WOULD_BLOCK
-            except OSError as exc:
-                raise self._translate(exc) from exc
+    def _write(self, view: memoryview) -> int:
+        return os.write(self._fd, view)

@@ -84,6 +84,10 @@ From 128 KiB up, CPython's allocator maps and unmaps memory for each call, which
 messages five times as expensive (measured; cpython#85451).
 """
 
+MAX_SEND: Final = 262144
+"""Bytes that one system call is given at most: one that takes all of a large buffer, which may be
+megabytes, keeps the other tasks waiting for milliseconds.
+"""
 
 S = TypeVar("S", bound="SocketBase")
 
@@ -207,6 +211,6 @@ def set_no_delay(sock: socket.socket) -> None:
 
 
 def adopted(wrapper: S) -> S:
-    """A wrapper of a socket that was made elsewhere: somebody may hold a duplicate of it (R5)."""
+    """Note that a socket was made by other code, which may hold a duplicate of it (R5)."""
     wrapper._registration.may_be_shared = True
     return wrapper

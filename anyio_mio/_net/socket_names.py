@@ -50,6 +50,13 @@ def describe_socket(sock: socket.socket, verb: str) -> str:
     return words
 
 
+def describe_address(sock: socket.socket) -> str:
+    """The kind of a socket and its own address."""
+    with suppress(OSError):
+        return f"{kind_of_socket(sock)} {spell(sock.getsockname())}"
+    return kind_of_socket(sock)
+
+
 def kind_of_socket(sock: socket.socket) -> str:
     """TCP, UDP, UNIX, or the system's own name."""
     if sock.family == getattr(socket, "AF_UNIX", None):

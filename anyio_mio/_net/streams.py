@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anyio.abc import SocketStream as AbstractSocketStream
 
-from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT, SocketBase
+from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, NO_WAIT, SocketBase
 from anyio_mio._reactor.registration import (
     READ_IS_FINAL,
     READ_WOULD_BLOCK,
@@ -21,6 +21,7 @@ from anyio_mio._reactor.registration import (
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, FREE_BYTES
 from anyio_mio.poll._sys.bits import READABLE
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         self._counter: StreamCounter | None = None
         self._peer: Any = None
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: C901 - hot: one frame
+    async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: C901, PLR0912 - hot: one frame
         """Receive what has arrived, waiting for the first byte.
 
         Args:
@@ -56,7 +57,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         Raises:
             ValueError: ``max_bytes`` is below 1.
             EndOfStream: the peer has shut its sending side down.
-            ClosedResourceError: the stream was closed, before or meanwhile.
+            ClosedResourceError: the stream was closed, before the call or during it.
             BrokenResourceError: the connection is broken; the cause is the OSError.
             BusyResourceError: another task waits for data.
 
@@ -82,7 +83,10 @@ class SocketStream(SocketBase, AbstractSocketStream):
                 continue
             except OSError as exc:
                 raise self._translate(exc) from exc
-            if len(data) < max_bytes:
+            size = len(data)
+            if size > FREE_BYTES:
+                scheduler.budget -= size >> BYTES_PER_UNIT_SHIFT
+            if size < max_bytes:
                 if not data:
                     raise scheduler.errors.end_of_stream
                 if not registration.ready & READ_IS_FINAL and registration.trusts_short:
@@ -96,7 +100,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
             item: bytes, or any object with a contiguous buffer.
 
         Raises:
-            ClosedResourceError: the stream was closed, before or meanwhile.
+            ClosedResourceError: the stream was closed, before the call or during it.
             BrokenResourceError: the connection is broken; the cause is the OSError.
             BusyResourceError: another task is in the middle of sending.
 
@@ -109,7 +113,8 @@ class SocketStream(SocketBase, AbstractSocketStream):
         if self._is_sending:
             raise scheduler.errors.busy("writing to")
         registration = self._registration
-        if registration.ready & WAKES_WRITER:
+        size = len(item)  # of buffers other than bytes it may count items: `_send_rest()` knows
+        if registration.ready & WAKES_WRITER and size <= MAX_SEND:
             send_some = self._send_some
             try:
                 sent = send_some(item, NO_WAIT)
@@ -118,8 +123,9 @@ class SocketStream(SocketBase, AbstractSocketStream):
                 sent = 0
             except OSError as exc:
                 raise self._translate(exc) from exc
-            # For other buffers len() may count items; the rest below knows their bytes.
-            if sent == len(item) and item.__class__ is bytes:
+            if size > FREE_BYTES:
+                scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
+            if sent == size and item.__class__ is bytes:
                 return
         else:
             sent = 0
@@ -149,20 +155,17 @@ class SocketStream(SocketBase, AbstractSocketStream):
         self._sock.close()
 
     async def _send_rest(self, view: memoryview) -> None:
-        """The part of a payload that the first system call did not take."""
-        registration = self._registration
+        """Send the part of a payload that the first system call did not take, piece by piece."""
+        scheduler, registration = self._scheduler, self._registration
         self._is_sending = True
         try:
             while view:
-                if not registration.ready & WAKES_WRITER:
-                    await registration.wait_writable()
-                try:
-                    sent = self._send_some(view, NO_WAIT)
-                except BlockingIOError:
-                    registration.ready &= WRITE_WOULD_BLOCK
-                except OSError as exc:
-                    raise self._translate(exc) from exc
-                else:
-                    view = view[sent:]
+                if scheduler.budget < 0:  # at 0 it has paid for this piece
+                    await scheduler.checkpoint()
+                sent = await registration.attempt(
+                    WAKES_WRITER, self._translate, self._send_some, view[:MAX_SEND], NO_WAIT
+                )
+                scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
+                view = view[sent:]
         finally:
             self._is_sending = False

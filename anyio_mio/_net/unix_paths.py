@@ -22,7 +22,7 @@ import socket
 import stat
 from typing import Final, TypeAlias, final
 
-from anyio_mio._net.non_blocking import open_socket
+from anyio_mio._net.non_blocking import open_unix_socket
 
 StrOrBytesPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
@@ -98,7 +98,7 @@ def listen_unix(
     Returns:
         The socket, which the caller closes, and the path, which the caller removes before that.
     """
-    sock = open_socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = open_unix_socket(socket.SOCK_STREAM)
     try:
         bound = bind_unix(sock, path, mode)
         try:
@@ -137,7 +137,7 @@ def remove_if_dead(path: str | bytes) -> None:
 
 def refuses(path: str | bytes) -> bool:
     """Say whether no socket listens at a path that is a socket."""
-    with open_socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with open_unix_socket(socket.SOCK_STREAM) as probe:
         return probe.connect_ex(path) == errno.ECONNREFUSED
 
 

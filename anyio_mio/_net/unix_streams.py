@@ -1,8 +1,8 @@
 """UNIX streams: bytes, or whole messages (SEQPACKET), and descriptors passed along with them.
 
 Facts. Descriptors make a short read prove nothing (R2). A read stops behind the bytes that
-descriptors came with, even if more bytes wait and even if nobody asked for the descriptors, and no
-new edge tells of the rest (measured on Linux). There ``recvmsg()`` says so: without room for what
+descriptors came with, even if more bytes wait and no receive asked for the descriptors, and no new
+edge tells of the rest (measured on Linux). There ``recvmsg()`` says so: without room for what
 comes along, it sets MSG_CTRUNC if something did, and always if the socket asks for credentials,
 which also bound a read (net/unix/af_unix.c, ``__scm_recv_common()``).
 
@@ -23,14 +23,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from anyio.abc import UNIXSocketStream as AbstractUNIXSocketStream
 
+from anyio_mio._net.non_blocking import UNIX
 from anyio_mio._net.socket_base import NO_WAIT
 from anyio_mio._net.streams import MAX_BYTES_ERROR, SocketStream
-from anyio_mio._reactor.registration import (
-    READ_WOULD_BLOCK,
-    WAKES_READER,
-    WAKES_WRITER,
-    WRITE_WOULD_BLOCK,
-)
+from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -42,10 +39,9 @@ T = TypeVar("T")
 INT_SIZE: Final = array.array("i").itemsize
 
 CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-"""Programs that are started do not inherit received descriptors, as Python's own (PEP 446)."""
+"""Programs that are started do not inherit received descriptors, as Python's own (PEP 446).
 
-SAYS_WHAT_IS_MISSING: Final = sys.platform == "linux"
-"""Whether MSG_CTRUNC tells of descriptors for which a read had no room."""
+macOS has no such flag: there each descriptor is switched after it was received."""
 
 
 class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
@@ -57,7 +53,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
     ) -> None:
         SocketStream.__init__(self, sock, reactor, registration)
-        if SAYS_WHAT_IS_MISSING and not reactor.emulated:
+        if sys.platform == "linux" and not reactor.emulated:  # MSG_CTRUNC tells there
             self._receive_some = telling(sock.recvmsg, self._registration)
         else:
             self._registration.trusts_short = False
@@ -71,7 +67,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
 
         Raises:
             ValueError: ``message`` or ``fds`` is empty.
-            ClosedResourceError: the stream was closed, before or meanwhile.
+            ClosedResourceError: the stream was closed, before the call or during it.
             BrokenResourceError: the connection is broken; the cause is the OSError.
             BusyResourceError: another task is in the middle of sending.
 
@@ -81,9 +77,12 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
             raise ValueError("message must not be empty")
         if not fds:
             raise ValueError("fds must not be empty")
+        if sys.platform == "win32":
+            raise AssertionError("there are no UNIX sockets")
         numbers = array.array("i", [fd if isinstance(fd, int) else fd.fileno() for fd in fds])
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
         sent = await self._write(self._sock.sendmsg, [message], rights, NO_WAIT)
+        self._scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
         await self._send_rest(memoryview(message).cast("B")[sent:])
 
     async def receive_fds(self, msglen: int, maxfds: int) -> tuple[bytes, list[int]]:
@@ -108,33 +107,30 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
             raise ValueError("msglen must be a non-negative integer")
         if not isinstance(maxfds, int) or maxfds < 1:
             raise ValueError("maxfds must be a positive integer")
+        if sys.platform == "win32":
+            raise AssertionError("there are no UNIX sockets")
         room = socket.CMSG_LEN(maxfds * INT_SIZE)
         message, ancillary, _, _ = await self._read(
             self._sock.recvmsg, msglen, room, NO_WAIT | CLOSE_ON_EXEC
         )
         if not message and not ancillary:
             raise self._scheduler.errors.end_of_stream
+        self._scheduler.budget -= len(message) >> BYTES_PER_UNIT_SHIFT
         return message, descriptors_in(ancillary)
 
     async def _read(self, operation: Callable[..., T], *arguments: Any) -> T:
-        """Ask for budget, then try until the operation does not block."""
-        scheduler, registration = self._scheduler, self._registration
+        """Ask for budget, then wait until the operation does not block."""
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
-        while True:
-            if not registration.ready & WAKES_READER:
-                await registration.wait_readable()
-            try:
-                return operation(*arguments)
-            except BlockingIOError:
-                registration.ready &= READ_WOULD_BLOCK
-            except OSError as exc:
-                raise self._translate(exc) from exc
+        return await self._registration.attempt(
+            WAKES_READER, self._translate, operation, *arguments
+        )
 
     async def _write(self, operation: Callable[..., T], *arguments: Any) -> T:
         """As `_read()`, in the other direction."""
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
@@ -142,15 +138,9 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
             raise scheduler.errors.busy("writing to")
         self._is_sending = True
         try:
-            while True:
-                if not registration.ready & WAKES_WRITER:
-                    await registration.wait_writable()
-                try:
-                    return operation(*arguments)
-                except BlockingIOError:
-                    registration.ready &= WRITE_WOULD_BLOCK
-                except OSError as exc:
-                    raise self._translate(exc) from exc
+            return await self._registration.attempt(
+                WAKES_WRITER, self._translate, operation, *arguments
+            )
         finally:
             self._is_sending = False
 
@@ -171,12 +161,14 @@ class UNIXPacketStream(UNIXSocketStream):
         message = await self._read(self._sock.recv, max_bytes, NO_WAIT)
         if not message:
             raise self._scheduler.errors.end_of_stream
+        self._scheduler.budget -= len(message) >> BYTES_PER_UNIT_SHIFT
         return message
 
     async def send(self, item: bytes) -> None:
         """Send one message, as a whole or not at all; see `SocketStream.send()`."""
         if item:
-            await self._write(self._sock.send, item, NO_WAIT)
+            sent = await self._write(self._sock.send, item, NO_WAIT)
+            self._scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
         else:
             await self._scheduler.checkpoint()
 
@@ -197,7 +189,7 @@ def telling(
 
 def stream_type(sock: socket.socket) -> type[SocketStream]:
     """The class of streams for a connected socket, or for those that a listener accepts."""
-    if sock.family != getattr(socket, "AF_UNIX", None):
+    if sock.family != UNIX:
         return SocketStream
     return UNIXSocketStream if sock.type == socket.SOCK_STREAM else UNIXPacketStream
 
@@ -208,6 +200,8 @@ def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     Raises:
         RuntimeError: something else is in it; the descriptors are closed then.
     """
+    if sys.platform == "win32":
+        return []  # it has no UNIX sockets
     numbers = array.array("i")
     strangers = []
     for level, kind, data in ancillary:
@@ -223,4 +217,7 @@ def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
             "  wrong: setsockopt(SOL_SOCKET, SO_PASSCRED, 1) and then receive_fds()\n"
             "  right: receive_fds() on a socket without options that add ancillary data"
         )
+    if not CLOSE_ON_EXEC:
+        for number in numbers:
+            os.set_inheritable(number, False)
     return list(numbers)

@@ -1,8 +1,9 @@
-"""Cached readiness: which descriptors would not block, and who waits for the others.
+"""Cached readiness: which descriptors would not block, and which tasks wait for the others.
 
-The reactor turns the raw ``(fd, bits)`` pairs of a selector into readiness and wake-ups. It knows
-no task and no clock: whoever must wait parks through the small `Scheduler` protocol, so the same
-sockets run on mio's own kernel and inside ``trio.run``.
+The reactor turns the raw ``(fd, bits)`` pairs of a poll into readiness and wake-ups. It knows
+neither tasks nor the clock, but a small protocol, `Scheduler`, by which an operation that must wait
+parks its task. mio's kernel is one scheduler. `anyio_mio.trio` has the other, and a subclass of the
+reactor and of the registration: the hub, whose sockets can also wait on Trio's own poller.
 
 Rules:
 

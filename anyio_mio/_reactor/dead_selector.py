@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn, Self, final
+from typing import Final, NoReturn, final
+
+from anyio_mio.poll._sys.closable import Closable
 
 FORKED: Final = (
     "this process was forked from one that runs mio, and a child cannot go on with its parent's "
@@ -14,7 +16,7 @@ FORKED: Final = (
 
 
 @final
-class DeadSelector:
+class DeadSelector(Closable):
     """Refuses every use, so that the epoll shared with the parent is never touched."""
 
     name = "dead"
@@ -45,10 +47,4 @@ class DeadSelector:
         raise RuntimeError(FORKED)
 
     def close(self) -> None:
-        """Nothing is left to close."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
         """Nothing is left to close."""

@@ -20,13 +20,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import sys
 from collections.abc import Awaitable, Callable
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
 from anyio_mio._reactor.scheduler import Scheduler, TaskRef, Wait
 from anyio_mio.poll import Registry
 from anyio_mio.poll._sys.bits import ONESHOT, READ_HANGUP, READABLE, WRITABLE
+
+# Sockets are no descriptors of the C library on Windows.
+duplicate: Final[Callable[[int], int]] = socket.dup if sys.platform == "win32" else os.dup
+close: Final[Callable[[int], None]] = socket.close if sys.platform == "win32" else os.close
 
 
 class Registrar(Protocol):
@@ -178,7 +184,7 @@ class ForeignWaits:
         with contextlib.suppress(OSError):  # closed already
             self._reactor.registry.remove(wait.watched)
         if wait.watched != wait.fd:
-            os.close(wait.watched)
+            close(wait.watched)
             wait.watched = wait.fd
 
     def tasks_waiting(self) -> int:
@@ -217,7 +223,7 @@ class ForeignWaits:
 
     def _duplicate(self, wait: ForeignWait) -> None:
         self.waits.pop(wait.fd, None)
-        wait.watched = os.dup(wait.fd)
+        wait.watched = duplicate(wait.fd)
 
     def _register(self, wait: ForeignWait) -> None:
         registry, bits = self._reactor.registry, wait.interest() | ONESHOT
@@ -230,7 +236,7 @@ class ForeignWaits:
             second(wait.watched, wait, bits, edge=False)
 
     def _rearm_the_other_direction(self, wait: ForeignWait) -> None:
-        # One event disarms both directions. If the descriptor was closed meanwhile there is
+        # One event disarms both directions. If the descriptor has been closed since, there is
         # nothing left to arm, and its waiter gets the error.
         try:
             self._register(wait)

@@ -1,20 +1,29 @@
 """The protocol through which sockets wait: what the reactor and `_net` ask of a scheduler.
 
-mio's kernel is one scheduler, Trio (hosted mode) the other. Whatever does not have to wait makes
-one comparison (`Scheduler.budget`) and no call.
+There are two: mio's kernel, and the one in `anyio_mio.trio`, which parks Trio's tasks. An operation
+that need not wait makes one comparison (`Scheduler.budget`) and no call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 TaskRef: TypeAlias = Any
 """A scheduler's own task, opaque here: it is only stored and handed back.
 
 `Any` and not a type variable: each scheduler has one class of tasks, and making registrations,
 reactor and sockets generic in it would say nothing more.
+"""
+
+FREE_BYTES: Final = 4096
+"""Bytes that an operation may move for the price of one: it takes 4 µs, with or without them."""
+
+BYTES_PER_UNIT_SHIFT: Final = 11
+"""An operation on more bytes costs a unit of the budget more for each 2 KiB (``size >> 11``).
+
+A unit then stands for at most some 4 µs in each case, so a budget bounds time and not only counts.
 """
 
 
@@ -75,7 +84,7 @@ class ErrorClasses:
 
 
 class Scheduler(Protocol):
-    """Parks and resumes tasks; says when to yield."""
+    """Parks tasks, and says when to yield. The reactor's `turn()` is told how to wake them."""
 
     @property
     def errors(self) -> ErrorClasses:
@@ -86,7 +95,8 @@ class Scheduler(Protocol):
         """The task that runs now."""
 
     budget: int
-    """How many more operations the running task may finish without yielding.
+    """How much more the running task may do without yielding: an operation costs 1, and more if
+    it moves more than `FREE_BYTES`.
 
     Zero or less sends the operation to `checkpoint()` first. A cancelled task has no budget, so
     one comparison is both the cancellation check and the fairness check.
@@ -95,17 +105,11 @@ class Scheduler(Protocol):
     def park(self, waitable: Waitable, /) -> Awaitable[None]:
         """Suspend the current task on ``waitable`` once the result is awaited."""
 
-    def resume(self, task: TaskRef, /) -> None:
-        """Make a parked task runnable."""
-
     def fail(self, task: TaskRef, error: BaseException, /) -> None:
         """Make a parked task runnable; ``error`` is raised where it waits."""
 
     async def checkpoint(self) -> None:
         """Raise the pending cancellation, or let the other tasks run."""
-
-    async def sleep(self, seconds: float, /) -> None:
-        """Suspend the current task for ``seconds``. Always a checkpoint."""
 
     def now(self) -> float:
         """The scheduler's clock, in seconds."""

@@ -1,11 +1,19 @@
 """The group of all commands."""
 
+import sys
+
 import click
 
 from anyio_mio.cli.bench import bench
+from anyio_mio.cli.console import stats, tree
 from anyio_mio.cli.demo import demo
 from anyio_mio.cli.run import run
-from anyio_mio.cli.serve import serve
+
+if sys.platform == "win32":
+    from anyio_mio.cli.serve_here import serve_on_windows as serve
+else:
+    from anyio_mio.cli.serve import serve
+from anyio_mio.cli.top import top
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,3 +26,6 @@ group.add_command(bench)
 group.add_command(demo)
 group.add_command(run)
 group.add_command(serve)
+group.add_command(stats)
+group.add_command(top)
+group.add_command(tree)

@@ -7,7 +7,9 @@ import json
 import click
 
 import anyio_mio
+from anyio_mio import RunOptions
 from anyio_mio._supervisor.target import TargetError, in_one_line, load_function, refuse_arguments
+from anyio_mio.console import tree_on_signal
 from anyio_mio.poll import available_selectors
 
 
@@ -26,9 +28,9 @@ def run(
 ) -> None:
     """Run the async function TARGET (module:function) on mio, with ARGUMENTS as strings.
 
-    What it returns is printed as JSON if it is not None.
+    What it returns is printed as JSON if it is not None. SIGUSR1 prints the task tree.
     """
-    options: dict[str, str] = {"checkpoints": "strict"} if strict else {}
+    options: RunOptions = {"checkpoints": "strict"} if strict else {}
     if selector is not None:
         options["selector"] = selector
     try:
@@ -41,7 +43,8 @@ def run(
     except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
         raise click.ClickException(f"cannot import {target}: {in_one_line(error)}") from None
     try:
-        result = anyio_mio.run(function, *arguments, **options)
+        with tree_on_signal():
+            result = anyio_mio.run(function, *arguments, **options)
     except KeyboardInterrupt:
         context.exit(130)
     if result is not None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import final
 
+from anyio_mio.poll._sys.closable import Closable
 from anyio_mio.poll._sys.selector import Selector, default_selector
 from anyio_mio.poll.event import Events
 from anyio_mio.poll.registry import Registry
 
 
 @final
-class Poll:
+class Poll(Closable):
     """Watches any number of sources and tells which of them are ready.
 
     Read the headed promises of `anyio_mio.poll` first: events are hints, and each is followed by
@@ -83,17 +83,6 @@ class Poll:
         """Release the selector and the waker; a second call does nothing."""
         self.registry.close()
         self._selector.close()
-
-    def __enter__(self) -> Poll:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Poll on {self._selector!r}>"

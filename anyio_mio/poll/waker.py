@@ -24,8 +24,9 @@ import os
 import socket
 import sys
 import threading
-from types import TracebackType
 from typing import Final, Protocol, final
+
+from anyio_mio.poll._sys.closable import Closable
 
 PIPE_CHUNK: Final = 4096
 """Bytes taken per read when a pipe is drained: one page, the unit pipes are built from."""
@@ -41,7 +42,7 @@ class _Bell(Protocol):
 
 
 @final
-class Waker:
+class Waker(Closable):
     """Ends the wait of a poll, from any thread or signal handler.
 
     With a `Poll`, `poll.registry.waker(token)` makes one and registers it. Below that, whoever owns
@@ -93,17 +94,6 @@ class Waker:
             bell, self._bell = self._bell, None
             if bell is not None:
                 bell.close()
-
-    def __enter__(self) -> Waker:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         bell = self._bell

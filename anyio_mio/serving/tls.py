@@ -1,13 +1,13 @@
-"""TLS on accepted connections: the handshake has a deadline, and the end is said.
+"""TLS on accepted connections: a deadline for the handshake, and close_notify at the end.
 
-Facts. A connection that just stops may have been cut by somebody, so TLS says its end with a
-message of its own, close_notify; a strict client takes an end without it for a truncated answer.
-AnyIO's stream has two ways: it says its end and then waits for the peer's, for as long as the peer
-likes, or it says nothing and asks for nothing (``standard_compatible=False``).
+Facts. A connection that stops may have been cut by an attacker, so TLS marks its end by a message,
+close_notify; a strict client takes an end without it for a truncated answer. AnyIO's stream either
+sends close_notify and then waits for the peer's, without a limit, or neither sends nor expects one
+(``standard_compatible=False``).
 
-Decision. As Go does: a server says its end, waits for no answer, and takes a peer that ends without
-a word for one that has ended. Nothing is said after an error or a cancellation: such an answer is
-truncated, and should look like it.
+Decision. As Go does: a server sends close_notify, does not wait for the peer's, and treats a
+missing one as the end of the stream. After an error or a cancellation it sends none: such an answer
+is truncated, and should look like it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import anyio
 from anyio.abc import AnyByteStream, ByteStream
 from anyio.streams.tls import TLSStream
 
-LAST_WORDS: Final = 1.0
-"""Seconds for the end to be sent: a peer that reads nothing may have filled all buffers."""
+CLOSE_NOTIFY_TIMEOUT: Final = 1.0
+"""Seconds to send close_notify: a peer that reads nothing may have filled all buffers."""
 
 HANDSHAKE_ERRORS: Final = (
     TimeoutError,
@@ -30,7 +30,7 @@ HANDSHAKE_ERRORS: Final = (
     anyio.EndOfStream,
 )
 
-UNSAID: Final = (
+CANNOT_SEND: Final = (
     ssl.SSLError,
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
@@ -88,7 +88,7 @@ def permissive_client() -> ssl.SSLContext:
 
 
 class ServerTLSStream(TLSStream):
-    """AnyIO's TLS stream, but for how it begins and ends."""
+    """AnyIO's TLS stream, but for the deadline of its handshake and the way it closes."""
 
     @classmethod
     async def shake_hands(
@@ -101,11 +101,11 @@ class ServerTLSStream(TLSStream):
             )
 
     async def aclose(self) -> None:
-        """Say the end, and close the connection."""
+        """Send close_notify, and close the connection."""
         connection = self.transport_stream
-        self.transport_stream = Deaf(connection)
+        self.transport_stream = SendOnly(connection)
         try:
-            with anyio.move_on_after(LAST_WORDS), contextlib.suppress(*UNSAID):
+            with anyio.move_on_after(CLOSE_NOTIFY_TIMEOUT), contextlib.suppress(*CANNOT_SEND):
                 await self.unwrap()
         finally:
             self.transport_stream = connection
@@ -113,8 +113,8 @@ class ServerTLSStream(TLSStream):
 
 
 @final
-class Deaf(ByteStream):
-    """A connection from which nothing more is awaited."""
+class SendOnly(ByteStream):
+    """A connection from which nothing more is received."""
 
     def __init__(self, connection: AnyByteStream) -> None:
         self._connection = connection

@@ -15,9 +15,9 @@ import io
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Final, NamedTuple, final
 
+from anyio_mio.poll._sys.closable import Closable
 from anyio_mio.poll._sys.timeout import clamped
 
 Pair = tuple[int, int]
@@ -41,7 +41,7 @@ class Call(NamedTuple):
 
 
 @final
-class ScriptedSelector:
+class ScriptedSelector(Closable):
     """A `Selector` for tests that need no operating system.
 
         selector = ScriptedSelector([[(5, READABLE)], [], [(5, READABLE), (6, WRITABLE)]])
@@ -150,17 +150,6 @@ class ScriptedSelector:
     def close(self) -> None:
         """See `Selector.close`."""
         self.closed = True
-
-    def __enter__(self) -> ScriptedSelector:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<ScriptedSelector with {len(self._script)} batches left>"

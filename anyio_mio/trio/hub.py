@@ -29,8 +29,8 @@ Rules:
 * H1 A run has at most one hub. It is made when the run's first socket asks for it, and never
   outlives the run.
 * H2 Whatever is not possible (nested pollers do not work here, no descriptor is left, the run is
-  ending) leaves the sockets on Trio's poller. They work there, so nobody gets an error.
-* H3 A hub that closes wakes whoever waits in its set, as a hint: they try again, and wait directly.
+  ending) leaves the sockets on Trio's poller. They work there, so no task gets an error.
+* H3 A hub that closes wakes the tasks in its set, as a hint: they try again, and wait directly.
 * H4 A harvest may leave events behind: Trio's one-shot arming looks again.
 * H5 After a fork the child's hub is dead; its use raises, and the shared set is not touched.
 """
@@ -73,7 +73,7 @@ class HubStatistics:
         registrations: sockets in the nested set.
         tasks_waiting: tasks parked in the nested set; Trio's own statistics count the others.
         events: events that the nested set delivered.
-        stale_events: those that nobody owned any more.
+        stale_events: those whose socket was closed already.
         moves: how often the place was changed.
     """
 
@@ -149,7 +149,7 @@ class Hub(Reactor):
         self._weigh(active)
 
     def harvest(self) -> int:
-        """Wake whoever waits for what the nested set reports now; return the number of events."""
+        """Wake the tasks for which the nested set has events; return the number of events."""
         pairs = self.poll.harvest(0, EVENTS_PER_HARVEST)
         if pairs:
             self.turn(pairs, reschedule)
@@ -230,7 +230,7 @@ class Hub(Reactor):
         return True
 
     def _end(self) -> None:
-        """Leave nothing behind (H1), and nobody waiting (H3)."""
+        """Leave nothing behind (H1), and no task waiting (H3)."""
         self.is_closed = True
         self.is_nested = False
         for registration in self.registrations():

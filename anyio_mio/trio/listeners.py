@@ -76,7 +76,7 @@ class SocketListener(trio.abc.Listener[SocketStream]):
         """Wait for a connection and accept it.
 
         Raises:
-            trio.ClosedResourceError: the listener was closed, before or meanwhile.
+            trio.ClosedResourceError: the listener was closed, before the call or during it.
             trio.BusyResourceError: another task waits for a connection.
             OSError: what the system said, if it concerns more than one connection.
 

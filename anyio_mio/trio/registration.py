@@ -3,12 +3,12 @@
 A task that must wait takes the place that the hub recommends at that moment (`Hub.is_nested`), with
 three exceptions:
 
-1. Nobody changes place while a task waits in the nested set for the other direction: withdrawing
-   the descriptor would leave that task there for ever.
+1. A socket does not change its place while a task waits in the nested set for the other direction:
+   withdrawing the descriptor would leave that task there for ever.
 2. A shared descriptor (`may_be_shared`) always waits on Trio's poller. The program has got hold of
    the socket itself, and may close it, or wait for it, through Trio.
 3. So does a registration whose hub is over, or that is used by a run in another thread. Trio's
-   poller is the caller's own, whoever calls.
+   poller is that of the run that calls.
 
 A task yields first and tries again, once, before it waits where waiting costs an ``epoll_ctl``: on
 Trio's poller, or for the first time in the nested set. It looks like waste and is not. Going to
@@ -24,27 +24,15 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, Protocol, final
 
-import outcome
 import trio
-from trio.lowlevel import (
-    Abort,
-    checkpoint,
-    current_task,
-    enable_ki_protection,
-    notify_closing,
-    reschedule,
-    wait_task_rescheduled,
-)
+from trio.lowlevel import checkpoint, enable_ki_protection, notify_closing, reschedule
 from trio.lowlevel import wait_readable as wait_readable_on_trio
 from trio.lowlevel import wait_writable as wait_writable_on_trio
 
-from anyio_mio._reactor.registration import READ_WOULD_BLOCK, Registration
+from anyio_mio._reactor.registration import READ_WOULD_BLOCK, Driver, Registration
 from anyio_mio.poll._sys.bits import HANGUP, READABLE, WRITABLE
-
-if TYPE_CHECKING:
-    from anyio_mio.trio.hub import Hub
 
 BUSY: Final = "another task is already reading / writing this fd"
 CLOSED: Final = "another task closed this fd"
@@ -54,6 +42,24 @@ ELSEWHERE: Final = (
     "  wrong: stream._close() from any thread\n"
     "  right: trio.from_thread.run(stream.aclose, trio_token=...)"
 )
+
+
+class HostDriver(Driver, Protocol):
+    """What a registration asks of the hub that it belongs to."""
+
+    direct_waits: int
+    """Waits on Trio's poller that began since the last tick."""
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether waits that begin now happen in the nested set."""
+
+    @property
+    def thread(self) -> int:
+        """The identity of the run's thread."""
+
+    def withdraw(self, registration: Registration, /) -> None:
+        """Take a socket out of the nested set."""
 
 
 @final
@@ -71,9 +77,9 @@ class HostedRegistration(Registration):
     __slots__ = ("direct", "has_yielded", "hub", "sock", "yields_first")
     ready: int
 
-    def __init__(self, hub: Hub, fd: int) -> None:
+    def __init__(self, hub: HostDriver, fd: int) -> None:
         Registration.__init__(self, hub, fd)
-        self.hub: Hub = hub
+        self.hub: HostDriver = hub
         self.sock: socket.socket | None = None
         self.yields_first: bool = True
         self.direct: int = 0
@@ -85,7 +91,7 @@ class HostedRegistration(Registration):
 
         Raises:
             trio.BusyResourceError: another task waits already.
-            trio.ClosedResourceError: the socket was closed meanwhile.
+            trio.ClosedResourceError: the socket was closed during the wait.
             RuntimeError: outside ``trio.run``.
         """
         if self.reader is not None or self.direct & READABLE:
@@ -101,8 +107,8 @@ class HostedRegistration(Registration):
             return
         if not self.armed:
             self._arm(READABLE)
-        self.reader = current_task()
-        await wait_task_rescheduled(self._abort_reader)
+        self.reader = self.hub.scheduler.current
+        await self.hub.scheduler.park(self)
 
     @enable_ki_protection
     async def wait_writable(self) -> None:
@@ -114,8 +120,8 @@ class HostedRegistration(Registration):
             return
         if not self.armed:
             self._arm(WRITABLE)
-        self.writer = current_task()
-        await wait_task_rescheduled(self._abort_writer)
+        self.writer = self.hub.scheduler.current
+        await self.hub.scheduler.park(self)
 
     @enable_ki_protection
     async def wait_readable_directly(self) -> None:
@@ -174,7 +180,7 @@ class HostedRegistration(Registration):
             raise RuntimeError(ELSEWHERE)
         self.reader = self.writer = None
         for task in waiting:
-            reschedule(task, outcome.Error(trio.ClosedResourceError(CLOSED)))
+            self.hub.scheduler.fail(task, trio.ClosedResourceError(CLOSED))
 
     def _require_open(self) -> None:
         # The program may have closed the socket itself, and then the number can be another's.
@@ -192,11 +198,3 @@ class HostedRegistration(Registration):
             return threading.get_ident() == hub.thread
         hub.withdraw(self)
         return False
-
-    def _abort_reader(self, _raise_cancel: object) -> Abort:
-        self.reader = None
-        return Abort.SUCCEEDED
-
-    def _abort_writer(self, _raise_cancel: object) -> Abort:
-        self.writer = None
-        return Abort.SUCCEEDED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Final, final
 
 import outcome
@@ -21,14 +22,12 @@ TRIO_ERRORS: Final = ErrorClasses(
 
 @final
 class TrioScheduler:
-    """Parks, resumes and checkpoints in the Trio run that calls.
-
-    It has no state, since Trio has it all: one instance serves every run and thread.
+    """Parks Trio's tasks, in the run that calls.
 
     Attributes:
         budget: never positive, which sends each operation of shared code through `checkpoint()`.
-            Trio's tasks have nobody who would refill a budget at each step; the streams of this
-            package keep their own account instead (see `anyio_mio.trio.streams`).
+            Nothing in Trio would refill a budget at each step of a task; the streams of this
+            package keep an account of their own instead (see `anyio_mio.trio.streams`).
     """
 
     __slots__ = ("budget",)
@@ -45,16 +44,8 @@ class TrioScheduler:
 
     def park(self, waitable: Waitable, /) -> Awaitable[None]:
         """Suspend the current task on ``waitable``; a cancellation takes it out again."""
-        task = current_task()
-
-        def abort(_raise_cancel: object) -> Abort:
-            return Abort.SUCCEEDED if waitable.abort(task) else Abort.FAILED
-
+        abort = partial(abort_wait, waitable, current_task())
         return wait_task_rescheduled(abort)  # noqa: ASYNC105 - the caller awaits it
-
-    def resume(self, task: Task, /) -> None:
-        """Make a parked task runnable."""
-        reschedule(task)
 
     def fail(self, task: Task, error: BaseException, /) -> None:
         """Make a parked task runnable; ``error`` is raised where it waits."""
@@ -65,10 +56,11 @@ class TrioScheduler:
         self.budget = 0
         await trio.lowlevel.checkpoint()
 
-    async def sleep(self, seconds: float, /) -> None:
-        """Suspend the current task for ``seconds``. Always a checkpoint."""
-        await trio.sleep(seconds)
-
     def now(self) -> float:
         """Trio's clock, in seconds."""
         return trio.current_time()
+
+
+def abort_wait(waitable: Waitable, task: Task, _raise_cancel: object) -> Abort:
+    """Take a cancelled task out of what it waits for."""
+    return Abort.SUCCEEDED if waitable.abort(task) else Abort.FAILED

@@ -5,7 +5,8 @@ it costs (python-trio/trio#1595, #1757). Here every operation checks for cancell
 
 * each `receive_some()` is a schedule point, by waiting or else by yielding once, and pays for the
   next `SENDS_PER_RECEIVE` sends on the same stream;
-* a `send_all()` that is paid for does not yield, unless it has to wait. Any other yields once;
+* a `send_all()` that is paid for does not yield, unless it has to wait. Any other yields once. One
+  of many bytes counts as several, and each `MAX_SEND` bytes of it yield;
 * in a handler that the serve loop has started, the start of its task pays for the first receive,
   and a receive also for closing the stream.
 
@@ -18,19 +19,20 @@ from __future__ import annotations
 import errno
 import socket as stdlib_socket
 from contextlib import suppress
-from typing import Any, Final, NoReturn, final
+from typing import Any, Final, final
 
 import trio
-from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
 from anyio_mio._net.non_blocking import socket_object
-from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT, StreamCounter
+from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, NO_WAIT, StreamCounter
 from anyio_mio._reactor.registration import (
     READ_IS_FINAL,
     WAKES_READER,
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, FREE_BYTES
 from anyio_mio.poll._sys.bits import READABLE
 from anyio_mio.trio.hub import Hub, current_hub
 from anyio_mio.trio.registration import HostedRegistration
@@ -63,22 +65,22 @@ def set_stream_options(sock: stdlib_socket.socket | trio.socket.SocketType) -> N
 def trusts_short_reads(sock: stdlib_socket.socket) -> bool:
     """Whether a short read proves that no byte is left (R2).
 
-    It does for TCP. A UNIX stream also stops where somebody sent descriptors along.
+    It does for TCP. A read from a UNIX stream also stops where descriptors were sent along.
     """
     return sock.family != getattr(stdlib_socket, "AF_UNIX", None)
 
 
-def fail(error: OSError) -> NoReturn:
-    """Raise Trio's exception for a failed operation on a stream."""
+def translate(error: OSError) -> Exception:
+    """Trio's exception for a failed operation on a stream; raise it ``from`` the error."""
     if error.errno in CLOSED_ERRNOS:
-        raise trio.ClosedResourceError(ALREADY_CLOSED) from None
-    raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+        return trio.ClosedResourceError(ALREADY_CLOSED)
+    return trio.BrokenResourceError(f"socket connection broken: {error}")
 
 
 def take_over(socket: trio.socket.SocketType) -> stdlib_socket.socket:
-    """Take the socket out of Trio's object, so that there are not two who wait and close.
+    """Take the socket out of Trio's object, so that one object waits on it and closes it.
 
-    For whoever else holds the object this is as if it had been closed.
+    Wrapping a socket takes ownership of it: the object behaves as if it had been closed.
     """
     family, kind, protocol = socket.family, socket.type, socket.proto
     trio.lowlevel.notify_closing(socket)
@@ -125,7 +127,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
     @classmethod
     def _of(cls, sock: stdlib_socket.socket, hub: Hub, trusts_short: bool) -> SocketStream:
-        """The stream of a connected socket that nobody else has, options set. Private."""
+        """The stream of a connected socket that no other object owns, options set. Private."""
         stream = cls.__new__(cls)
         stream._set_up(sock, hub, trusts_short)
         return stream
@@ -175,7 +177,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         Raises:
             ValueError: ``max_bytes`` is below 1.
-            trio.ClosedResourceError: the stream was closed, before or meanwhile.
+            trio.ClosedResourceError: the stream was closed, before the call or during it.
             trio.BrokenResourceError: the connection is broken; the cause is the OSError.
             trio.BusyResourceError: another task waits for data.
 
@@ -201,7 +203,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
             except BlockingIOError:
                 registration.receive_would_block()
             except OSError as exc:
-                fail(exc)
+                raise translate(exc) from exc
         is_short = 0 < len(data) < max_bytes and registration.trusts_short
         if is_short and not registration.ready & READ_IS_FINAL:
             registration.ready &= ~READABLE
@@ -213,15 +215,15 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 await cancel_shielded_checkpoint()
         return data
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:  # noqa: C901 - hot
         """Send all of ``data``.
 
         Args:
             data: bytes, or any object with a contiguous buffer.
 
         Raises:
-            trio.ClosedResourceError: the stream was closed, before or meanwhile, or its sending
-                side by `send_eof()`.
+            trio.ClosedResourceError: the stream was closed, before the call or during it, or its
+                sending side by `send_eof()`.
             trio.BrokenResourceError: the connection is broken; the cause is the OSError.
             trio.BusyResourceError: another task is sending.
 
@@ -234,15 +236,18 @@ class SocketStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError(IS_SENDING)
         await checkpoint_if_cancelled()
         registration = self._registration
-        if data.__class__ is bytes and registration.ready & WAKES_WRITER:
+        size = len(data)  # of buffers other than bytes it may count items: `_send_rest()` knows
+        if data.__class__ is bytes and registration.ready & WAKES_WRITER and size <= MAX_SEND:
             try:
                 sent = self._send_some(data, NO_WAIT)
             except BlockingIOError:
                 registration.ready &= WRITE_WOULD_BLOCK
                 sent = 0
             except OSError as exc:
-                fail(exc)
-            if sent < len(data):
+                raise translate(exc) from exc
+            if size > FREE_BYTES:
+                self._sends_left -= sent >> BYTES_PER_UNIT_SHIFT
+            if sent < size:
                 await self._send_rest(memoryview(data)[sent:])
         else:
             with memoryview(data) as view, view.cast("B") as octets:
@@ -256,7 +261,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         """Wait until the system would take some data.
 
         Raises:
-            trio.ClosedResourceError: the stream was closed, before or meanwhile.
+            trio.ClosedResourceError: the stream was closed, before the call or during it.
             trio.BusyResourceError: another task is sending.
 
         Checkpoint: always.
@@ -291,12 +296,12 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 self._sock.shutdown(stdlib_socket.SHUT_WR)
                 self._has_sent_eof = True
         except OSError as exc:
-            fail(exc)
+            raise translate(exc) from exc
         finally:
             self._is_sending = False
 
     async def aclose(self) -> None:
-        """Close the socket at once and wake whoever waits on it.
+        """Close the socket at once and wake the tasks that wait on it.
 
         Safe to call again, and while cancelled: the descriptor is released in any case.
 
@@ -348,7 +353,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                     registration.hub.has_room()
 
     async def _send_rest(self, view: memoryview) -> None:
-        """What the first system call did not take, or what is not bytes."""
+        """Send what the first system call did not take, or what is not bytes."""
         registration = self._registration
         if self._sock.fileno() == -1:
             raise trio.ClosedResourceError(ALREADY_CLOSED)
@@ -356,16 +361,15 @@ class SocketStream(trio.abc.HalfCloseableStream):
         try:
             while view:
                 if not registration.ready & WAKES_WRITER:
-                    await registration.wait_writable()
-                    self._sends_left = max(self._sends_left, 1)  # paid, for this send
-                try:
-                    sent = self._send_some(view, NO_WAIT)
-                except BlockingIOError:
-                    registration.ready &= WRITE_WOULD_BLOCK
-                else:
-                    view = view[sent:]
-        except OSError as exc:
-            fail(exc)
+                    self._sends_left = max(self._sends_left, 1)  # it waits: that pays for this send
+                sent = await registration.attempt(
+                    WAKES_WRITER, translate, self._send_some, view[:MAX_SEND], NO_WAIT
+                )
+                view = view[sent:]
+                self._sends_left -= sent >> BYTES_PER_UNIT_SHIFT
+                if view and self._sends_left <= 0:
+                    self._sends_left = 1  # paid by this checkpoint
+                    await checkpoint()
         finally:
             self._is_sending = False
 

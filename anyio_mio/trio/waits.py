@@ -1,8 +1,8 @@
-"""Waiting for descriptors that somebody else owns, with the signatures of `trio.lowlevel`.
+"""Waiting for descriptors that the program owns, with the signatures of `trio.lowlevel`.
 
-Whoever reads from a foreign descriptor may leave bytes behind, so each wait has to ask the system
-afresh. Trio's own poller does exactly that, and knows the waits of the rest of the program; a
-second set beside it could only miss its conflicts. These three are therefore Trio's.
+A program may leave bytes behind when it reads from its own descriptor, so each wait has to ask the
+system afresh. Trio's own poller does exactly that, and knows the waits of the rest of the program;
+a second set beside it could only miss its conflicts. These three are therefore Trio's.
 """
 
 from __future__ import annotations

@@ -15,11 +15,6 @@ from anyio_mio._backend import handles
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
 async def double(number: int) -> int:
     await anyio.lowlevel.checkpoint()
     if number < 0:

@@ -38,6 +38,16 @@ def test_requests_to_an_asgi_application_are_measured() -> None:
     assert not line.endswith(" 0 requests/s")
 
 
+def test_requests_by_httpx_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("httpx")
+    monkeypatch.chdir(ROOT)
+
+    one, many = lines_of("http_client.py", "--backends=mio", "--rounds=1", "--seconds=0.01")
+
+    assert one.startswith("httpx: mio ")
+    assert many.startswith("httpx-20: mio ")
+
+
 def test_a_backend_that_cannot_run_is_refused_with_those_that_can() -> None:
     pytest.importorskip("anycorn")
     with pytest.raises(subprocess.CalledProcessError) as caught:

@@ -16,11 +16,6 @@ from anyio.abc import SocketAttribute, SocketStream
 LIBRARIES = ["httpx", "httpx2"]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
 @pytest.fixture(params=LIBRARIES)
 def library(request: pytest.FixtureRequest) -> ModuleType:
     module: ModuleType = pytest.importorskip(request.param)

@@ -11,20 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 
 import anyio
-import trustme
-from anyio.abc import (
-    ByteReceiveStream,
-    ByteSendStream,
-    SocketAttribute,
-    SocketListener,
-    SocketStream,
-    UNIXSocketStream,
-)
+from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSStream
 
+from anyio_mio._backend.thread_pipes import ThreadPipeReceiveStream, ThreadPipeSendStream
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._net.pipes import PipeReceiveStream, PipeSendStream
+from tests.shared.certificates import client_context, server_context
+from tests.shared.pairs import tcp_streams
 
 
 @dataclass(frozen=True)
@@ -35,21 +30,16 @@ class Channel:
     receiver: ByteReceiveStream
 
 
-@asynccontextmanager
-async def tcp_pair() -> AsyncIterator[tuple[SocketStream, SocketStream]]:
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as multi:
-        listener = multi.listeners[0]
-        assert isinstance(listener, SocketListener)
-        port = listener.extra(SocketAttribute.local_port)
-        client = await anyio.connect_tcp("127.0.0.1", port)
-        server = await listener.accept()
-    async with client, server:
-        yield client, server
+def bound_what_is_buffered(sender: SocketStream) -> None:
+    """Keep the system from taking megabytes that are not read, as it does on a quick connection."""
+    sock: socket.socket = sender._sock  # type: ignore[attr-defined]
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 256 * 1024)
 
 
 @asynccontextmanager
 async def tcp() -> AsyncIterator[Channel]:
-    async with tcp_pair() as (client, server):
+    async with tcp_streams() as (client, server):
+        bound_what_is_buffered(server)
         yield Channel(server, client)
 
 
@@ -63,20 +53,21 @@ async def unix() -> AsyncIterator[Channel]:
 @asynccontextmanager
 async def tls() -> AsyncIterator[Channel]:
     """TLS whose end is the end of the connection, as with most servers of HTTP."""
-    server_context, client_context = tls_contexts()
-    async with tcp_pair() as (client, server), anyio.create_task_group() as tasks:
+    for_server, for_client = tls_contexts()
+    async with tcp_streams() as (client, server), anyio.create_task_group() as tasks:
+        bound_what_is_buffered(server)
         made: list[TLSStream] = []
 
         async def serve() -> None:
             made.append(
                 await TLSStream.wrap(
-                    server, ssl_context=server_context, server_side=True, standard_compatible=False
+                    server, ssl_context=for_server, server_side=True, standard_compatible=False
                 )
             )
 
         tasks.start_soon(serve)
         receiver = await TLSStream.wrap(
-            client, hostname="localhost", ssl_context=client_context, standard_compatible=False
+            client, hostname="localhost", ssl_context=for_client, standard_compatible=False
         )
         await anyio.wait_all_tasks_blocked()
         async with made[0] as sender, receiver:
@@ -85,14 +76,7 @@ async def tls() -> AsyncIterator[Channel]:
 
 @cache
 def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    authority = trustme.CA()
-    server, client = (
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH),
-        ssl.create_default_context(ssl.Purpose.SERVER_AUTH),
-    )
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
+    return server_context("localhost"), client_context()
 
 
 @asynccontextmanager
@@ -102,6 +86,21 @@ async def pipe() -> AsyncIterator[Channel]:
     sender, receiver = PipeSendStream(writing, reactor), PipeReceiveStream(reading, reactor)
     async with sender, receiver:
         yield Channel(sender, receiver)
+
+
+@asynccontextmanager
+async def pipe_in_threads() -> AsyncIterator[Channel]:
+    """As on Windows, where no pipe can be polled."""
+    kernel = running_kernel()
+    reading, writing = os.pipe()
+    sender, receiver = (
+        ThreadPipeSendStream(writing, kernel),
+        ThreadPipeReceiveStream(reading, kernel),
+    )
+    async with receiver, sender:
+        yield Channel(sender, receiver)
+    while kernel.system.members:  # a thread may be about to find the other end closed
+        await anyio.sleep(0.001)
 
 
 @asynccontextmanager
@@ -126,6 +125,7 @@ KINDS: dict[str, Callable[[], AbstractAsyncContextManager[Channel]]] = {
     "unix": unix,
     "tls": tls,
     "pipe": pipe,
+    "pipe in threads": pipe_in_threads,
     "process": process,
     "memory": memory,
 }

@@ -7,7 +7,6 @@ tasks must be what it was: so each is a test for leaks as well.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Awaitable, Callable
 
@@ -19,6 +18,7 @@ from anyio.abc import ByteReceiveStream
 from anyio_mio.lowlevel import statistics
 from tests.contract.kinds import KINDS, Channel
 from tests.models.selectors import SELECTORS
+from tests.shared.leaks import open_descriptors
 
 LARGE = bytes(range(256)) * 2**14
 """4 MiB, which no kind takes without a reader."""
@@ -390,7 +390,7 @@ def test_of_a_stream(name: str, kind: str, selector: str) -> None:
 def census() -> tuple[int, int, int]:
     """How many descriptors, registrations and tasks there are."""
     run = statistics()
-    return len(os.listdir("/dev/fd")), run.reactor.registrations, run.tasks
+    return len(open_descriptors()), run.reactor.registrations, run.tasks
 
 
 async def receive_exactly(receiver: ByteReceiveStream, count: int, step: int = 65536) -> bytes:

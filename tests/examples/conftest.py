@@ -15,11 +15,6 @@ Load = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
-@pytest.fixture
 def example() -> Load:
     def load(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")

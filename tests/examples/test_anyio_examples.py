@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,13 +13,13 @@ from typing import Any
 
 import anyio
 import pytest
-import trustme
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSStream
 
 import anyio_mio  # noqa: F401 - makes the backend known
 from tests.examples.conftest import EXAMPLES, Load
+from tests.shared.certificates import client_context, write_certificate
 
 pytestmark = pytest.mark.anyio
 
@@ -155,17 +154,11 @@ async def test_udp_questions_are_asked_again_until_they_are_answered(example: Lo
 
 
 async def test_tls_echo_speaks_tls(example: Load, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    issued.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    files = (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    files = write_certificate(tmp_path)
 
     async with serving(example("tls_echo").main, *files) as port:
         stream = await anyio.connect_tcp(
-            "127.0.0.1", port, ssl_context=context, tls_hostname="127.0.0.1"
+            "127.0.0.1", port, ssl_context=client_context(), tls_hostname="127.0.0.1"
         )
         async with stream:  # raises if the server does not say that this is the end
             await stream.send(b"hello")

@@ -26,11 +26,6 @@ WARM_UP = 50
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
 async def echo(stream: SocketStream) -> None:
     async with stream:
         async for data in stream:

@@ -13,20 +13,15 @@ from types import FrameType
 import anyio
 import anyio.lowlevel
 import pytest
-from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
 import anyio_mio  # noqa: F401 - registers the backend
 from anyio_mio._bench import programs
 from tests.guard.bounds import within
+from tests.shared.pairs import tcp_streams
 
 N = 1000
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
 
 
 async def calls_for_each(body: Callable[[], Awaitable[object]]) -> float:
@@ -71,8 +66,6 @@ async def test_an_operation_makes_no_more_calls_than_it_may(
 
 
 async def test_a_round_trip_makes_no_more_calls_than_it_may() -> None:
-    left, right = await stream_pair()
-
     async def echo() -> None:
         for _ in range(N):
             await right.send(await right.receive())
@@ -84,28 +77,16 @@ async def test_a_round_trip_makes_no_more_calls_than_it_may() -> None:
                 await left.send(b"x")
                 await left.receive()
 
-    async with left, right:
+    async with tcp_streams() as (left, right):
         within("calls: a round trip, both ends", await calls_for_each(body))
 
 
 async def test_a_receive_and_a_send_that_need_not_wait_make_two_calls() -> None:
-    left, right = await stream_pair()
-
     async def body() -> None:
         for _ in range(N):
             await left.send(b"x")
             await right.receive(1)
 
-    async with left, right:
+    async with tcp_streams() as (left, right):
         await left.send(b"x" * 64)  # there is always more, so no receive waits
         within("calls: a receive and a send that need not wait", await calls_for_each(body))
-
-
-async def stream_pair() -> tuple[SocketStream, SocketStream]:
-    """Two connected TCP streams."""
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as multi:
-        listener = multi.listeners[0]
-        assert isinstance(listener, SocketListener)
-        port = listener.extra(SocketAttribute.local_port)
-        left = await anyio.connect_tcp("127.0.0.1", port)
-        return left, await listener.accept()

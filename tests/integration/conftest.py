@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ import pytest
 
 from anyio_mio.lowlevel import Instrument
 from tests.models.selectors import SELECTORS
+from tests.shared.leaks import nothing_left_open
 
 T = TypeVar("T")
 Run = Callable[[Callable[[], Coroutine[Any, Any, T]]], T]
@@ -43,10 +43,8 @@ def run(request: pytest.FixtureRequest, polls: Polls) -> Run[Any]:
             with anyio.fail_after(SECONDS):
                 return await function()
 
-        before = len(os.listdir("/dev/fd"))
-        options = {"selector": SELECTORS[request.param](), "instruments": [polls]}
-        result = anyio.run(bounded, backend="mio", backend_options=options)
-        assert len(os.listdir("/dev/fd")) == before
-        return result
+        with nothing_left_open():
+            options = {"selector": SELECTORS[request.param](), "instruments": [polls]}
+            return anyio.run(bounded, backend="mio", backend_options=options)
 
     return run_on_mio

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from collections.abc import Callable, Coroutine
@@ -17,11 +16,12 @@ from anyio.streams.tls import TLSStream
 import anyio_mio
 from anyio_mio.lowlevel import statistics
 from tests.models.selectors import SELECTORS
-from tests.soak import tcp_pair
+from tests.shared.leaks import open_descriptors
+from tests.shared.pairs import tcp_sockets
 
 
 async def connected() -> tuple[SocketStream, socket.socket]:
-    ours, peer = tcp_pair()
+    ours, peer = tcp_sockets()
     return await SocketStream.from_socket(ours), peer
 
 
@@ -129,8 +129,7 @@ FAILURES = [
 
 def counts() -> tuple[int, int, int, int]:
     now = statistics()
-    descriptors = len(os.listdir("/proc/self/fd"))
-    return descriptors, now.tasks, now.reactor.registrations, now.reactor.tasks_waiting
+    return len(open_descriptors()), now.tasks, now.reactor.registrations, now.reactor.tasks_waiting
 
 
 @pytest.mark.parametrize("selector", SELECTORS)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import threading
-
 import pytest
 
 from anyio_mio.poll import available_selectors
+from tests.shared.leaks import no_thread_left, nothing_left_open
 from tests.soak import KINDS, Direction, Message, soak
 
 SECONDS = 1.2
@@ -18,12 +16,9 @@ SECONDS = 1.2
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_byte_is_lost_or_repeated_and_nobody_waits_for_ever(kind: str, selector: str) -> None:
     soak(kind, selector, 0, 1)  # what is made once per process
-    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
 
-    assert soak(kind, selector, SECONDS, seed=1) > 0
-
-    assert len(os.listdir("/proc/self/fd")) == descriptors
-    assert threading.active_count() <= threads  # idle ones of other tests may end meanwhile
+    with no_thread_left(), nothing_left_open():
+        assert soak(kind, selector, SECONDS, seed=1) > 0
 
 
 @pytest.mark.parametrize(

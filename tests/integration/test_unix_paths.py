@@ -95,7 +95,7 @@ def test_neither_is_one_that_we_may_not_ask(path: Path, monkeypatch: pytest.Monk
         def connect_ex(self, address: Any) -> int:
             return errno.EACCES
 
-    monkeypatch.setattr(unix_paths, "open_socket", lambda family, kind: Refused(family, kind))
+    monkeypatch.setattr(unix_paths, "open_unix_socket", lambda kind: Refused(socket.AF_UNIX, kind))
     with pytest.raises(OSError, match="in use"):
         listen_unix(path)
     assert path.exists()

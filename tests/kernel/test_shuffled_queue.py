@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import anyio
@@ -48,7 +49,7 @@ def test_all_of_a_generation_run_before_the_next() -> None:
 
 
 def test_what_comes_meanwhile_belongs_to_the_next_generation() -> None:
-    queue: Any = ShuffledQueue(0)
+    queue: Any = ShuffledQueue(Random(0))
     queue.extend(range(4))
 
     first = [queue.popleft()]
@@ -61,7 +62,7 @@ def test_what_comes_meanwhile_belongs_to_the_next_generation() -> None:
 
 def test_an_empty_queue_says_so() -> None:
     with pytest.raises(IndexError):
-        ShuffledQueue(0).popleft()
+        ShuffledQueue(Random(0)).popleft()
 
 
 def test_programs_work_in_any_order() -> None:

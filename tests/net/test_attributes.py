@@ -12,7 +12,7 @@ from anyio.abc import SocketStream as AbstractSocketStream
 
 import anyio_mio
 from anyio_mio._net.socket_base import SocketBase
-from tests.contract.kinds import tcp_pair
+from tests.shared.pairs import tcp_streams
 
 EVERY = {
     SocketAttribute.family,
@@ -40,7 +40,7 @@ def peer_names(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def test_the_raw_socket_costs_no_question_to_the_system(peer_names: list[object]) -> None:
     async def main() -> None:
-        async with tcp_pair() as (client, _):
+        async with tcp_streams() as (client, _):
             for _ in range(3):
                 client.extra(SocketAttribute.raw_socket)
             client.extra(SocketAttribute.family)
@@ -51,7 +51,7 @@ def test_the_raw_socket_costs_no_question_to_the_system(peer_names: list[object]
 
 def test_a_streams_peer_is_asked_for_once(peer_names: list[object]) -> None:
     async def main() -> None:
-        async with tcp_pair() as (client, server):
+        async with tcp_streams() as (client, server):
             for _ in range(3):
                 address = client.extra(SocketAttribute.remote_address)
                 assert address == server.extra(SocketAttribute.local_address)
@@ -63,7 +63,7 @@ def test_a_streams_peer_is_asked_for_once(peer_names: list[object]) -> None:
 
 def test_they_are_those_of_anyio() -> None:
     async def main() -> None:
-        async with tcp_pair() as (client, _):
+        async with tcp_streams() as (client, _):
             everything = dict(client.extra_attributes)
             assert set(everything) == EVERY
             assert len(client.extra_attributes) == len(EVERY)

@@ -24,11 +24,11 @@ from tests.poll.harness import (
     connected_to,
     expect_events,
     expect_no_events,
-    open_descriptors,
     poll_once,
     receive_all,
     until_it_would_block,
 )
+from tests.shared.leaks import open_descriptors
 
 
 def test_a_poll_without_sources_lasts_its_timeout(poll: Poll) -> None:

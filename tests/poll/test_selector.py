@@ -16,7 +16,8 @@ from anyio_mio.poll._sys import selector as selector_module
 from anyio_mio.poll._sys.bits import ERROR, HANGUP, ONESHOT, READ_HANGUP, READABLE, WRITABLE
 from anyio_mio.poll._sys.timeout import MAX_TIMEOUT, clamped
 from tests.poll.conftest import Pair
-from tests.poll.harness import QUIET, open_descriptors
+from tests.poll.harness import QUIET
+from tests.shared.leaks import open_descriptors
 
 READS = READABLE | READ_HANGUP
 

@@ -14,7 +14,8 @@ import pytest
 
 from anyio_mio.poll import Poll, Waker
 from anyio_mio.poll import waker as waker_module
-from tests.poll.harness import A, B, expect_events, expect_no_events, open_descriptors, poll_once
+from tests.poll.harness import A, B, expect_events, expect_no_events, poll_once
+from tests.shared.leaks import open_descriptors
 
 
 @pytest.fixture(params=["best", "pipe"])

@@ -20,11 +20,6 @@ Address = tuple[str, int]
 Serving = Callable[..., AbstractAsyncContextManager[str]]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
 @asynccontextmanager
 async def serve_with_anycorn(
     app: Any, *, stop: anyio.Event | None = None, **settings: Any

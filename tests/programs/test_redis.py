@@ -25,11 +25,6 @@ pytestmark = [
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
-@pytest.fixture
 async def redis(tmp_path: Path) -> AsyncIterator[Any]:
     """A client of a server that listens on a socket in ``tmp_path`` alone and stores nothing."""
     assert SERVER is not None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 import pytest
-import trustme
 
 from tests.programs.conftest import Serving, refuses
+from tests.shared.certificates import client_context, write_certificate
 
 pytest.importorskip("anycorn", reason="anycorn is not installed")
 pytest.importorskip("starlette", reason="starlette is not installed")
@@ -94,6 +93,19 @@ async def test_fifty_clients_are_served_at_once(url: str) -> None:
     assert answers == [str(count)] * count
 
 
+async def test_a_body_that_comes_in_chunks_arrives_whole(client: httpx.AsyncClient) -> None:
+    blocks = [bytes([number]) * 10_000 for number in range(50)]
+
+    async def body() -> AsyncIterator[bytes]:
+        for block in blocks:
+            yield block
+
+    answer = (await client.post("/upload", content=body())).json()
+
+    assert answer["encoding"] == "chunked"
+    assert answer["sha256"] == hashlib.sha256(b"".join(blocks)).hexdigest()
+
+
 async def test_a_file_is_sent_whole(client: httpx.AsyncClient, tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(bytes(range(256)) * 8192)
@@ -115,17 +127,11 @@ async def test_an_application_that_fails_answers_500_and_serves_on(
 
 
 async def test_http_2_over_tls(serving: Serving, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "certificate.pem"))
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    files = {"keyfile": tmp_path / "key.pem", "certfile": tmp_path / "certificate.pem"}
+    files = write_certificate(tmp_path)
 
     async with (
-        serving(app, **files) as url,
-        httpx.AsyncClient(base_url=url, verify=context, http2=True) as client,
+        serving(app, certfile=files.certificate, keyfile=files.key) as url,
+        httpx.AsyncClient(base_url=url, verify=client_context(), http2=True) as client,
     ):
         answer = await client.post("/upload", content=b"x" * 300_000)
 

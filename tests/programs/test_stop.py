@@ -29,11 +29,6 @@ COMMAND = [sys.executable, "-m", "tests.programs.server_program"]
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
 @asynccontextmanager
 async def running_program() -> AsyncIterator[tuple[Process, str]]:
     """The program and its address; all that is done with it is bounded, and it is ended."""

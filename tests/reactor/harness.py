@@ -46,9 +46,6 @@ class Scheduler:
     async def checkpoint(self) -> None:
         raise AssertionError
 
-    async def sleep(self, seconds: float, /) -> None:
-        raise AssertionError
-
     def now(self) -> float:
         return 0.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import signal
 import ssl
 from collections.abc import Callable
@@ -12,13 +13,13 @@ import anyio
 import anyio.abc
 import pytest
 import trio
-import trustme
 
 import anyio_mio
 import anyio_mio.trio as mio_trio
 from anyio_mio._net.arguments import check_handler
 from anyio_mio.serving import AcceptErrorKind, serve_listeners, serve_tcp
 from anyio_mio.serving.options import Policy
+from tests.shared.certificates import issued_for
 
 Stream = anyio.abc.SocketStream
 
@@ -46,6 +47,11 @@ def refusal(**options: Any) -> str:
     return str(caught.value)
 
 
+class AsyncHook:
+    async def __call__(self, error: OSError, kind: AcceptErrorKind) -> None:
+        """The same, as an object."""
+
+
 OUT_OF_RANGE: list[dict[str, Any]] = [
     {"accept_batch": 0},
     {"max_connections": 0},
@@ -66,12 +72,18 @@ OF_WRONG_TYPE: list[dict[str, Any]] = [
     {"signals": signal.SIGTERM},
     {"signals": "SIGTERM"},
     {"on_accept_error": async_hook},
+    {"on_accept_error": AsyncHook()},
     {"on_accept_error": AcceptErrorKind.SKIP},
     {"ssl_context": "x"},
 ]
 
 
-@pytest.mark.parametrize("options", [*OUT_OF_RANGE, *OF_WRONG_TYPE], ids=str)
+def without_address(value: object) -> str:
+    """The same identifier in every process that runs tests."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
+
+
+@pytest.mark.parametrize("options", [*OUT_OF_RANGE, *OF_WRONG_TYPE], ids=without_address)
 def test_a_wrong_option_is_named_with_its_value_and_the_right_line(options: dict[str, Any]) -> None:
     message = refusal(**options)
     (name,) = options
@@ -87,7 +99,7 @@ def test_an_unknown_option_comes_with_a_suggestion() -> None:
 
 
 @pytest.mark.parametrize(
-    "handler", [None, 3, not_async, functools.partial(not_async), print], ids=str
+    "handler", [None, 3, not_async, functools.partial(not_async), print], ids=without_address
 )
 def test_a_handler_that_is_no_async_function_is_refused(handler: Any) -> None:
     with pytest.raises(TypeError, match="right: async def"):
@@ -142,7 +154,7 @@ def with_certificate(protocol: int, **versions: Any) -> ssl.SSLContext:
     for name, value in versions.items():
         setattr(context, name, value)
     if protocol == ssl.PROTOCOL_TLS_SERVER:
-        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+        issued_for("127.0.0.1").configure_cert(context)
     return context
 
 
@@ -185,7 +197,7 @@ WRONG_FOR_TRIO: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("options", WRONG_FOR_TRIO, ids=str)
+@pytest.mark.parametrize("options", WRONG_FOR_TRIO, ids=without_address)
 def test_the_server_for_trio_refuses_too(options: dict[str, Any]) -> None:
     how = {"handler": handle, "port": 0, "host": "127.0.0.1", **options}
     with pytest.raises((TypeError, ValueError), match=r"right: |did you mean"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -15,7 +14,6 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import pytest
-import trustme
 from anyio.abc import SocketAttribute
 
 import anyio_mio
@@ -25,6 +23,8 @@ from anyio_mio._net.listeners import SocketListener
 from anyio_mio.serving import ServeSummary, serve_listeners, serve_tcp, serve_unix, tls
 from anyio_mio.serving import server as server_module
 from anyio_mio.serving.spare_descriptor import SpareDescriptor
+from tests.shared import certificates
+from tests.shared.leaks import nothing_left_open
 
 HOST = "127.0.0.1"
 Stream = anyio.abc.SocketStream
@@ -87,9 +87,8 @@ def run(main: Callable[[Clients], Awaitable[None]]) -> None:
         with anyio.fail_after(10), ExitStack() as stack:
             await main(Clients(stack))
 
-    before = len(os.listdir("/dev/fd"))
-    anyio_mio.run(limited)
-    assert len(os.listdir("/dev/fd")) == before
+    with nothing_left_open():
+        anyio_mio.run(limited)
 
 
 async def until(fact: Callable[[], object]) -> None:
@@ -292,20 +291,12 @@ def test_a_drain_that_fails_keeps_the_permits_of_those_it_started() -> None:
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
+def server_context() -> ssl.SSLContext:
+    return certificates.server_context(HOST)
 
 
-@pytest.fixture(scope="module")
-def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST).configure_cert(context)
-    return context
-
-
-def test_handlers_get_tls_streams(authority: trustme.CA, server_context: ssl.SSLContext) -> None:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+def test_handlers_get_tls_streams(server_context: ssl.SSLContext) -> None:
+    context = certificates.client_context()
 
     async def main(clients: Clients) -> None:
         async with tcp(say_hello, ssl_context=server_context) as server:
@@ -324,11 +315,8 @@ async def say_hello_and_close(stream: anyio.abc.ByteStream) -> None:
 
 
 @pytest.mark.parametrize("handler", [say_hello, say_hello_and_close])
-def test_a_strict_tls_client_is_told_the_end(
-    handler: Any, authority: trustme.CA, server_context: ssl.SSLContext
-) -> None:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+def test_a_strict_tls_client_is_told_the_end(handler: Any, server_context: ssl.SSLContext) -> None:
+    context = certificates.client_context()
 
     def strict(port: int) -> bytes:
         with (
@@ -348,11 +336,8 @@ def test_a_strict_tls_client_is_told_the_end(
     run(main)
 
 
-def test_an_answer_that_failed_looks_truncated(
-    authority: trustme.CA, server_context: ssl.SSLContext
-) -> None:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+def test_an_answer_that_failed_looks_truncated(server_context: ssl.SSLContext) -> None:
+    context = certificates.client_context()
 
     async def fail(stream: anyio.abc.ByteStream) -> None:
         await stream.send(b"hel")
@@ -377,11 +362,10 @@ def test_an_answer_that_failed_looks_truncated(
 
 
 def test_a_tls_client_that_reads_nothing_does_not_hold_its_connection_for_ever(
-    authority: trustme.CA, server_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    server_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls, "LAST_WORDS", 0.02)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    monkeypatch.setattr(tls, "CLOSE_NOTIFY_TIMEOUT", 0.02)
+    context = certificates.client_context()
 
     async def flood(stream: anyio.abc.ByteStream) -> None:
         while True:

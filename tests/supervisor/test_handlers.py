@@ -14,11 +14,6 @@ from anyio_mio._supervisor.handlers import discard, echo, http_hello
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "mio"
-
-
 class MemoryEnd(ByteStream):
     """One end of a byte pipe in both directions."""
 

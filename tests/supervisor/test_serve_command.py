@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
-import trustme
+
+from tests.shared.certificates import client_context, write_certificate
 
 from .command import LIMIT, connect, kill, ping, port_of, serving
 
@@ -146,18 +146,13 @@ def test_sockets_of_a_service_manager_are_served() -> None:
 
 
 def test_tls_is_served(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    options = ("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
+    files = write_certificate(tmp_path)
+    options = ("--tls-cert", files.certificate, "--tls-key", files.key)
 
     with (
         serving("echo", *ANY_PORT, *options) as serve,
         connect(port_of(serve)) as plain,
-        context.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+        client_context().wrap_socket(plain, server_hostname="127.0.0.1") as client,
     ):
         client.sendall(b"ping")
         assert client.recv(4) == b"ping"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import os
 import resource
 import signal
@@ -20,6 +19,7 @@ import anyio_mio.trio as mio_trio
 from anyio_mio.trio import hub as hub_module
 from anyio_mio.trio import nesting
 from anyio_mio.trio.hub import Hub, current_hub
+from tests.shared.leaks import nothing_left_open
 from tests.trio.running import (
     Pair,
     enter_the_nested_set,
@@ -28,14 +28,6 @@ from tests.trio.running import (
     tcp_pair,
     tcp_streams,
 )
-
-
-@contextmanager
-def nothing_left_open() -> Iterator[None]:
-    before = sorted(os.listdir("/proc/self/fd"))
-    yield
-    gc.collect()
-    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def names_of_tasks() -> list[str]:
@@ -318,7 +310,7 @@ def test_runs_in_turn_have_a_hub_each_and_leave_nothing_open(nested: None) -> No
         hubs.append(await enter_the_nested_set())
 
     run(main)
-    with nothing_left_open():
+    with nothing_left_open(after_collecting=True):
         for _ in range(3):
             run(main)
     assert len(set(map(id, hubs))) == 4
@@ -431,7 +423,7 @@ def test_a_run_leaves_no_descriptor_task_or_instrument(nested: None, ending: str
 
     run(everything_is_blocked)  # what a process opens once is open now
     run(enter_the_nested_set)
-    with nothing_left_open(), contextlib.ExitStack() as stack:
+    with nothing_left_open(after_collecting=True), contextlib.ExitStack() as stack:
         if ending == "error":
             stack.enter_context(pytest.RaisesGroup(ZeroDivisionError))
         if ending == "ctrl-c":
@@ -574,6 +566,7 @@ def no_descriptor_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.usefixtures("nested")
 def test_a_forked_child_is_told_so_and_takes_no_edge_of_its_parent() -> None:
     async def main() -> int:
@@ -599,6 +592,7 @@ def what_a_child_sees(stream: mio_trio.SocketStream) -> int:
     return 1
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.usefixtures("nested")
 def test_closing_after_a_fork_takes_the_socket_out_of_the_set() -> None:
     async def main() -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-import ssl
 
 import pytest
 import trio
 import trio.testing
-import trustme
 
 import anyio_mio.trio as mio_trio
 from anyio_mio.trio import streams
 from anyio_mio.trio.hub import current_hub
+from tests.shared.certificates import client_context, server_context
 from tests.trio.conftest import PairMaker
 from tests.trio.running import Pair, everything_is_blocked, fill, run, tcp_pair, tcp_streams
 
@@ -34,17 +33,13 @@ def test_trios_check_of_half_closeable_streams_passes(make_pair: PairMaker) -> N
 
 @pytest.mark.usefixtures("place")
 def test_trios_check_of_two_way_streams_passes_over_tls() -> None:
-    authority = trustme.CA()
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    client_context = ssl.create_default_context()
-    authority.issue_cert("example.test").configure_cert(server_context)
-    authority.configure_trust(client_context)
+    for_client, for_server = client_context(), server_context("example.test")
 
     async def make() -> tuple[trio.SSLStream[mio_trio.SocketStream], ...]:
         client, server = await tcp_pair()
         return (
-            trio.SSLStream(client, client_context, server_hostname="example.test"),
-            trio.SSLStream(server, server_context, server_side=True),
+            trio.SSLStream(client, for_client, server_hostname="example.test"),
+            trio.SSLStream(server, for_server, server_side=True),
         )
 
     run(trio.testing.check_two_way_stream, make, None)

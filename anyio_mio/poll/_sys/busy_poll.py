@@ -18,18 +18,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, final
+from typing import Final, final
 
-if TYPE_CHECKING:
-    from anyio_mio.poll._sys.selector import Selector
+from anyio_mio.poll._sys.closable import Closable
+from anyio_mio.poll._sys.selector import Selector
 
 MOST_PASSED: Final = 63
 """Sleeps without a spin between two attempts, at most."""
 
 
 @final
-class BusyPoll:
+class BusyPoll(Closable):
     """Another selector, with a spin before each of its sleeps.
 
     Args:
@@ -78,17 +77,6 @@ class BusyPoll:
     def close(self) -> None:
         """Close the other selector."""
         self._selector.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
         """See `Selector.select`."""

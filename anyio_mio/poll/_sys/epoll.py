@@ -33,10 +33,10 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Protocol, final
 
 from anyio_mio.poll._sys.bits import EDGE
+from anyio_mio.poll._sys.closable import Closable
 from anyio_mio.poll._sys.timeout import MAX_TIMEOUT, clamped
 
 
@@ -46,13 +46,13 @@ class _Epoll(Protocol):
     def register(self, fd: int, eventmask: int, /) -> None: ...
     def modify(self, fd: int, eventmask: int, /) -> None: ...
     def unregister(self, fd: int, /) -> None: ...
-    def poll(self, timeout: float | None, maxevents: int, /) -> list[tuple[int, int]]: ...
+    def poll(self, timeout: float, maxevents: int, /) -> list[tuple[int, int]]: ...
     def fileno(self) -> int: ...
     def close(self) -> None: ...
 
 
 @final
-class EpollSelector:
+class EpollSelector(Closable):
     """A `Selector` on `epoll(7)`.
 
     Ownership:
@@ -88,7 +88,9 @@ class EpollSelector:
 
     def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
         """See `Selector.select`."""
-        if timeout is None or 0 <= timeout <= MAX_TIMEOUT:
+        if timeout is None:
+            return self._wait(-1, capacity)  # PyPy takes no None
+        if 0 <= timeout <= MAX_TIMEOUT:
             return self._wait(timeout, capacity)
         return self._wait(clamped(timeout), capacity)
 
@@ -102,17 +104,6 @@ class EpollSelector:
     def close(self) -> None:
         """See `Selector.close`."""
         self._epoll.close()
-
-    def __enter__(self) -> EpollSelector:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._epoll.closed else f"fd={self._epoll.fileno()}"

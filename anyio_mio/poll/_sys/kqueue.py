@@ -25,7 +25,6 @@ import contextlib
 import errno
 import select
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Final, Protocol, final
 
 from anyio_mio.poll._sys.bits import (
@@ -38,6 +37,7 @@ from anyio_mio.poll._sys.bits import (
     WRITE_HANGUP,
     WRITES,
 )
+from anyio_mio.poll._sys.closable import Closable
 from anyio_mio.poll._sys.timeout import clamped
 
 
@@ -69,7 +69,7 @@ EV_EOF: Final[int] = getattr(select, "KQ_EV_EOF", 0x8000)
 
 
 @final
-class KqueueSelector:
+class KqueueSelector(Closable):
     """A `Selector` on `kqueue(2)`.
 
     Ownership:
@@ -129,17 +129,6 @@ class KqueueSelector:
     def close(self) -> None:
         """See `Selector.close`."""
         self._kqueue.close()
-
-    def __enter__(self) -> KqueueSelector:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _add(self, fd: int, kind: int, flags: int) -> None:
         try:

@@ -27,20 +27,19 @@ import errno
 import io
 import os
 import stat
-import sys
 import threading
 import time
-from types import TracebackType
 from typing import Final, final
 
 from anyio_mio.poll._sys.bits import BOTH, ONESHOT, READABLE, READS, WRITES
-from anyio_mio.poll._sys.scan import Scan, default_scan
+from anyio_mio.poll._sys.closable import Closable
+from anyio_mio.poll._sys.scan import IS_WINDOWS, Scan, default_scan, is_open
 from anyio_mio.poll._sys.timeout import clamped
 from anyio_mio.poll.waker import Waker
 
 
 @final
-class LevelSelector:
+class LevelSelector(Closable):
     """A `Selector` on `poll(2)` or `select(2)`, with emulated edges.
 
     Args:
@@ -120,17 +119,6 @@ class LevelSelector:
                 self._forget(fd)
             self._waker.wake()
             self._waker.close()
-
-    def __enter__(self) -> LevelSelector:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<LevelSelector {type(self._scan).__name__} watching {len(self._watches)}>"
@@ -254,8 +242,12 @@ def _pollable_identity(fd: int) -> tuple[int, int] | None:
     """
     if fd < 0:
         raise ValueError(f"{fd} is not a descriptor")
-    if sys.platform == "win32":
-        return None  # sockets are no descriptors of the C library there
+    if IS_WINDOWS:
+        if is_open(fd):
+            return None  # nothing tells one socket from the next of the same number there
+        raise OSError(
+            errno.EBADF, f"{fd} is no open socket, and Windows can wait for nothing but sockets"
+        )
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))

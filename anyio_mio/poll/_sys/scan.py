@@ -17,9 +17,16 @@ import math
 import os
 import select
 import sys
-from typing import Final, Protocol, final
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias, final
 
+from anyio_mio.poll._sys import winsock
 from anyio_mio.poll._sys.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
+
+IS_WINDOWS: Final = sys.platform == "win32"
+
+Ready: TypeAlias = tuple[list[int], list[int], list[int]]
+Ask: TypeAlias = Callable[..., Ready]
 
 SELECT_LIMIT: Final = 1024
 """FD_SETSIZE of every POSIX system that matters: select cannot express greater numbers."""
@@ -89,16 +96,20 @@ if sys.platform != "win32":
 
 @final
 class SelectScan:
-    """`select(2)`: everywhere, for sockets at least, but for small numbers only.
+    """`select(2)`: everywhere, for sockets at least, but on POSIX for small numbers only.
 
     Errors and hangups look like data to it: the read then tells.
+
+    Args:
+        ask: What takes three lists of descriptors and a timeout, as `select.select`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ask: Ask | None = None) -> None:
         self._bits: dict[int, int] = {}
+        self._ask: Ask = ask or (winsock.select if IS_WINDOWS else select.select)
 
     def watch(self, fd: int, bits: int) -> None:
-        if os.name == "posix" and fd >= SELECT_LIMIT:
+        if not IS_WINDOWS and fd >= SELECT_LIMIT:
             raise ValueError(
                 f"select() takes descriptors below {SELECT_LIMIT}, not {fd}: use poll()"
             )
@@ -110,29 +121,29 @@ class SelectScan:
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         bits = self._bits.copy()  # other threads change the original meanwhile
         try:
-            ready = select.select(
+            ready = self._ask(
                 _asking_for(READABLE | READ_HANGUP, bits),
                 _asking_for(WRITABLE, bits),
                 _asking_for(_EXCEPTIONAL, bits),
                 timeout,
             )
         except OSError as error:
-            if error.errno != errno.EBADF:
+            if error.errno not in (errno.EBADF, errno.ENOTSOCK):
                 raise
-            return [(fd, 0) for fd in bits if not _is_open(fd)]
+            return [(fd, 0) for fd in bits if not is_open(fd)]
         return _merged(ready)
 
 
 # Windows puts a refused connection into the exceptional set, where POSIX has urgent data only.
-_EXCEPTIONAL: Final = PRIORITY | WRITABLE if sys.platform == "win32" else PRIORITY
-_EXCEPTION: Final = ERROR | WRITABLE if sys.platform == "win32" else PRIORITY
+_EXCEPTIONAL: Final = PRIORITY | WRITABLE if IS_WINDOWS else PRIORITY
+_EXCEPTION: Final = ERROR | WRITABLE if IS_WINDOWS else PRIORITY
 
 
 def _asking_for(wanted: int, bits: dict[int, int]) -> list[int]:
     return [fd for fd, asked in bits.items() if asked & wanted]
 
 
-def _merged(ready: tuple[list[int], list[int], list[int]]) -> list[tuple[int, int]]:
+def _merged(ready: Ready) -> list[tuple[int, int]]:
     found: dict[int, int] = {}
     for fds, bit in zip(ready, (READABLE, WRITABLE, _EXCEPTION), strict=True):
         for fd in fds:
@@ -148,9 +159,13 @@ def _translated(bits: int, table: tuple[tuple[int, int], ...]) -> int:
     return result
 
 
-def _is_open(fd: int) -> bool:
+def is_open(fd: int) -> bool:
+    """Whether there is such a descriptor; on Windows, such a socket."""
     try:
-        os.fstat(fd)
+        if IS_WINDOWS:  # sockets are no descriptors of the C library there
+            select.select([fd], [], [], 0)
+        else:
+            os.fstat(fd)
     except OSError:
         return False
     return True

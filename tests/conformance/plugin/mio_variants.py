@@ -8,9 +8,13 @@ What it selects and writes depends on its options, which only the outermost proc
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
+import select
+import socket
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,16 +23,50 @@ import anyio
 import pytest
 from anyio._core import _eventloop
 
-import anyio_mio  # noqa: F401 - importing it registers the backend
-from anyio_mio._backend.backend import MioBackend
-
 BACKEND = "mio"
 
 SELECTOR = os.environ.get("MIO_CONFORMANCE_SELECTOR", "")
-"""The selector to run on; the platform's best if it is empty."""
+"""The selector to run on; the platform's best if it is empty.
+
+`KQUEUE_MODEL` stands for a system with kqueue: the model of it, without what macOS lacks.
+"""
+
+KQUEUE_MODEL = "kqueue model"
+
+MACOS_LACKS = {
+    os: ("eventfd", "pidfd_open", "waitid"),  # waitid: before Python 3.13
+    socket: ("MSG_CMSG_CLOEXEC", "SOCK_CLOEXEC", "SOCK_NONBLOCK"),
+}
+
+
+def become_a_system_with_kqueue() -> None:
+    """Install the model of kqueue, and take away what macOS does not have."""
+    path = Path(__file__).parents[2] / "models" / "kqueue.py"
+    spec = importlib.util.spec_from_file_location("kqueue_model", path)
+    assert spec is not None
+    assert spec.loader is not None
+    model = importlib.util.module_from_spec(spec)
+    sys.modules["kqueue_model"] = model
+    spec.loader.exec_module(model)
+    for name, value in model.NAMES.items():
+        setattr(select, name, value)
+    for module, names in MACOS_LACKS.items():
+        for name in names:
+            if hasattr(module, name):
+                delattr(module, name)
+
+
+if SELECTOR == KQUEUE_MODEL:
+    become_a_system_with_kqueue()
+
+import anyio_mio  # noqa: E402, F401 - importing it registers the backend
+from anyio_mio._backend.backend import MioBackend  # noqa: E402
 
 if BACKEND not in _eventloop.BACKENDS:
     _eventloop.BACKENDS = (*_eventloop.BACKENDS, BACKEND)  # type: ignore[assignment]
+
+
+NAME = SELECTOR.removesuffix(" model")
 
 
 class OnOneSelector(MioBackend):  # type: ignore[misc] # final, for everybody else
@@ -36,11 +74,11 @@ class OnOneSelector(MioBackend):  # type: ignore[misc] # final, for everybody el
 
     @classmethod
     def run(cls, func: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        return super().run(func, args, kwargs, {"selector": SELECTOR, **options})
+        return super().run(func, args, kwargs, {"selector": NAME, **options})
 
     @classmethod
     def create_test_runner(cls, options: dict[str, Any]) -> Any:
-        return super().create_test_runner({"selector": SELECTOR, **options})
+        return super().create_test_runner({"selector": NAME, **options})
 
 
 if SELECTOR:

@@ -1,0 +1,109 @@
+"""The command `anyio-mio top`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from anyio_mio.cli.console import TARGET_HELP
+from anyio_mio.cli.top_screen import Screen, draw, sort_samples
+from anyio_mio.console.client import ConsoleClient, NoConsole, find_consoles
+from anyio_mio.console.protocol import tree_from_json
+from anyio_mio.console.watching import WatchedConsole
+
+KEYS = {
+    "\x1b[A": "up",
+    "\x1b[B": "down",
+    "\x1b": "esc",
+    "\r": "enter",
+    "\n": "enter",
+    "\x7f": "backspace",
+}
+ONE_KEY = re.compile("\x1b\\[[A-D]|.|\\n", re.DOTALL)
+TENTHS_TO_WAIT = 2
+"""Tenths of a second between two drawings."""
+
+NO_TERMINAL = (
+    "top needs a terminal to draw on and to read keys from\n"
+    "  right: anyio-mio stats --json   # for programs"
+)
+
+
+@click.command(epilog=TARGET_HELP)
+@click.argument("target", required=False)
+@click.option("--interval", default=1.0, show_default=True, help="Seconds between two looks.")
+def top(target: str | None, interval: float) -> None:
+    """Watch running programs: tasks, sockets, polls, listeners; a task's stack by a key."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.name == "nt":
+        raise click.ClickException(NO_TERMINAL)
+    if not interval > 0:
+        raise click.BadParameter("seconds, more than 0", param_hint="--interval")
+    try:
+        consoles = [WatchedConsole(path, interval) for path in find_consoles(target)]
+    except NoConsole as error:
+        raise click.ClickException(str(error)) from None
+    with ExitStack() as stack:
+        for console in consoles:
+            stack.callback(console.close)
+        stack.enter_context(single_keys())
+        watch(consoles)
+
+
+def watch(consoles: list[WatchedConsole]) -> None:
+    """Draw and take keys until the user has seen enough."""
+    screen, console = Screen(), Console()
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            samples = [each.sample for each in consoles]
+            live.update(draw(screen, samples, console.size), refresh=True)
+            wishes = [screen.press(key) for key in read_keys()]
+            if "quit" in wishes:
+                return
+            if "tasks" in wishes:
+                show_tasks(screen, consoles)
+
+
+def show_tasks(screen: Screen, consoles: list[WatchedConsole]) -> None:
+    """Fetch the tasks of the marked program, and show them."""
+    samples = sort_samples(screen, [each.sample for each in consoles])
+    marked = [each for each in consoles if each.sample is samples[screen.selected]]
+    try:
+        with ConsoleClient(marked[0].path) as client:
+            screen.tree = tree_from_json(client.ask("tree"))
+    except NoConsole as error:
+        screen.message = str(error)
+        return
+    screen.view, screen.selected, screen.message = "tasks", 0, ""
+
+
+@contextmanager
+def single_keys() -> Iterator[None]:
+    """Read keys without waiting for a line, for `TENTHS_TO_WAIT`; undone at the end."""
+    import termios
+    import tty
+
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    mode = termios.tcgetattr(sys.stdin)
+    mode[6][termios.VMIN], mode[6][termios.VTIME] = 0, TENTHS_TO_WAIT
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, mode)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def read_keys() -> list[str]:
+    """Return the keys that were pressed, waiting for the first; see `single_keys()`."""
+    try:
+        pressed = os.read(sys.stdin.fileno(), 1024).decode(errors="replace")
+    except OSError:  # the terminal has gone
+        return ["q"]
+    return [KEYS.get(key, key) for key in ONE_KEY.findall(pressed)]

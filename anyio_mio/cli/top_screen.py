@@ -1,0 +1,236 @@
+"""What `anyio-mio top` shows: tables of programs, listeners and tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from anyio_mio.console.rendering import render_frame, without_own_end
+from anyio_mio.console.watching import Sample, accepts_per_wakeup
+from anyio_mio.lowlevel import TaskState, TaskTree
+
+SMALLEST: Final = (60, 12)
+"""Columns and lines of the smallest terminal in which the tables can be read."""
+
+SORTED_BY: Final = ("pid", "tasks", "sockets", "polls/s", "lag", "memory")
+KEYS: Final = "q quit   ↑↓ select   s sort   / filter   t tasks   ⏎ stack   esc back"
+
+
+@dataclass(slots=True)
+class Screen:
+    """The state of the display.
+
+    Attributes:
+        view: ``"programs"``, ``"tasks"`` or ``"stack"``.
+        sort: the column that the programs are sorted by.
+        words: only rows that contain it are shown.
+        is_typing: whether keys go into ``words``.
+        selected: the row that is marked, in the view.
+        tree: the tasks of the program that was chosen.
+        message: one line below the tables.
+    """
+
+    view: str = "programs"
+    sort: str = "pid"
+    words: str = ""
+    is_typing: bool = False
+    selected: int = 0
+    tree: TaskTree = field(default_factory=lambda: TaskTree(()))
+    message: str = ""
+
+    def press(self, key: str) -> str | None:
+        """Take a key.
+
+        Returns:
+            What the caller has to do: ``"quit"``, ``"tasks"``, or None.
+        """
+        if self.is_typing:
+            self._type(key)
+            return None
+        action = ACTIONS.get(key)
+        return None if action is None else action(self)
+
+    def quit(self) -> str:
+        """Leave."""
+        return "quit"
+
+    def move_down(self) -> None:
+        """Mark the next row."""
+        self.selected += 1
+
+    def move_up(self) -> None:
+        """Mark the row before."""
+        self.selected = max(0, self.selected - 1)
+
+    def sort_by_next(self) -> None:
+        """Sort the programs by the next column."""
+        self.sort = SORTED_BY[(SORTED_BY.index(self.sort) + 1) % len(SORTED_BY)]
+
+    def begin_to_type(self) -> None:
+        """Take the keys that follow as words to filter by."""
+        self.is_typing, self.words = True, ""
+
+    def go_back(self) -> None:
+        """From a stack to the tasks, from the tasks to the programs."""
+        self.view, self.selected = "tasks" if self.view == "stack" else "programs", 0
+
+    def open_tasks(self) -> str | None:
+        """From the programs to the tasks of the marked one."""
+        return "tasks" if self.view == "programs" else None
+
+    def open_marked(self) -> str | None:
+        """Open what is marked: a program's tasks, or a task's stack."""
+        if self.view == "programs":
+            return "tasks"
+        self.view = "stack"
+        return None
+
+    def _type(self, key: str) -> None:
+        if key in ("enter", "esc"):
+            self.is_typing = False
+        elif key == "backspace":
+            self.words = self.words[:-1]
+        elif len(key) == 1 and key.isprintable():
+            self.words += key
+
+    def matches(self, *texts: object) -> bool:
+        """Whether a row is shown."""
+        return any(self.words.lower() in str(text).lower() for text in texts)
+
+
+ACTIONS: Final[dict[str, Callable[[Screen], str | None]]] = {
+    "q": Screen.quit,
+    "down": Screen.move_down,
+    "j": Screen.move_down,
+    "up": Screen.move_up,
+    "k": Screen.move_up,
+    "s": Screen.sort_by_next,
+    "/": Screen.begin_to_type,
+    "esc": Screen.go_back,
+    "t": Screen.open_tasks,
+    "enter": Screen.open_marked,
+}
+"""What each key does."""
+
+
+def sort_samples(screen: Screen, samples: list[Sample]) -> list[Sample]:
+    """The programs in the order, and with the words, that the screen asks for."""
+    rows = [s for s in samples if screen.matches(s.stats.get("name", ""), s.stats.get("pid", ""))]
+    return sorted(rows, key=lambda s: sort_key(screen.sort, s), reverse=screen.sort != "pid")
+
+
+def sort_key(column: str, sample: Sample) -> float:
+    """The figure that a column shows."""
+    if column == "polls/s":
+        return sample.rates.get("polls", 0.0)
+    name = {"sockets": "registrations"}.get(column, column)
+    return float(sample.stats.get(name, 0))
+
+
+def draw(screen: Screen, samples: list[Sample], size: tuple[int, int]) -> RenderableType:
+    """Draw the display for a terminal of this size."""
+    if size[0] < SMALLEST[0] or size[1] < SMALLEST[1]:
+        columns, lines = SMALLEST
+        return Text(f"this terminal is too small: {columns} columns and {lines} lines at least")
+    bottom = Text(f"/{screen.words}_" if screen.is_typing else screen.message or KEYS, style="dim")
+    room = size[1] - 3
+    if screen.view == "programs":
+        rows = sort_samples(screen, samples)
+        screen.selected = min(screen.selected, max(0, len(rows) - 1))
+        return Group(draw_programs(screen, rows), draw_listeners(rows), bottom)
+    tasks = shown_tasks(screen)
+    screen.selected = min(screen.selected, max(0, len(tasks) - 1))
+    if screen.view == "tasks":
+        return Group(draw_tasks(screen, tasks, room), bottom)
+    return Group(draw_stack(tasks[screen.selected] if tasks else None, room), bottom)
+
+
+def draw_programs(screen: Screen, samples: list[Sample]) -> Table:
+    """One row for each run."""
+    table = Table(title=f"programs, by {screen.sort}", expand=True, title_justify="left", box=None)
+    columns = ("pid", "run", "tasks", "ready", "sockets", "polls/s", "events/s", "lag ms")
+    for name in (*columns, "slow", "threads", "MiB"):
+        table.add_column(name, justify="left" if name == "run" else "right", no_wrap=True)
+    for number, sample in enumerate(samples):
+        style = "reverse" if number == screen.selected else ""
+        table.add_row(*program_cells(sample), style=f"{style} red" if sample.error else style)
+    return table
+
+
+def program_cells(sample: Sample) -> list[str]:
+    """The cells of a program's row."""
+    stats, rates = sample.stats, sample.rates
+    if sample.error:
+        return [str(stats.get("pid", "?")), sample.error]
+    if not stats:
+        return ["…"]
+    return [
+        str(stats["pid"]),
+        stats["name"],
+        f"{stats['tasks']:,}",
+        f"{stats['runnable']:,}",
+        f"{stats['registrations']:,}",
+        f"{rates.get('polls', 0):,.0f}",
+        f"{rates.get('events', 0):,.0f}",
+        f"{stats['lag'] * 1e3:.1f}",
+        str(stats["slow_steps"]),
+        str(stats["worker_threads"]),
+        f"{stats['memory'] / 2**20:.0f}",
+    ]
+
+
+def draw_listeners(samples: list[Sample]) -> Table:
+    """One row for each listener of each run."""
+    table = Table(title="listeners", expand=True, title_justify="left", box=None)
+    for name in ("pid", "address", "open", "accepted", "per wake-up", "aborted", "waits", "shed"):
+        table.add_column(name, justify="left" if name == "address" else "right", no_wrap=True)
+    for sample in samples:
+        for listener in sample.stats.get("listeners", ()):
+            table.add_row(*listener_cells(sample.stats["pid"], listener))
+    return table
+
+
+def listener_cells(pid: int, listener: dict[str, Any]) -> list[str]:
+    """The cells of a listener's row."""
+    counts = (listener["aborted"], listener["backed_off"], listener["shed"])
+    return [
+        str(pid),
+        listener["address"],
+        f"{listener['open']:,}",
+        f"{listener['accepted']:,}",
+        f"{accepts_per_wakeup(listener):.1f}",
+        *(f"{count:,}" for count in counts),
+    ]
+
+
+def shown_tasks(screen: Screen) -> list[TaskState]:
+    """The tasks of the chosen program that contain the words."""
+    return [task for task in screen.tree.tasks if screen.matches(task.name, task.waits_for)]
+
+
+def draw_tasks(screen: Screen, tasks: list[TaskState], room: int) -> Table:
+    """One row for each task, around the marked one."""
+    title = "; ".join(f"DEADLOCK: {each}" for each in screen.tree.deadlocks) or "tasks"
+    table = Table(title=title, expand=True, title_justify="left", box=None)
+    table.add_column("task", no_wrap=True, ratio=1)
+    table.add_column("waits for", no_wrap=True, ratio=2)
+    first = max(0, min(screen.selected - room // 2, len(tasks) - room + 2))
+    for number, task in enumerate(tasks[first : first + room - 2], first):
+        style = "reverse" if number == screen.selected else ""
+        table.add_row(task.name, task.waits_for or task.state, style=style)
+    return table
+
+
+def draw_stack(task: TaskState | None, room: int) -> Text:
+    """The stack of the marked task."""
+    if task is None:
+        return Text("this task has ended")
+    lines = [f"{task.name}: {task.waits_for or task.state}"]
+    for frame in without_own_end(task.stack):
+        lines += render_frame(frame)
+    return Text("\n".join(lines[:room]), no_wrap=True)

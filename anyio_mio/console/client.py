@@ -1,0 +1,151 @@
+"""Ask the console of another process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, final
+
+from anyio_mio.console.protocol import ProtocolError, decode, encode
+
+TIMEOUT: Final = 10.0
+"""Seconds that a console has for an answer. It answers within a second, or not at all."""
+
+
+class NoConsole(Exception):
+    """There is no console to ask; the text says why, in one line, and what to do."""
+
+
+def default_directory() -> Path:
+    """The directory in which a process opens its console when no path is given."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base:
+        return Path(base) / "anyio_mio"
+    return Path(tempfile.gettempdir()) / f"anyio_mio-{os.getuid()}"
+
+
+def path_of_process(pid: int) -> Path:
+    """Where the console of a process is if no path was given."""
+    return default_directory() / f"{pid}.sock"
+
+
+def find_consoles(target: str | None) -> list[Path]:
+    """Find the sockets that a command line means.
+
+    Args:
+        target: a process ID, the path of a socket, the path of a directory with sockets, or None
+            for all consoles in the default directory.
+
+    Raises:
+        NoConsole: There is none.
+    """
+    if target is not None and target.isdigit():
+        return [find_process(int(target))]
+    path = default_directory() if target is None else Path(target)
+    if path.is_dir():
+        found = sorted(each for each in path.iterdir() if is_socket(each))
+        if not found:
+            raise NoConsole(f"no console in {path}: {start_with(f'{path}/')}")
+        return found
+    if not path.exists():
+        raise NoConsole(f"no console at {path}: {start_with(str(path))}")
+    if not is_socket(path):
+        raise NoConsole(f"{path} is no socket: name a socket, a directory, or a process")
+    return [path]
+
+
+def find_process(pid: int) -> Path:
+    """Find the console of a process in the default directory.
+
+    Raises:
+        NoConsole: There is no such process, or it has no console.
+    """
+    path = path_of_process(pid)
+    if path.exists():
+        return path
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        raise NoConsole(f"there is no process {pid}") from None
+    except PermissionError:
+        raise NoConsole(f"process {pid} belongs to another user") from None
+    raise NoConsole(f"process {pid} has no console: {start_with('1')}")
+
+
+def start_with(value: str) -> str:
+    """What to do so that a program has a console."""
+    return f"start the program with ANYIO_MIO_CONSOLE={value}"
+
+
+def is_socket(path: Path) -> bool:
+    """Whether a path is a socket."""
+    try:
+        return stat.S_ISSOCK(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+@final
+class ConsoleClient:
+    """A connection to a console; a context manager.
+
+    Args:
+        path: the console's socket.
+
+    Raises:
+        NoConsole: Nothing answers there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(TIMEOUT)
+        try:
+            self._socket.connect(str(path))
+        except ConnectionRefusedError:
+            self._socket.close()
+            raise NoConsole(f"the program behind {path} has ended") from None
+        except OSError as error:
+            self._socket.close()
+            raise NoConsole(f"cannot open {path}: {error.strerror or error}") from None
+        self._lines = self._socket.makefile("rb")
+
+    def ask(self, question: str) -> Any:
+        """Ask, and return the answer: what `anyio_mio.console.protocol` says.
+
+        Raises:
+            NoConsole: It does not answer, or not in this protocol; or it refused the question.
+        """
+        try:
+            self._socket.sendall(encode("ask", question))
+            line = self._lines.readline()
+        except TimeoutError:
+            raise NoConsole(f"{self.path} does not answer within {TIMEOUT:g} s") from None
+        except OSError as error:
+            raise NoConsole(f"{self.path}: {error.strerror or error}") from None
+        if not line:
+            raise NoConsole(f"{self.path} closed the connection")
+        try:
+            return decode(line, "answer")
+        except ProtocolError as error:
+            raise NoConsole(f"{self.path}: {error}") from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._lines.close()
+        self._socket.close()
+
+    def __enter__(self) -> ConsoleClient:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

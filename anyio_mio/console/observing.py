@@ -1,0 +1,205 @@
+"""Open a console for each run of this process, and print the task tree on a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, final
+
+from anyio_mio._kernel.instruments import Instrument
+from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.run import living_kernels, observers
+from anyio_mio._kernel.task_tree import take_picture
+from anyio_mio._kernel.watchdog import Watchdog
+from anyio_mio._net.socket_names import describe_descriptor
+from anyio_mio.console.client import default_directory
+from anyio_mio.console.pictures import ask, ask_for_tree, look_from_outside
+from anyio_mio.console.protocol import tree_to_json
+from anyio_mio.console.rendering import render_tree
+from anyio_mio.console.server import ConsoleError, ConsoleServer
+from anyio_mio.lowlevel import statistics_of
+
+LOGGER: Final = logging.getLogger("anyio_mio.console")
+VARIABLE: Final = "ANYIO_MIO_CONSOLE"
+STARTED: Final = time.time()
+
+
+@final
+class TurnCounter(Instrument):
+    """Counts the polls of a run, from the first question about them on."""
+
+    def __init__(self) -> None:
+        self.polls = 0
+
+    def after_poll(self, events: int) -> None:
+        """Count."""
+        self.polls += 1
+
+
+@final
+class Observed:
+    """What a console answers about one run."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._counter: TurnCounter | None = None
+
+    def answers(self) -> dict[str, Any]:
+        """The questions and their answers, for `ConsoleServer`."""
+        return {"stats": self.stats, "tree": self.tree}
+
+    def tree(self) -> dict[str, Any]:
+        """All tasks, and the deadlocks among them."""
+        tree, is_stuck = ask_for_tree(self._kernel)
+        return tree_to_json(tree, is_stuck=is_stuck)
+
+    def stats(self) -> dict[str, Any]:
+        """The figures of the run and of its process."""
+        figures, lag = ask(self._kernel, self._figures)
+        return {**figures, "lag": lag, **process_figures()}
+
+    def _figures(self) -> dict[str, Any]:
+        kernel = self._kernel
+        if self._counter is None:
+            self._counter = TurnCounter()
+            kernel.instruments.add(self._counter)
+        now = statistics_of(kernel)
+        dogs = [each for each in kernel.instruments if isinstance(each, Watchdog)]
+        return {
+            "name": "" if kernel.main is None else kernel.main.name,
+            "tasks": now.tasks,
+            "runnable": now.runnable,
+            "deadlines": now.deadlines,
+            "registrations": now.reactor.registrations,
+            "events": now.reactor.events,
+            "stale_events": now.reactor.stale_events,
+            "tasks_waiting": now.reactor.tasks_waiting,
+            "polls": self._counter.polls,
+            "slow_steps": sum(dog.slow_steps for dog in dogs),
+            "listeners": [listener_figures(each) for each in now.listeners],
+        }
+
+
+def listener_figures(listener: Any) -> dict[str, Any]:
+    """One listener, as an object for JSON."""
+    figures = listener.statistics
+    return {
+        "address": listener.address,
+        "accepted": figures.accepted,
+        "accepts_per_wakeup": {str(k): n for k, n in figures.accepts_per_wakeup.items()},
+        "aborted": figures.aborted,
+        "backed_off": figures.backed_off,
+        "shed": figures.shed,
+        "open": figures.open,
+    }
+
+
+def process_figures() -> dict[str, Any]:
+    """What concerns the process and not one run."""
+    workers = [t for t in threading.enumerate() if t.name == "anyio_mio worker"]
+    return {
+        "pid": os.getpid(),
+        "uptime": time.time() - STARTED,
+        "worker_threads": len(workers),
+        "memory": resident_bytes(),
+    }
+
+
+def resident_bytes() -> int:
+    """The memory that the process has now; where the system does not say, its largest so far."""
+    with contextlib.suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(ImportError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return 0
+
+
+@contextlib.contextmanager
+def open_console(kernel: Kernel, path: str) -> Iterator[None]:
+    """Open a console for one run, while it lasts. If that fails, say so and run without one."""
+    observed = Observed(kernel)
+    with contextlib.ExitStack() as stack:
+        try:
+            server = ConsoleServer(free_path(path), observed.answers())
+            stack.enter_context(server)
+            LOGGER.info("the console of this run is %s", server.path)
+        except (ConsoleError, OSError) as error:
+            LOGGER.warning("there is no console: %s", error)
+        yield
+
+
+def free_path(path: str) -> str:
+    """The path of a new socket: the path itself, or a name of our own in the directory."""
+    directory = Path(path)
+    if path in ("1", "true", "yes"):
+        directory = default_directory()
+    elif not (path.endswith(("/", os.sep)) or directory.is_dir()):
+        return path
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid") and directory.stat().st_uid not in (os.getuid(), 0):
+        raise ConsoleError(f"{directory} belongs to another user\n  right: a directory of yours")
+    names = [f"{os.getpid()}.sock", *(f"{os.getpid()}-{n}.sock" for n in range(2, 100))]
+    return next(str(directory / name) for name in names if not (directory / name).exists())
+
+
+def observe_runs(path: str) -> None:
+    """Open a console for each run of this process from now on.
+
+    Args:
+        path: the socket, or a directory (with a slash at its end, if it does not exist) in which
+            each run has a socket of its own; ``"1"`` for the default directory.
+    """
+
+    def observe(kernel: Kernel) -> contextlib.AbstractContextManager[None]:
+        return open_console(kernel, path)
+
+    observers.append(observe)
+
+
+@contextlib.contextmanager
+def tree_on_signal(number: int | None = None) -> Iterator[None]:
+    """Print the task trees of this process's runs to standard error whenever a signal comes.
+
+    A handler of Python runs between two lines of the main thread, also while that thread is in
+    `time.sleep()` or waits for a lock. It cannot run inside a function in C that does not return.
+
+    Args:
+        number: the signal; SIGUSR1 by default, and nothing happens where the system has none.
+    """
+    if number is None:
+        number = getattr(signal, "SIGUSR1", None)
+    if number is None:
+        yield
+        return
+    previous = signal.signal(number, print_trees)
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)
+
+
+def render_trees() -> str:
+    """Return the task tree of each run of this process as text; empty if mio does not run."""
+    trees = []
+    for kernel in list(living_kernels):
+        look = partial(take_picture, kernel, describe_descriptor)
+        trees.append(render_tree(look_from_outside(look)))
+    return "\n".join(trees)
+
+
+def print_trees(number: int = 0, frame: FrameType | None = None) -> None:
+    """Print the task tree of each run of this process to standard error."""
+    # Not print(): this may be a signal handler, in the midst of another print().
+    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, render_trees().encode())

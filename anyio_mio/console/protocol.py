@@ -1,0 +1,126 @@
+"""The console's protocol, version 1: JSON, one object a line, over a UNIX stream socket.
+
+A client sends a request and gets one line for it, any number of times:
+
+    {"version": 1, "ask": "stats"}
+    {"version": 1, "answer": {"pid": 4711, "tasks": 12, ...}}
+
+    {"version": 1, "ask": "tree"}
+    {"version": 1, "answer": {"tasks": [...], "deadlocks": [...], "is_stuck": false}}
+
+A request that cannot be answered gets ``{"version": 1, "error": "a sentence"}``. So does a request
+of another version; the sentence names the version that is known. New fields may appear in an answer
+of the same version. A field never changes its meaning.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any, Final
+
+from anyio_mio.lowlevel import ScopeState, StackFrame, TaskState, TaskTree
+
+VERSION: Final = 1
+LONGEST_REQUEST: Final = 4096
+"""Bytes of one request's line at most."""
+
+
+class ProtocolError(Exception):
+    """What was received is not of this protocol; the text says why, in one line."""
+
+
+def encode(kind: str, value: object) -> bytes:
+    """Make a line: ``kind`` is ``"ask"``, ``"answer"`` or ``"error"``."""
+    return json.dumps({"version": VERSION, kind: value}, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes, kind: str) -> Any:
+    """Return what a line says.
+
+    Raises:
+        ProtocolError: It is no line of this version, or it is an error, whose text is raised.
+    """
+    try:
+        message = json.loads(line)
+    except ValueError:
+        raise ProtocolError("this is not a console of anyio_mio: it sent no JSON") from None
+    if not isinstance(message, dict) or "version" not in message:
+        raise ProtocolError("this is not a console of anyio_mio: it named no version")
+    if message["version"] != VERSION:
+        raise ProtocolError(f"version {message['version']!r} is not known here, only {VERSION}")
+    if kind != "ask" and "error" in message:
+        raise ProtocolError(str(message["error"]))
+    if kind not in message:
+        raise ProtocolError(f"a message without {kind!r}")
+    return message[kind]
+
+
+def tree_to_json(tree: TaskTree, *, is_stuck: bool) -> dict[str, Any]:
+    """Make a JSON object of a task tree.
+
+    Args:
+        tree: the picture.
+        is_stuck: whether another thread took it, because the loop did not answer.
+    """
+    return {
+        "tasks": [task_to_json(task) for task in tree.tasks],
+        "deadlocks": list(tree.deadlocks),
+        "is_stuck": is_stuck,
+    }
+
+
+def task_to_json(task: TaskState) -> dict[str, Any]:
+    """Make a JSON object of one task."""
+    return {
+        "id": task.id,
+        "parent": task.parent,
+        "name": task.name,
+        "kind": task.kind,
+        "state": task.state,
+        "waits_for": task.waits_for,
+        "waits_for_tasks": list(task.waits_for_tasks),
+        "needs_a_task": task.needs_a_task,
+        "is_cancelled": task.is_cancelled,
+        "scopes": [
+            {
+                "deadline": scope.deadline if isfinite(scope.deadline) else None,
+                "is_shielded": scope.is_shielded,
+                "is_cancelled": scope.is_cancelled,
+            }
+            for scope in task.scopes
+        ],
+        "stack": [[frame.file, frame.line, frame.function] for frame in task.stack],
+    }
+
+
+def tree_from_json(answer: Mapping[str, Any]) -> TaskTree:
+    """Make a task tree of what `tree_to_json()` made."""
+    tasks = tuple(task_from_json(task) for task in answer["tasks"])
+    return TaskTree(tasks, tuple(answer["deadlocks"]))
+
+
+def task_from_json(task: Mapping[str, Any]) -> TaskState:
+    """Make a task's state of a JSON object; fields that are not known here are left out."""
+    scopes = tuple(
+        ScopeState(
+            deadline=float("inf") if scope["deadline"] is None else scope["deadline"],
+            is_shielded=scope["is_shielded"],
+            is_cancelled=scope["is_cancelled"],
+        )
+        for scope in task["scopes"]
+    )
+    return TaskState(
+        id=task["id"],
+        parent=task["parent"],
+        name=task["name"],
+        kind=task["kind"],
+        state=task["state"],
+        waits_for=task["waits_for"],
+        waits_for_tasks=tuple(task["waits_for_tasks"]),
+        needs_a_task=task["needs_a_task"],
+        is_cancelled=task["is_cancelled"],
+        scopes=scopes,
+        stack=tuple(StackFrame(*frame) for frame in task["stack"]),
+    )

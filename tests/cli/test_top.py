@@ -1,0 +1,196 @@
+"""`anyio-mio top`: what it draws, what its keys do, and a walk under a pseudo-terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console, RenderableType
+
+from anyio_mio.cli.group import group
+from anyio_mio.cli.top_screen import SMALLEST, Screen, draw, sort_samples
+from anyio_mio.console.watching import Sample, accepts_per_wakeup, rates_between
+from anyio_mio.lowlevel import StackFrame, TaskState, TaskTree
+
+LISTENER = {
+    "address": "TCP 127.0.0.1:8000",
+    "accepted": 130,
+    "accepts_per_wakeup": {"1": 2, "64": 2},
+    "aborted": 0,
+    "backed_off": 3,
+    "shed": 0,
+    "open": 12,
+}
+
+
+def sample(pid: int, **changes: Any) -> Sample:
+    stats = {
+        "pid": pid,
+        "name": f"app{pid}",
+        "tasks": pid,
+        "runnable": 0,
+        "registrations": 5,
+        "polls": 100,
+        "events": 100,
+        "lag": 0.0012,
+        "slow_steps": 1,
+        "worker_threads": 2,
+        "memory": 50 * 2**20,
+        "listeners": [LISTENER],
+    }
+    return Sample({**stats, **changes}, {"polls": 7.0, "events": 8.0, "accepted": 9.0})
+
+
+def text_of(drawn: RenderableType, width: int = 120) -> str:
+    console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(drawn)
+    console.file.close()
+    return console.export_text()
+
+
+def test_programs_and_listeners_are_drawn_with_their_figures() -> None:
+    text = text_of(draw(Screen(), [sample(1), sample(2)], (120, 30)))
+
+    (row,) = [line for line in text.splitlines() if " app2 " in line]
+    assert row.split() == ["2", "app2", "2", "0", "5", "7", "8", "1.2", "1", "2", "50"]
+    (row, _) = [line for line in text.splitlines() if "TCP 127.0.0.1:8000" in line]
+    assert row.split() == ["1", "TCP", "127.0.0.1:8000", "12", "130", "32.5", "0", "3", "0"]
+
+
+def test_a_program_that_does_not_answer_says_why() -> None:
+    gone = replace(sample(1), error="the program has ended")
+
+    assert "the program has ended" in text_of(draw(Screen(), [gone, Sample()], (120, 30)))
+
+
+def test_a_terminal_that_is_too_small_is_told_so() -> None:
+    assert "too small" in text_of(draw(Screen(), [], (SMALLEST[0] - 1, 30)))
+
+
+def test_keys_sort_and_filter_the_programs() -> None:
+    screen = Screen()
+    samples = [sample(1), sample(3), sample(2)]
+    assert [s.stats["pid"] for s in sort_samples(screen, samples)] == [1, 2, 3]
+
+    screen.press("s")
+    assert [s.stats["pid"] for s in sort_samples(screen, samples)] == [3, 2, 1]
+
+    for key in ("/", "a", "x", "backspace", "p", "p", "2", "enter"):
+        screen.press(key)
+    assert [s.stats["pid"] for s in sort_samples(screen, samples)] == [2]
+
+
+def test_keys_lead_to_the_tasks_to_a_stack_and_back() -> None:
+    stack = (StackFrame(__file__, 1, "work"),)
+    tasks = (
+        TaskState(1, None, "first", "mio", "parked", waits_for="an event to be set"),
+        TaskState(2, 1, "second", "mio", "parked", waits_for="sleep", stack=stack),
+    )
+    screen = Screen()
+    assert screen.press("t") == "tasks"
+    screen.view, screen.tree = "tasks", TaskTree(tasks, ("a sentence",))
+    text = text_of(draw(screen, [], (120, 30)))
+    assert "an event to be set" in text
+    assert "DEADLOCK: a sentence" in text
+
+    screen.press("down")
+    screen.press("enter")
+    assert f"{__file__}:1 work" in text_of(draw(screen, [], (200, 30)), 200)
+    screen.press("esc")
+    assert screen.view == "tasks"
+    screen.press("esc")
+    assert screen.view == "programs"
+    assert screen.press("q") == "quit"
+
+
+def test_a_selection_beyond_the_last_row_stays_on_the_last() -> None:
+    screen = Screen(selected=99)
+    draw(screen, [sample(1), sample(2)], (120, 30))
+
+    assert screen.selected == 1
+
+
+def test_rates_are_what_a_second_brought() -> None:
+    before, after = sample(1).stats, sample(1, polls=300, events=101).stats
+
+    assert rates_between(before, after, 2.0) == {"polls": 100.0, "events": 0.5, "accepted": 0.0}
+
+
+def test_accepts_for_each_wake_up_are_an_average() -> None:
+    assert accepts_per_wakeup(LISTENER) == 32.5
+    assert accepts_per_wakeup({"accepts_per_wakeup": {}}) == 0
+
+
+def test_without_a_terminal_one_line_says_what_to_use() -> None:
+    result = CliRunner().invoke(group, ["top"])
+
+    assert result.exit_code == 1
+    assert "anyio-mio stats --json" in result.output
+
+
+PROGRAM = """
+import anyio
+async def main():
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(anyio.sleep_forever, name=f"sleeper {number}")
+        print("ready", flush=True)
+"""
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Path]:
+    """A program that runs, and its console."""
+    (tmp_path / "sleepers.py").write_text(PROGRAM)
+    environment = {
+        **os.environ,
+        "ANYIO_MIO_CONSOLE": str(tmp_path / "console"),
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}",
+    }
+    command = [sys.executable, "-m", "anyio_mio", "run", "sleepers:main"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        yield tmp_path / "console"
+        program.send_signal(signal.SIGINT)
+        program.wait(10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_under_a_terminal_keys_lead_to_the_tasks_of_a_running_program(console: Path) -> None:
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(COLUMNS="100", LINES="30", TERM="xterm", PYTHONPATH=str(Path.cwd()))
+        command = ["-m", "anyio_mio", "top", str(console), "--interval", "0.2"]
+        os.execv(sys.executable, [sys.executable, *command])
+    try:
+        assert "sleepers.main" in read_until(terminal, "sleepers.main")
+        os.write(terminal, b"t")
+        assert "sleep forever" in read_until(terminal, "sleeper 2")
+        os.write(terminal, b"/forever\r\r")
+        read_until(terminal, "sleeper 0: sleep forever")
+        os.write(terminal, b"q")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        os.close(terminal)
+
+
+def read_until(terminal: int, words: str) -> str:
+    """What the terminal shows, up to these words; escape sequences are left out."""
+    shown, end = "", time.monotonic() + 15
+    while words not in shown:
+        assert time.monotonic() < end, shown
+        shown += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(terminal, 65536).decode())
+    return shown

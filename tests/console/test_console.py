@@ -1,0 +1,315 @@
+"""The console: what it answers, to whom, and that no client can stop the program."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import anyio_mio
+from anyio_mio._kernel.run import observers
+from anyio_mio.console import observe_runs
+from anyio_mio.console import pictures as pictures_module
+from anyio_mio.console import server as server_module
+from anyio_mio.console.client import ConsoleClient, NoConsole, find_consoles
+from anyio_mio.console.protocol import tree_from_json
+from anyio_mio.console.server import ConsoleServer
+
+needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets")
+pytestmark = needs_unix
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "console"
+
+
+@pytest.fixture
+def observed(path: Path) -> Iterator[Path]:
+    before = list(observers)
+    observe_runs(str(path))
+    yield path
+    observers[:] = before
+
+
+def in_a_thread(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Begin a call in a thread; the result waits for it."""
+    box: list[Any] = []
+    thread = threading.Thread(target=lambda: box.append(function()), daemon=True)
+    thread.start()
+
+    def result() -> Any:
+        thread.join(10)
+        return box[0]
+
+    return result
+
+
+def ask_later(path: Path) -> Any:
+    time.sleep(0.1)  # until the loop is stuck
+    return ask(path, "tree")
+
+
+def ask(path: Path, question: str) -> Any:
+    with ConsoleClient(path) as client:
+        return client.ask(question)
+
+
+def test_a_run_answers_with_its_figures_and_its_tasks(observed: Path) -> None:
+    async def main() -> tuple[Any, Any]:
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        async with listener, anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever, name="sleeper")
+            stats = await anyio.to_thread.run_sync(ask, observed, "stats")
+            tree = await anyio.to_thread.run_sync(ask, observed, "tree")
+            group.cancel_scope.cancel()
+        return stats, tree
+
+    stats, tree = anyio_mio.run(main)
+
+    assert stats["pid"] == os.getpid()
+    assert stats["tasks"] >= 2
+    assert stats["listeners"][0]["address"].startswith("TCP 127.0.0.1:")
+    assert stats["memory"] > 1_000_000
+    assert not tree["is_stuck"]
+    assert "sleeper" in [task.name for task in tree_from_json(tree).tasks]
+
+
+def test_a_tree_of_many_tasks_is_taken_in_pieces(
+    observed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures_module, "TASKS_PER_TURN", 3)
+
+    async def main() -> Any:
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(anyio.sleep_forever, name=f"sleeper {number}")
+            tree = await anyio.to_thread.run_sync(ask, observed, "tree")
+            group.cancel_scope.cancel()
+        return tree
+
+    names = [task.name for task in tree_from_json(anyio_mio.run(main)).tasks]
+
+    assert [name for name in names if name.startswith("sleeper")] == [
+        f"sleeper {number}" for number in range(20)
+    ]
+
+
+def test_a_stuck_loop_is_looked_at_from_outside(observed: Path) -> None:
+    async def main() -> Any:
+        answer = in_a_thread(partial(ask_later, observed))
+        time.sleep(1)  # noqa: ASYNC251 - this is what the test is about
+        return answer()
+
+    tree = anyio_mio.run(main)
+    (running,) = [t for t in tree_from_json(tree).tasks if t.state == "running"]
+
+    assert tree["is_stuck"]
+    assert running.stack[-1].file == __file__
+
+
+def test_the_socket_is_the_users_alone_and_goes_with_the_run(observed: Path) -> None:
+    async def main() -> int:
+        return os.stat(observed).st_mode
+
+    mode = anyio_mio.run(main)
+
+    assert stat.S_IMODE(mode) == 0o600
+    assert not observed.exists()
+
+
+def test_in_a_directory_each_run_has_a_socket_of_its_own(tmp_path: Path) -> None:
+    before = list(observers)
+    observe_runs(f"{tmp_path}/consoles/")
+    try:
+
+        async def main() -> list[Path]:
+            return find_consoles(f"{tmp_path}/consoles")
+
+        found = anyio_mio.run(main)
+    finally:
+        observers[:] = before
+
+    assert [each.name for each in found] == [f"{os.getpid()}.sock"]
+
+
+def test_a_console_that_runs_is_not_replaced(
+    observed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ConsoleServer(str(observed), {"stats": lambda: "the first"}):
+        anyio_mio.run(anyio.sleep, 0)
+
+        assert ask(observed, "stats") == "the first"
+    assert "the console of a program that runs" in caplog.text
+
+
+def test_the_file_of_a_console_that_ended_is_replaced(path: Path) -> None:
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(path))
+    dead.close()
+
+    with ConsoleServer(str(path), {"stats": lambda: 1}):
+        assert ask(path, "stats") == 1
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        (b"GET / HTTP/1.1\r\n", "no JSON"),
+        (b"[1]\n", "named no version"),
+        (b'{"version": 7, "ask": "stats"}\n', "version 7 is not known"),
+        (b'{"version": 1}\n', "without 'ask'"),
+        (b'{"version": 1, "ask": "secrets"}\n', "ask for one of stats"),
+        (b'{"version": 1, "ask": ["stats"]}\n', "ask for one of stats"),
+        (b"x" * 5000 + b"\n", "no JSON"),
+    ],
+)
+def test_what_is_no_request_gets_one_line_that_says_why(
+    path: Path, line: bytes, words: str
+) -> None:
+    with ConsoleServer(str(path), {"stats": lambda: 1}), socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(path))
+        peer.sendall(line)
+        answer = json.loads(peer.makefile().readline())
+
+    assert words in answer["error"]
+
+
+def test_an_answer_that_fails_is_an_error_of_the_console(path: Path) -> None:
+    with (
+        ConsoleServer(str(path), {"stats": lambda: 1 / 0}),
+        pytest.raises(NoConsole, match="ZeroDivisionError"),
+    ):
+        ask(path, "stats")
+
+
+def test_a_client_that_does_not_read_loses_its_connection_and_stops_no_other(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "SECONDS_TO_READ", 0.1)
+    answers = {"tree": lambda: "x" * 2_000_000, "stats": lambda: 1}
+    with ConsoleServer(str(path), answers), socket.socket(socket.AF_UNIX) as lazy:
+        lazy.connect(str(path))
+        lazy.sendall(b'{"version": 1, "ask": "tree"}\n')
+
+        assert ask(path, "stats") == 1
+        lazy.settimeout(20)
+        time.sleep(0.3)
+        received = 0
+        while data := lazy.recv(1 << 20):
+            received += len(data)
+    assert received < 2_000_000
+
+
+def test_more_clients_than_there_is_room_for_are_told_so(path: Path) -> None:
+    with ConsoleServer(str(path), {"stats": lambda: 1}):
+        clients = [ConsoleClient(path) for _ in range(server_module.MOST_CLIENTS)]
+        for client in clients:
+            assert client.ask("stats") == 1
+
+        with pytest.raises(NoConsole, match=r"clients are connected already|Broken pipe"):
+            ask(path, "stats")
+        for client in clients:
+            client.close()
+
+
+def test_an_old_client_meets_a_newer_console(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        client = ConsoleClient(path)
+        peer, _ = listener.accept()
+        peer.sendall(b'{"version": 2, "answer": {}}\n')
+        with client, pytest.raises(NoConsole, match="version 2 is not known"):
+            client.ask("stats")
+        peer.close()
+
+
+def test_targets_that_have_no_console_are_named(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    dead = tmp_path / "dead"
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(dead))
+    sock.close()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    for target, words in [
+        ("99999999", "there is no process"),
+        (str(os.getpid()), "has no console"),
+        (str(tmp_path / "missing"), "no console at"),
+        (str(plain), "is no socket"),
+        (str(empty), "no console in"),
+    ]:
+        with pytest.raises(NoConsole, match=words):
+            find_consoles(target)
+    with pytest.raises(NoConsole, match="has ended"):
+        ConsoleClient(dead)
+
+
+PROGRAM = """
+import sys, time, anyio
+async def main():
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep_forever, name="sleeper")
+        await anyio.sleep(0.05)
+        print("ready", flush=True)
+        time.sleep(2)
+        group.cancel_scope.cancel()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1")
+def test_a_signal_prints_the_tree_also_while_the_loop_is_stuck(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(PROGRAM)
+    command = [sys.executable, "-m", "anyio_mio", "run", "stuck:main"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        time.sleep(0.3)  # until it sleeps
+        program.send_signal(signal.SIGUSR1)
+        _, errors = program.communicate(timeout=20)
+
+    assert program.returncode == 0
+    assert "'sleeper', waits: sleep forever" in errors
+    assert "time.sleep(2)" in errors
+
+
+def test_a_program_that_is_not_asked_for_it_does_not_load_the_console() -> None:
+    program = "import sys, anyio, anyio_mio; anyio_mio.run(anyio.sleep, 0); print(*sys.modules)"
+    environment = {k: v for k, v in os.environ.items() if k != "ANYIO_MIO_CONSOLE"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert "anyio_mio.console" not in done.stdout.split()
+
+
+def test_the_variable_opens_a_console(path: Path) -> None:
+    program = "import os, anyio_mio\nasync def main(): print(os.path.exists(os.sys.argv[1]))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}anyio_mio.run(main)", str(path)],
+        env={**os.environ, "ANYIO_MIO_CONSOLE": str(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert (done.stdout, done.stderr) == ("True\n", "")
