@@ -396,7 +396,10 @@ def _refresh(stack: list[CancelScope], host: Task | None) -> None:
     pending: list[tuple[list[CancelScope], Task | None]] = [(stack, host)]
     while pending:
         stack, task = pending.pop()
-        if _refresh_stack(stack, pending) and task is not None and task.scope.effective:
+        has_changed = _refresh_stack(stack, pending)
+        if task is None or not task.scope.effective:
+            continue
+        if has_changed or task.face is not None:  # asyncio's clean-up may be in its way out
             task.interrupt()
 
 

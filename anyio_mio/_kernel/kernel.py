@@ -349,6 +349,7 @@ class Kernel:
                 self._finish(task, None, exc)
             else:
                 if trapped is not PAUSED:
+                    error = None  # whether it lives on is what tells asyncio's side of clean-up
                     self._wait_elsewhere(task, trapped)
             if instruments is not None:
                 instruments.after_step(task)
