@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextvars import Context
 from dataclasses import dataclass
+from typing import Protocol
 
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
-from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.task_tree import ScopeState, StackFrame, TaskState, TaskTree, take_picture
 from anyio_mio._net.acceptor import ListenerStatistics
 from anyio_mio._net.listeners import open_listeners
@@ -28,6 +29,26 @@ __all__ = [
     "statistics",
     "task_tree",
 ]
+
+
+class Task(Protocol):
+    """A task, as a program may read it; it can be compared, hashed and kept."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def context(self) -> Context:
+        """The context that it runs in."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    @property
+    def state(self) -> str:
+        """``"running"``, ``"runnable"``, ``"parked"`` or ``"done"``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -226,3 +227,12 @@ class Detection(AbstractContextManager[None]):
         sniffio.thread_local.name = self._previous
         for side in asyncio_sides:
             side.end(self._kernel)
+
+
+def forget_in_child() -> None:
+    """After a fork in a task: its context says "mio", and the child may begin another run."""
+    if sniffio.current_async_library_cvar.get() == "mio":
+        sniffio.current_async_library_cvar.set(None)
+
+
+os.register_at_fork(after_in_child=forget_in_child)

@@ -17,4 +17,6 @@ Rules:
 * K7 Every async primitive checks for cancellation. A cancelled task has no budget, so the check is
   the same comparison that keeps tasks fair.
 * K8 Only the entry queue may be used from other threads and from signal handlers.
+* K9 A task has one wait. If other code steps a coroutine of the task and drops it, the wait that is
+  left behind ends before the task's next wait, its next checkpoint or its end.
 """

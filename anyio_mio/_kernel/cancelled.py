@@ -75,6 +75,13 @@ NO_TASK: Final = (
     "  right: from another thread, anyio.from_thread.run(stream.receive)"
 )
 
+WAIT_DROPPED: Final = (
+    "other code has begun a wait of this task for the same descriptor and has dropped it; both "
+    "waits were undone.\n"
+    "  wrong: coroutine.send(None), or asyncio.run(coroutine), in a task of mio\n"
+    "  right: await coroutine"
+)
+
 IN_ASYNCIO: Final = (
     "this operation of mio waits, and a task of asyncio cannot wait for it.\n"
     "  wrong: asyncio.create_task(use(stream))     # a stream of AnyIO's, made by mio\n"

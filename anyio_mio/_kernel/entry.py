@@ -84,6 +84,13 @@ class EntryQueue(deque[Callback]):
             if isinstance(callback, Refusable):
                 callback.refuse()
 
+    def die_in_child(self) -> None:
+        """After a fork: refuse everything, without a lock that another thread may have held."""
+        self._lock = threading.RLock()
+        self._closed = True
+        self.clear()
+        self.waker.close_in_child()
+
 
 def nothing() -> None:
     """An entry that only ends the kernel's sleep."""

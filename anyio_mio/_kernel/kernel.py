@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
 from types import CodeType
@@ -35,10 +35,10 @@ from anyio_mio._kernel.fairness import (
 from anyio_mio._kernel.foreign_loop import ForeignLoop
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
-from anyio_mio._kernel.interrupts import door
+from anyio_mio._kernel.interrupts import Interruption, door
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Owner, SystemTasks, Task
-from anyio_mio._kernel.traps import PAUSE, PAUSED
+from anyio_mio._kernel.traps import PAUSE, PAUSED, YIELDED
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio._reactor.reactor import Reactor
 from anyio_mio._reactor.scheduler import ErrorClasses, TakesError, Waitable
@@ -92,8 +92,9 @@ class Kernel:
         self.root: CancelScope = CancelScope()
         self.system: CancelScope = CancelScope()
         self.root.members, self.system.members = {}, {}
-        self.abandoned: list[CancelScope] = []
+        self.abandoned: dict[CancelScope, None] = {}
         self.interrupted: bool = False
+        self.interruption: Interruption = Interruption()
         self.is_dead: bool = False
         self.threads: Any = None
         self.thread = threading.get_ident()
@@ -102,6 +103,7 @@ class Kernel:
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
+        self._presence = ExitStack()  # what says in this thread that mio runs
         self._crashes: list[BaseException] = []
         self.asyncio: ForeignLoop | None = None
         self.reactor: Reactor = Reactor(Poll(selector), self)
@@ -123,9 +125,11 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
+        if task.parked_on is not None:
+            task.end_earlier_wait(waitable)
         task.parked_on = waitable
         if task.scope.effective:
-            task.interrupt()
+            task.interrupt(task.scope.cancel_message())
         return PAUSE
 
     def resume(self, task: Task, /) -> None:
@@ -142,7 +146,10 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
-        self.spent.append(task)  # yield_now() written out: a checkpoint is one coroutine
+        if task.parked_on is not None:  # yield_now() written out: a checkpoint is one coroutine
+            task.end_earlier_wait(None)
+        task.parked_on = YIELDED
+        self.spent.append(task)
         await PAUSE
         if task.scope.effective or self.interrupted:
             self.raise_if_cancelled()
@@ -165,6 +172,9 @@ class Kernel:
         task = self.current
         if task is None:
             raise self.no_task()
+        if task.parked_on is not None:
+            task.end_earlier_wait(None)
+        task.parked_on = YIELDED
         self.spent.append(task)
         await PAUSE
 
@@ -194,6 +204,8 @@ class Kernel:
         if task is None:
             raise self.no_task()
         if seconds != inf:
+            if task.alarm:  # of a sleep that other code has dropped (K9)
+                self.deadlines.drop(task)
             self.deadlines.add(task, self.now() + seconds)
             await self.park(self.deadlines)
         else:
@@ -261,17 +273,17 @@ class Kernel:
             )
         running.kernel = self
         self.thread = threading.get_ident()
-        try:
-            with self._detection(), self.async_generators:
-                while not is_over():
-                    self.turn()
-        finally:
-            running.kernel = None
+        with self._presence:
+            self._presence.callback(setattr, running, "kernel", None)
+            self._presence.enter_context(self._detection())
+            self._presence.enter_context(self.async_generators)
+            while not is_over():
+                self.turn()
 
     def turn(self) -> None:  # noqa: C901 - a quiet program takes one for each event: one frame
         """Poll, make readiness of the events, expire deadlines, run what is runnable."""
         if self.interrupted:  # just before the sleep: after it, nobody may come to look
-            self._interrupt_main()
+            self.interruption.deliver(self)
         timeout: float | None = None
         if self.run_queue or self.spent or self.entry or self.idle:
             self.other_threads.let_run()
@@ -360,6 +372,8 @@ class Kernel:
 
     def _wait_elsewhere(self, task: Task, trapped: object) -> None:
         """Park a task on what it has yielded, which is not the kernel's own."""
+        if task.parked_on is not None:
+            task.end_earlier_wait(None)
         if trapped is None:  # asyncio's way to let the others run: a checkpoint
             if task.scope.effective and task.error is None:
                 task.error = Cancelled(task.scope.cancel_message())
@@ -374,23 +388,24 @@ class Kernel:
 
     def _finish(self, task: Task, value: object, error: BaseException | None) -> None:
         task.done = True
+        if task.parked_on is not None:
+            task.end_earlier_wait(None)
         if error is not None and error.__traceback__ is not None:
             # Without the kernel's own frame: it is noise, and it would tie the exception to it.
             error.__traceback__ = error.__traceback__.tb_next
         members = task.base.members
         assert members is not None
         del members[task]
+        if not members and task.base.host is None:
+            self.abandoned.pop(task.base, None)
+        if task.wanted is not None:
+            task.end_wanted()
         if task.face is not None:
             task.face.finish(value, error)
         try:
             task.finish(value, error)
         finally:
             del error, value
-
-    def _interrupt_main(self) -> None:
-        """Ctrl-C while the main task waits; if it cannot be woken, its next checkpoint raises."""
-        if self.main is not None and self.throw(self.main, KeyboardInterrupt()):
-            self.interrupted = False
 
     def throw(self, task: Task, error: BaseException) -> bool:
         """End a task's wait with ``error``; False if it does not wait, or cannot leave."""
@@ -470,4 +485,7 @@ class Kernel:
         self.reactor.die_in_child()
         self._select = self.reactor.poll.harvest
         with suppress(OSError):
-            self.entry.waker.close()
+            self.entry.die_in_child()
+        if running.kernel is self:  # the child may begin a run of its own here
+            self._presence.close()
+            running.was_forked = True

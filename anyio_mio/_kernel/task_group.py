@@ -118,8 +118,9 @@ class TaskGroup:
         """Resume the host if it waits for nothing any more."""
         if self._is_waiting and not self.cancel_scope.members and not self.starting:
             self._is_waiting = False
-            assert self.host is not None
-            self.host.kernel.resume(self.host)
+            host = self.host
+            if host is not None and host.parked_on is self:
+                host.kernel.resume(host)
 
     def describe(self, task: object, /) -> Wait:
         """Name the children that the parent task waits for."""
@@ -132,7 +133,8 @@ class TaskGroup:
 
     def abort(self, task: object, /) -> bool:
         """The waiting host is cancelled: its children are too, and it goes on waiting."""
-        self._host_was_cancelled = True
+        if self._is_waiting:  # else its last child has woken it before (K6)
+            self._host_was_cancelled = True
         return False
 
     def _run_broke_down(self) -> bool:
@@ -168,7 +170,9 @@ class TaskGroup:
         elif not (isinstance(error, Cancelled) or is_cancellation(error)):
             self._add_error(error)
             self.cancel_scope.cancel(f"a child task raised {type(error).__name__}")
-        elif not self.cancel_scope.effective:
+        elif self.cancel_scope.effective:
+            self.cancel_scope.cancel("a child task was cancelled")
+        else:
             self.cancel_scope.cancel("a child task ended with a stray cancellation")
 
     def _add_error(self, error: BaseException) -> None:
@@ -184,7 +188,7 @@ class TaskGroup:
             if not errors:  # asyncio's cancel() of the host: it leaves the block as it is
                 return self._errors[0]
             return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
-        if exc is None and self._host_was_cancelled:
+        if exc is None and self._host_was_cancelled and self.cancel_scope.effective:
             return Cancelled(self.cancel_scope.cancel_message())
         return exc
 

@@ -23,7 +23,8 @@ class Paused:
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "PAUSED"
+        # asyncio puts it into "Task got bad yield: ...".
+        return "<a wait for mio's event loop; await this coroutine in a task of mio>"
 
 
 PAUSED: Final = Paused()
@@ -38,3 +39,17 @@ class Pause(tuple[Paused]):
 
 
 PAUSE: Final = cast("Awaitable[None]", Pause((PAUSED,)))
+
+
+@final
+class Yielded:
+    """What a task is parked on that waits only for its turn in the run queue."""
+
+    __slots__ = ()
+
+    def abort(self, task: object, /) -> bool:
+        """It will run soon in any case."""
+        return False
+
+
+YIELDED: Final = Yielded()

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
 from weakref import ref
 
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
-from anyio_mio._kernel.traps import PAUSED
+from anyio_mio._kernel.traps import PAUSED, YIELDED
 from anyio_mio._reactor.scheduler import Wait
 from anyio_mio.asyncio.asyncio_internals import loop_of
 
@@ -101,7 +101,7 @@ class TaskFace:
         task.parked_on = self
         future.add_done_callback(self, context=task.context)
         if task.scope.effective and not self._cleans_up():
-            task.interrupt()
+            task.interrupt(task.scope.cancel_message())
         if self._must_cancel is not None:
             self._deliver()
 
@@ -273,7 +273,7 @@ class TaskFace:
         if self._future is not None:
             return bool(self._future.cancel(msg=msg) if msg else self._future.cancel())
         error = asyncio.CancelledError(msg) if msg else asyncio.CancelledError()
-        if task.parked_on is not None:
+        if task.parked_on is not None and task.parked_on is not YIELDED:
             return task.kernel.throw(task, error)
         if task.error is None:  # it has yielded, or has not begun: it is runnable
             task.error = error

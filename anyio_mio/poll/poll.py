@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import final
 
 from anyio_mio.poll._sys.closable import Closable
-from anyio_mio.poll._sys.selector import Selector, default_selector
+from anyio_mio.poll._sys.selector import Selector, close_in_child, default_selector
 from anyio_mio.poll.event import Events
 from anyio_mio.poll.registry import Registry
 
@@ -83,6 +83,15 @@ class Poll(Closable):
         """Release the selector and the waker; a second call does nothing."""
         self.registry.close()
         self._selector.close()
+
+    def close_in_child(self) -> None:
+        """Close this process's copy after a fork, for a poll that the parent goes on with.
+
+        It takes no lock, since a thread that exists in the parent only may have held it, and wakes
+        no wait of the parent.
+        """
+        self.registry.close_in_child()
+        close_in_child(self._selector)
 
     def __repr__(self) -> str:
         return f"<Poll on {self._selector!r}>"

@@ -95,6 +95,14 @@ class Waker(Closable):
             if bell is not None:
                 bell.close()
 
+    def close_in_child(self) -> None:
+        """After a fork: release this process's descriptors, and wake nothing.
+
+        It takes no lock: a thread that exists in the parent only may have held it.
+        """
+        self._lock = threading.RLock()
+        self.close()
+
     def __repr__(self) -> str:
         bell = self._bell
         return "<Waker closed>" if bell is None else f"<Waker fd={bell.fileno()}>"

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 from anyio_mio.poll._sys.closable import Closable
-from anyio_mio.poll._sys.selector import Selector
+from anyio_mio.poll._sys.selector import Selector, close_in_child
 
 MOST_PASSED: Final = 63
 """Sleeps without a spin between two attempts, at most."""
@@ -77,6 +77,10 @@ class BusyPoll(Closable):
     def close(self) -> None:
         """Close the other selector."""
         self._selector.close()
+
+    def close_in_child(self) -> None:
+        """See `close_in_child()`."""
+        close_in_child(self._selector)
 
     def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
         """See `Selector.select`."""

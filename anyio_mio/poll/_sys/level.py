@@ -120,6 +120,12 @@ class LevelSelector(Closable):
             self._waker.wake()
             self._waker.close()
 
+    def close_in_child(self) -> None:
+        """After a fork: close without a lock, and without a wake, which the parent would get."""
+        self._lock = threading.Lock()
+        self._watches.clear()
+        self._waker.close_in_child()
+
     def __repr__(self) -> str:
         return f"<LevelSelector {type(self._scan).__name__} watching {len(self._watches)}>"
 

@@ -156,6 +156,15 @@ def default_selector(name: str | None = None) -> Selector:
     return _make(chosen)
 
 
+def close_in_child(selector: Selector) -> None:
+    """After a fork: close the child's copy of a selector whose run goes on in the parent.
+
+    A selector that takes a lock to close, or wakes a wait, has a method `close_in_child()` without
+    either: the lock may be held by a thread that the child does not have.
+    """
+    getattr(selector, "close_in_child", selector.close)()
+
+
 def available_selectors() -> tuple[str, ...]:
     """Return the names of the selectors that this platform has, the best one first."""
     return tuple(name for name in CHOICES if name == "level" or hasattr(select, name))
