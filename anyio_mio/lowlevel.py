@@ -6,6 +6,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Protocol
 
+from anyio_mio._backend.registration import TESTED as TESTED_ANYIO
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
@@ -16,6 +17,7 @@ from anyio_mio._net.socket_names import describe_descriptor
 from anyio_mio._reactor.reactor import ReactorStatistics
 
 __all__ = [
+    "TESTED_ANYIO",
     "Instrument",
     "ListenerState",
     "ReactorStatistics",

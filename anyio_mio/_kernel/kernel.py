@@ -402,6 +402,7 @@ class Kernel:
             task.end_wanted()
         if task.face is not None:
             task.face.finish(value, error)
+            task.face = None  # a cycle; from Python 3.14 each task has a face
         try:
             task.finish(value, error)
         finally:
