@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib import import_module
 from math import inf
@@ -227,6 +227,25 @@ class Detection(AbstractContextManager[None]):
         sniffio.thread_local.name = self._previous
         for side in asyncio_sides:
             side.end(self._kernel)
+
+
+@contextmanager
+def without_asyncio_loop(kernel: Kernel) -> Iterator[None]:
+    """Hide the run's asyncio loop while the loop's thread blocks on purpose.
+
+    blockbuster, which many test suites use, refuses calls that block where asyncio has a running
+    loop.
+    """
+    for side in asyncio_sides:
+        side.end(kernel)
+    try:
+        yield
+    finally:
+        for side in asyncio_sides:
+            side.begin(kernel)
+        task = kernel.current
+        if kernel.asyncio is not None and task is not None:
+            kernel.asyncio.enter(task.face or kernel.asyncio.make_face(task))
 
 
 def forget_in_child() -> None:
