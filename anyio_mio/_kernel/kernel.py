@@ -316,8 +316,7 @@ class Kernel:
         those run that were runnable when it yielded, and none waits for ever.
         """
         queue, spent = self.run_queue, self.spent
-        steps = len(queue)
-        looks, last_look, end_of_slice = 0, 0.0, 0.0
+        steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
         # None is quicker to test than an empty list.
@@ -326,18 +325,14 @@ class Kernel:
             if not steps:
                 now = self.now()
                 if not looks:
-                    end_of_slice = now + SLICE
-                    if self.deadlines and self.deadlines[0][0] < end_of_slice:
-                        end_of_slice = self.deadlines[0][0]
-                    steps = 1
+                    first = self.deadlines[0][0] if self.deadlines else inf
+                    end_of_slice = min(now + SLICE, first)
                 elif now >= end_of_slice or looks == LOOKS_PER_SLICE:
                     break
-                else:
-                    steps = STEPS_PER_LOOK if now - last_look < QUICK else 1
+                steps = STEPS_PER_LOOK if looks and now - last_look < QUICK else 1
                 if queue and spent and (steps > 1 or not looks):
                     queue.append(spent.popleft())
-                looks += 1
-                last_look = now
+                looks, last_look = looks + 1, now
             steps -= 1
             task = queue.popleft() if queue else spent.popleft()
             self.current = task

@@ -110,6 +110,11 @@ class Server:
 
     def __init__(self, app: Application, options: dict[str, Any]) -> None:
         settings, self._options = split(options)
+        if settings.proxy_protocol and options.get("ssl_context") is not None:
+            raise ValueError(
+                "proxy_protocol cannot be read below TLS of our own\n"
+                "  right: let the proxy end TLS, or pass X-Forwarded-For from it"
+            )
         self._stop = self._options.get("stop") or anyio.Event()
         self._options["stop"] = self._stop
         self._grace: float = self._options.get("grace", 10.0)

@@ -23,7 +23,7 @@ from anyio_mio._net.streams import SocketStream as SocketStream
 from anyio_mio._net.unix_streams import UNIXSocketStream as UNIXSocketStream
 from anyio_mio.serving.options import ServeOptions as ServeOptions
 from anyio_mio.serving.options import TLSOptions as TLSOptions
-from anyio_mio.serving.server import ServeSummary as ServeSummary
+from anyio_mio.serving.outcomes import ServeSummary as ServeSummary
 from anyio_mio.serving.server import serve_listeners as serve_listeners
 from anyio_mio.serving.server import serve_tcp as serve_tcp
 from anyio_mio.serving.server import serve_unix as serve_unix

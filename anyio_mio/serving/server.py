@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeAlias, Unpack, final, overload
 
 import anyio
@@ -31,7 +31,13 @@ from anyio_mio._net.streams import SocketStream
 from anyio_mio._net.unix_paths import StrOrBytesPath, listen_unix
 from anyio_mio._net.unix_streams import UNIXSocketStream
 from anyio_mio.serving.options import ServeOptions, Settings, TLSOptions
-from anyio_mio.serving.outcomes import Outcomes, close_stream, log_failed_close, must_pass
+from anyio_mio.serving.outcomes import (
+    Outcomes,
+    ServeSummary,
+    close_stream,
+    log_failed_close,
+    must_pass,
+)
 from anyio_mio.serving.spare_descriptor import SpareDescriptor
 from anyio_mio.serving.threads import add_up, check_threads, listen_again, serve_in_threads
 from anyio_mio.serving.tls import HANDSHAKE_ERRORS, ServerTLSStream
@@ -49,27 +55,6 @@ LONGEST_QUEUE: Final = 65536
 """Connections that are taken from a queue at the most when a server stops."""
 
 Handler: TypeAlias = Callable[[Any], Awaitable[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class ServeSummary:
-    """What a server did.
-
-    Attributes:
-        accepted: connections that were accepted.
-        finished: handlers that returned, or ended because the client hung up.
-        failed: handlers that raised an exception, and TLS handshakes that failed.
-        cancelled: handlers that were cancelled, as when the grace period was over.
-        shed: connections that were closed because they could not be served.
-        aborted: connections that were gone before they could be served.
-    """
-
-    accepted: int
-    finished: int
-    failed: int
-    cancelled: int
-    shed: int
-    aborted: int
 
 
 @overload
