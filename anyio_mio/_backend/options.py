@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -254,4 +255,5 @@ def forget_in_child() -> None:
         sniffio.current_async_library_cvar.set(None)
 
 
-os.register_at_fork(after_in_child=forget_in_child)
+if sys.platform != "win32":  # where no process is forked
+    os.register_at_fork(after_in_child=forget_in_child)
