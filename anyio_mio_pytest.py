@@ -2,13 +2,17 @@
 
 pytest loads it by itself where anyio_mio is installed, in every project of that environment. So it
 stands beside the package, and imports nothing of it until a test uses it: `anyio_backend = "mio"`
-works without an import in the test suite, and other suites see no change.
+works without an import in the test suite, and other suites see no change. The report of a test that
+pytest-timeout ends shows what each task waited for.
 """
 
 from __future__ import annotations
 
 import inspect
+import signal
+import sys
 from collections.abc import Generator
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +59,32 @@ def pytest_runtest_call(item: pytest.Item) -> None:
         clock = item.funcargs.get(name)
         if clock is not None and options.get("clock") is not clock:
             pytest.fail(ADVICE.format(test=item.name, name=name, backend=backend), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Generator[None, Any, Any]:
+    """Have pytest-timeout's report show the task tree of a test that hangs."""
+    result = yield
+    number = getattr(signal, "SIGALRM", None)
+    handler = None if number is None else signal.getsignal(number)
+    if number is not None and callable(handler):
+
+        def report_tasks(number: int, frame: FrameType | None) -> None:
+            add_task_trees(item)
+            handler(number, frame)
+
+        signal.signal(number, report_tasks)
+    return result
+
+
+def add_task_trees(item: pytest.Item) -> None:
+    """Add a section to a test's report if mio runs in this process."""
+    if "anyio_mio._backend" in sys.modules:
+        from anyio_mio.console import render_trees
+
+        trees = render_trees()
+        if trees:
+            item.add_report_section("call", "task tree", trees)
 
 
 def backend_name(value: object) -> object:

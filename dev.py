@@ -35,11 +35,27 @@ SETS = {
     "check": (["cli", "trio"], ["dev"]),
 }
 
+# What runs on Windows: no worker processes, and no console on UNIX sockets.
+ON_WINDOWS = [
+    *(f"anyio_mio.{room}" for room in ("poll", "_reactor", "_kernel", "_net", "_backend")),
+    *(f"anyio_mio.{room}" for room in ("asyncio", "trio", "serving", "testing", "lowlevel")),
+    "anyio_mio.cli.serve_here",
+]
+
+
+def mypy_for(platform: str, packages: list[str]) -> list[str]:
+    """The command that checks the types of packages as they are on another platform."""
+    command = ["mypy", "--platform", platform, "--cache-dir", f".mypy_cache/{platform}"]
+    return command + [part for package in packages for part in ("-p", package)]
+
+
 STEPS = (
     ("format", ["ruff", "format", "--check", "."]),
     ("lint", ["ruff", "check", "."]),
     ("imports", ["lint-imports", "--no-logo"]),
     ("types", ["mypy"]),
+    ("types on macOS", mypy_for("darwin", ["anyio_mio"])),
+    ("types on Windows", mypy_for("win32", ON_WINDOWS)),
     ("docs", ["sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build/html"]),
 )
 
@@ -103,7 +119,7 @@ def check(arguments: list[str]) -> int:
     results = [(title, *timed(title, command)) for title, command in STEPS]
     heading("so far")
     for title, status, seconds in results:
-        print(f"{'ok' if status == 0 else 'FAILED':<8}{title:<10}{seconds:6.1f} s")
+        print(f"{'ok' if status == 0 else 'FAILED':<8}{title:<18}{seconds:6.1f} s")
     tests, _ = timed("tests", ["pytest", *pytest_arguments(arguments[1:])])
     failed = [title for title, status, _ in results if status != 0]
     if tests != 0:

@@ -13,14 +13,18 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
+from anyio_mio._backend.options import RunOptions as RunOptions
 from anyio_mio._backend.registration import register as _register
 from anyio_mio.serving import serve_listeners, serve_tcp, serve_unix
 
-__all__ = ["run", "serve_listeners", "serve_tcp", "serve_unix"]
+__all__ = ["RunOptions", "run", "serve_listeners", "serve_tcp", "serve_unix"]
+
+__version__: str
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _register()
 if "ANYIO_MIO_CONSOLE" in os.environ:  # a program that is not asked to does not load the console
@@ -29,14 +33,17 @@ if "ANYIO_MIO_CONSOLE" in os.environ:  # a program that is not asked to does not
     _observe_runs(os.environ["ANYIO_MIO_CONSOLE"])
 
 
-def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -> T:
+def run(
+    func: Callable[[*Ts], Awaitable[T]],
+    *args: *Ts,
+    **options: Unpack[RunOptions],
+) -> T:
     """Run an async function on mio: ``anyio.run(func, *args, backend="mio")``.
 
     Args:
         func: an async function.
-        *args: what it is called with.
-        **backend_options: ``busy_poll``, ``checkpoints``, ``clock``, ``instruments``,
-            ``selector``, ``shuffle``.
+        *args: what it is called with; use `functools.partial` for keywords.
+        **options: see `RunOptions`.
 
     Returns:
         What the function returned; its exception passes through as it is.
@@ -47,11 +54,18 @@ def run(func: Callable[..., Awaitable[T]], *args: Any, **backend_options: Any) -
     """
     import anyio
 
-    return anyio.run(func, *args, backend="mio", backend_options=backend_options)
+    return anyio.run(func, *args, backend="mio", backend_options=dict(options))
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``anyio_mio.asyncio`` when a program asks for it: it takes asyncio along."""
+    """Import what is loaded at its first use only: asyncio's room, and the version."""
     if name == "asyncio":
         return import_module("anyio_mio.asyncio")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("anyio-mio")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*__all__, "__version__"]

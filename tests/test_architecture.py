@@ -36,6 +36,7 @@ ROOMS = {
         "sniffio",
     },
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
+    "asgi": {"anyio_mio.serving", "anyio", "httptools", "websockets"},
     "cli": {"anyio_mio", "anyio", "click", "rich"},
     "console": {"anyio_mio"},
     "_bench": {"anyio_mio", "anyio", "trio"},
@@ -47,6 +48,7 @@ PUBLIC = (
     "anyio_mio.trio",
     "anyio_mio.lowlevel",
     "anyio_mio.serving",
+    "anyio_mio.asgi",
     "anyio_mio.testing",
     "anyio_mio.console",
 )
@@ -153,6 +155,20 @@ def test_a_room_imports_only_what_it_may(name: str) -> None:
     ]
 
     assert breaches == []
+
+
+@pytest.mark.parametrize("name", ["poll", "_reactor", "_net", "trio", "serving"])
+def test_no_two_modules_of_a_room_import_each_other(name: str) -> None:
+    """For types neither: a protocol says what an upper object has to be for a lower one."""
+    names = {module_name(path) for path in MODULES}
+    edges = {
+        (module_name(path), target if target in names else target.rpartition(".")[0])
+        for path in MODULES
+        if room(path) == name
+        for target in imports(path)
+    }
+
+    assert {(one, other) for one, other in edges if (other, one) in edges} == set()
 
 
 def test_tools_see_only_what_is_public() -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from math import inf
 from types import ModuleType, TracebackType
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Literal, Protocol, TypedDict, final
 
 import anyio
 import sniffio
@@ -35,16 +35,6 @@ ERRORS: Final = ErrorClasses(
 )
 
 CHECKPOINTS: Final = ("budget", "strict")
-NAMES: Final = (
-    "busy_poll",
-    "checkpoints",
-    "clock",
-    "instruments",
-    "selector",
-    "shuffle",
-    "slow_step",
-)
-
 LONGEST_SPIN: Final = 0.01
 """Seconds; who wants to spin longer has mistaken the unit."""
 
@@ -68,25 +58,44 @@ def load_asyncio_room(asyncio: ModuleType) -> None:
     import_module("anyio_mio.asyncio")
 
 
+class RunOptions(TypedDict, total=False):
+    """The options of a run on mio, for `anyio_mio.run()` and for AnyIO's ``backend_options``.
+
+    Attributes:
+        busy_poll: How long, in seconds, to poll again and again before the run sleeps; 0, the
+            default, sleeps at once. Some 20e-6 halve the latency of peers that answer within that
+            time, and keep a core busy.
+        checkpoints: ``"budget"``, the default: an operation that need not wait yields when its
+            task's budget is spent; or ``"strict"``: it always yields.
+        clock: An object with ``now()`` and ``time_to_wait(deadline)``, such as
+            `anyio_mio.testing.MockClock`.
+        instruments: Observers of the run.
+        selector: ``"epoll"``, ``"kqueue"``, ``"level"``, or a selector object, which the run
+            closes; None, the default, for the best of the platform.
+        shuffle: A seed: tasks that can run do so in a random order, which the seed repeats, and not
+            in the order of their wake-ups.
+        slow_step: A limit in seconds, 0.1 for example: a step of a task that blocks the loop longer
+            is logged to ``anyio_mio.watchdog`` with its stack, while it still blocks; 0, the
+            default, for no limit and no thread that watches.
+    """
+
+    busy_poll: float
+    checkpoints: Literal["budget", "strict"]
+    clock: Clock | None
+    instruments: Iterable[Instrument]
+    selector: str | Selector | None
+    shuffle: int | None
+    slow_step: float
+
+
+NAMES: Final = tuple(sorted(RunOptions.__annotations__))
+
+
 def make_kernel(options: dict[str, Any]) -> Kernel:
     """Make a kernel for these options.
 
     Args:
-        options: ``busy_poll`` is how long, in seconds, to poll again and again before the run
-            sleeps (default 0: not at all). Some 20e-6 halve the latency of peers that answer
-            within that time, and keep a core busy meanwhile;
-            ``checkpoints`` is ``"budget"`` (default: an operation that need not wait yields
-            when its task's budget is spent) or ``"strict"`` (it always yields);
-            ``clock`` has ``now()`` and ``time_to_wait(deadline)``, such as
-            `anyio_mio.testing.MockClock`;
-            ``instruments`` is an iterable of `anyio_mio.lowlevel.Instrument`;
-            ``selector`` is ``"epoll"``, ``"kqueue"``, ``"level"``, or a selector object, which the
-            run closes;
-            ``shuffle`` is a seed: tasks that can run do so in a random order, which the seed
-            repeats, and not in the order of their wake-ups;
-            ``slow_step`` is a limit in seconds, 0.1 for example: a step of a task that blocks the
-            loop longer is logged to ``anyio_mio.watchdog`` with its stack, while it still blocks
-            (default 0: no limit, and no thread that watches).
+        options: see `RunOptions`.
 
     Raises:
         TypeError: an option is unknown, or of the wrong type.

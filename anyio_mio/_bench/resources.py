@@ -30,7 +30,9 @@ def third_processor() -> int | None:
 
 def usable_processors() -> list[int]:
     """The processors that this process may be placed on; none where it cannot be placed."""
-    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return []
 
 
 def stay_on(processor: int | None) -> None:

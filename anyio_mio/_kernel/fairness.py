@@ -28,9 +28,11 @@ should have been given up, just long enough to lose it. The same call takes some
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Final, final
 
@@ -74,6 +76,12 @@ PAUSE: Final = 1e-6
 """Seconds; on Linux such a sleep takes some 55 µs, one percent of the interval."""
 
 
+def gil_is_enabled() -> bool:
+    """Whether threads take turns; importing an extension may switch the lock on."""
+    ask: Callable[[], bool] | None = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
+    return ask is None or ask()
+
+
 @final
 class OtherThreads:
     """Gives the other threads of the process their turn, if there are any."""
@@ -88,7 +96,7 @@ class OtherThreads:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + INTERVAL
-            if threading.active_count() > 1:
+            if threading.active_count() > 1 and gil_is_enabled():
                 time.sleep(PAUSE)
 
 

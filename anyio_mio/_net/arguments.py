@@ -71,7 +71,8 @@ def check_hook(hook: object) -> None:
     """
     if hook is None:
         return
-    if not callable(hook) or inspect.iscoroutinefunction(hook):
+    call = getattr(hook, "__call__", None)  # noqa: B004 - its kind is asked for, not its being
+    if not callable(hook) or any(map(inspect.iscoroutinefunction, (hook, call))):
         raise TypeError(
             f"on_accept_error must be a function that returns at once, not {hook!r}\n"
             "  wrong: async def on_error(error, kind): ...\n"

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 from asyncio import coroutines
 from collections import deque
@@ -212,7 +213,8 @@ class Loop(StockLoop):
         handle = Handle(callback, args, self, None)
         try:
             previous = signal.signal(sig, self._signal_arrived)
-            signal.siginterrupt(sig, False)
+            if sys.platform != "win32":
+                signal.siginterrupt(sig, False)
         except (ValueError, OSError) as error:
             raise RuntimeError(f"sig {sig} cannot be caught: {error}") from None
         self._previous_handlers.setdefault(sig, previous)

@@ -1,12 +1,18 @@
 """The group of all commands."""
 
+import sys
+
 import click
 
 from anyio_mio.cli.bench import bench
 from anyio_mio.cli.console import stats, tree
 from anyio_mio.cli.demo import demo
 from anyio_mio.cli.run import run
-from anyio_mio.cli.serve import serve
+
+if sys.platform == "win32":
+    from anyio_mio.cli.serve_here import serve_on_windows as serve
+else:
+    from anyio_mio.cli.serve import serve
 from anyio_mio.cli.top import top
 
 

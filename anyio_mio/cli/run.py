@@ -7,6 +7,7 @@ import json
 import click
 
 import anyio_mio
+from anyio_mio import RunOptions
 from anyio_mio._supervisor.target import TargetError, in_one_line, load_function, refuse_arguments
 from anyio_mio.console import tree_on_signal
 from anyio_mio.poll import available_selectors
@@ -29,7 +30,7 @@ def run(
 
     What it returns is printed as JSON if it is not None. SIGUSR1 prints the task tree.
     """
-    options: dict[str, str] = {"checkpoints": "strict"} if strict else {}
+    options: RunOptions = {"checkpoints": "strict"} if strict else {}
     if selector is not None:
         options["selector"] = selector
     try:

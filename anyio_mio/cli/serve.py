@@ -19,10 +19,13 @@ from anyio_mio._supervisor.certificate import CertificateError, load_context
 from anyio_mio._supervisor.configuration import Configuration, ServingOptions, Supervision, TlsFiles
 from anyio_mio._supervisor.listening import ListeningSockets
 from anyio_mio._supervisor.log import FORMATS, Log, open_standard_descriptors
+from anyio_mio._supervisor.one_process import Choices
 from anyio_mio._supervisor.service_manager import ServiceManager
 from anyio_mio._supervisor.supervisor import Supervisor
 from anyio_mio._supervisor.target import TargetError, load_handler
 from anyio_mio._supervisor.worker import CANNOT_SERVE
+from anyio_mio.cli.serve_here import serve_here
+from anyio_mio.serving.threads import check_threads
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
 
@@ -40,6 +43,13 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 @click.argument("target")
 @click.option("--bind", "binds", multiple=True, metavar="ADDRESS", help="HOST:PORT or unix:PATH.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Serve in threads of this process, without workers; for free-threaded Python.",
+)
 @click.option("--backlog", type=click.IntRange(1, 65535), default=4096, show_default=True)
 @click.option("--max-connections", type=click.IntRange(1), help="Of each worker at once.")
 @click.option(
@@ -103,6 +113,10 @@ def serve(context: click.Context, /, **given: Any) -> None:
     options.check()
     open_standard_descriptors()
     log = Log(FORMATS[options.log_format])
+    if options.threads > 1:
+        serve_here(options.target, options.binds, options.choices(), log)
+        log.close()
+        return
     try:
         status = run(options, log)
     except (AdoptionError, BindError, CertificateError) as error:
@@ -119,6 +133,7 @@ class CommandLine:
     target: str
     binds: tuple[str, ...]
     workers: int
+    threads: int
     backlog: int
     max_connections: int | None
     grace: float
@@ -152,6 +167,27 @@ class CommandLine:
                 parse(text)
         except (TargetError, BindError) as error:
             raise click.UsageError(str(error)) from None
+
+    def choices(self) -> Choices:
+        """Return the options of a server without workers.
+
+        Raises:
+            click.UsageError: threads and workers together, or threads that would take turns.
+            click.ClickException: the certificate cannot be used.
+        """
+        if self.workers > 1:
+            raise click.UsageError(
+                "threads serve without workers\n  right: --threads 4, or --workers 4"
+            )
+        files = self.tls()
+        try:
+            check_threads(self.threads)
+            context = load_context(files) if files else None
+        except RuntimeError as error:
+            raise click.UsageError(str(error)) from None
+        except CertificateError as error:
+            raise click.ClickException(str(error)) from None
+        return Choices(self.threads, self.backlog, self.max_connections, self.grace, context)
 
     def tls(self) -> TlsFiles | None:
         """Return the files of the certificate; None for no TLS."""

@@ -14,7 +14,8 @@ Rules:
 from __future__ import annotations
 
 from anyio_mio.console.observing import observe_runs as observe_runs
+from anyio_mio.console.observing import render_trees as render_trees
 from anyio_mio.console.observing import tree_on_signal as tree_on_signal
 from anyio_mio.console.rendering import render_tree as render_tree
 
-__all__ = ["observe_runs", "render_tree", "tree_on_signal"]
+__all__ = ["observe_runs", "render_tree", "render_trees", "tree_on_signal"]

@@ -190,9 +190,16 @@ def tree_on_signal(number: int | None = None) -> Iterator[None]:
         signal.signal(number, previous)
 
 
+def render_trees() -> str:
+    """Return the task tree of each run of this process as text; empty if mio does not run."""
+    trees = []
+    for kernel in list(living_kernels):
+        look = partial(take_picture, kernel, describe_descriptor)
+        trees.append(render_tree(look_from_outside(look)))
+    return "\n".join(trees)
+
+
 def print_trees(number: int = 0, frame: FrameType | None = None) -> None:
     """Print the task tree of each run of this process to standard error."""
-    for kernel in list(living_kernels):
-        tree = look_from_outside(partial(take_picture, kernel, describe_descriptor))
-        # Not print(): this may be a signal handler, in the midst of another print().
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, render_tree(tree).encode())
+    # Not print(): this may be a signal handler, in the midst of another print().
+    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, render_trees().encode())

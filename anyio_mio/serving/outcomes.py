@@ -13,7 +13,7 @@ awaits a result that was cancelled elsewhere, and raises that task's exception a
 from __future__ import annotations
 
 import logging
-from typing import Final, final
+from typing import Any, Final, final
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
@@ -97,13 +97,18 @@ def peer_of(stream: SocketStream) -> object:
     return stream.extra(SocketAttribute.remote_address, "unknown")
 
 
-def close_stream(stream: object) -> None:
-    """Close a stream; if the system refuses, one line says so, and the server goes on.
-
-    It does where the handler has closed the descriptor by its number (EBADF), and where a device
-    below fails (EIO). The descriptor is released in each case.
-    """
+def close_stream(stream: Any) -> None:
+    """Close a stream or listener; if the system refuses, one line says so."""
     try:
-        stream._close()  # type: ignore[attr-defined]
+        stream._close()
     except OSError as error:
-        log(logging.ERROR, "closing %r failed: %s", stream, error)
+        log_failed_close(stream, error)
+
+
+def log_failed_close(stream: object, error: OSError) -> None:
+    """Log that ``close()`` failed; the descriptor is released all the same, and the server goes on.
+
+    It fails if a handler has closed the descriptor by its number (EBADF), or a device below fails
+    (EIO).
+    """
+    log(logging.ERROR, "closing %r failed: %s", stream, error)

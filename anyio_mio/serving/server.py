@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, final
 
 import anyio
@@ -29,8 +30,9 @@ from anyio_mio._net.streams import SocketStream
 from anyio_mio._net.unix_paths import StrOrBytesPath, listen_unix
 from anyio_mio._net.unix_streams import UNIXSocketStream
 from anyio_mio.serving.options import Policy
-from anyio_mio.serving.outcomes import Outcomes, close_stream, must_pass
+from anyio_mio.serving.outcomes import Outcomes, close_stream, log_failed_close, must_pass
 from anyio_mio.serving.spare_descriptor import SpareDescriptor
+from anyio_mio.serving.threads import add_up, check_threads, listen_again, serve_in_threads
 from anyio_mio.serving.tls import HANDSHAKE_ERRORS, ServerTLSStream
 
 __all__ = [
@@ -69,13 +71,14 @@ class ServeSummary:
     aborted: int
 
 
-async def serve_tcp(
+async def serve_tcp(  # noqa: PLR0913 - the last are options by name
     handler: Handler,
     port: int,
     *,
     host: str | None = None,
     backlog: int = 65536,
     reuse_port: bool = False,
+    threads: int = 1,
     task_status: TaskStatus[Sequence[SocketListener]] = anyio.TASK_STATUS_IGNORED,
     **policy: Any,
 ) -> ServeSummary:
@@ -87,7 +90,9 @@ async def serve_tcp(
         host: an address or a name; None for all interfaces.
         backlog: how many connections may wait in the system's queue.
         reuse_port: True to let other processes listen on the port as well.
-        task_status: ``started()`` gets the listeners when they listen.
+        threads: how many threads serve, each with a run and listeners of its own; 1 unless Python
+            is a free-threaded build. Limits hold for each thread. The handler runs in all of them.
+        task_status: ``started()`` gets the listeners when they listen; those of this run.
         **policy: the options, with their defaults in parentheses:
 
             * ``accept_batch``, the most connections accepted before others get their turn; 1 where
@@ -112,17 +117,44 @@ async def serve_tcp(
         OSError: the port cannot be bound.
         TypeError: there is no such option, or an argument is of the wrong type.
         ValueError: an argument is out of range.
+        RuntimeError: more than one thread, with the global interpreter lock or without
+            SO_REUSEPORT.
         ExceptionGroup: accepting failed for good, or a listener was closed by other code; with
             ``handler_errors="raise"``, a handler failed.
 
     Checkpoint: always. If cancelled, it stops in the same order, then re-raises the cancellation.
     """
     settings = Policy.of(handler, policy)
+    check_threads(threads)
+    if threads > 1 and port and not reuse_port:
+        # SO_REUSEPORT alone would let two servers share a port, each with half of the clients.
+        await (await anyio.create_tcp_listener(local_host=host, local_port=port)).aclose()
     multi = await anyio.create_tcp_listener(
-        local_host=host, local_port=port, backlog=backlog, reuse_port=reuse_port
+        local_host=host, local_port=port, backlog=backlog, reuse_port=reuse_port or threads > 1
     )
     listeners = [listener for listener in multi.listeners if isinstance(listener, SocketListener)]
-    return await Server(handler, listeners, settings).run(task_status)
+    server = Server(handler, listeners, settings)
+    if threads == 1:
+        return await server.run(task_status)
+    return await in_threads(server, threads - 1, backlog, task_status)
+
+
+async def in_threads(
+    server: Server,
+    more: int,
+    backlog: int,
+    task_status: TaskStatus[Sequence[SocketListener]],
+) -> ServeSummary:
+    """Serve in this run and in ``more`` threads, as `anyio_mio.serving.threads` says."""
+
+    async def serve(sockets: Sequence[socket.socket], stop: anyio.Event, /) -> ServeSummary:
+        listeners = [SocketListener(sock, running_kernel().reactor) for sock in sockets]
+        settings = replace(server.policy, stop=stop, signals=())
+        return await Server(server.handler, listeners, settings).run(anyio.TASK_STATUS_IGNORED)
+
+    slots = [[listen_again(each._sock, backlog) for each in server.listeners] for _ in range(more)]
+    summaries = await serve_in_threads(lambda: server.run(task_status), serve, slots)
+    return add_up(summaries)
 
 
 async def serve_unix(
@@ -217,10 +249,11 @@ class Server:
     def __init__(
         self, handler: Handler, listeners: Sequence[SocketListener], policy: Policy
     ) -> None:
-        self._handler = handler
+        self._kernel = running_kernel()
+        self.handler = handler
         self._name = task_name(handler)
-        self._listeners = listeners
-        self._policy = policy
+        self.listeners = listeners
+        self.policy = policy
         self._limit = policy.max_connections
         self._permits = anyio.Semaphore(policy.max_connections or 1)
         self._spare = SpareDescriptor()
@@ -235,12 +268,12 @@ class Server:
     async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Serve until told to stop; see the module."""
         try:
-            if self._policy.shed:
+            if self.policy.shed:
                 self._spare.take()
             await self._serve(task_status)
         finally:  # even where it was cancelled before it began
             self._spare.release()
-            for listener in self._listeners:
+            for listener in self.listeners:
                 close_stream(listener)
         return self._summary()
 
@@ -249,9 +282,9 @@ class Server:
             with anyio.CancelScope(shield=True):  # or it could not be ended
                 self._handlers = await group.start(self._host_handlers)
             try:
-                if self._policy.signals:
+                if self.policy.signals:
                     await group.start(self._watch_signals)
-                task_status.started(self._listeners)
+                task_status.started(self.listeners)
                 await self._accept_until_stopped()
             finally:
                 self._close_listeners()
@@ -269,26 +302,26 @@ class Server:
 
     async def _accept_until_stopped(self) -> None:
         async with anyio.create_task_group() as acceptors:
-            for listener in self._listeners:
+            for listener in self.listeners:
                 acceptors.start_soon(self._accept_from, listener.acceptor)
             await self._stopping.wait()
             acceptors.cancel_scope.cancel("the server stops")
 
     async def _accept_from(self, acceptor: Acceptor[SocketStream]) -> None:
         """Drain one listener again and again; a permit comes before each accept."""
-        batch = self._policy.accept_batch or ACCEPT_BATCH
-        on_error = self._policy.on_accept_error
+        batch = self.policy.accept_batch or ACCEPT_BATCH
+        on_error = self.policy.on_accept_error
         while True:
             await acceptor.wait_until_ready()
             if self._limit is None:
                 acceptor.drain(self._start, batch, on_error)
-            elif self._policy.shed and self._permits.value == 0:
+            elif self.policy.shed and self._permits.value == 0:
                 acceptor.shed += acceptor.drain(close_stream, batch, on_error)
             else:
                 # First come, first served: with several listeners none can starve the others.
                 await self._permits.acquire()
                 acceptor.drain_within_permits(self._permits, self._start, batch, on_error)
-            if self._policy.shed and acceptor.is_out_of_descriptors:
+            if self.policy.shed and acceptor.is_out_of_descriptors:
                 await self._shed_all_queued(acceptor, batch)
 
     async def _shed_all_queued(self, acceptor: Acceptor[SocketStream], batch: int) -> None:
@@ -306,43 +339,46 @@ class Server:
 
     async def _handle(self, stream: SocketStream) -> None:
         """Run the handler for one connection, and close it in each case."""
-        task = running_kernel().current
+        task = self._kernel.current
         assert task is not None
         scope, is_served = task.scope, True
         try:
             try:
-                if self._policy.ssl_context is None:
-                    await self._handler(stream)  # not in a function: each step would pass its frame
+                if self.policy.ssl_context is None:
+                    await self.handler(stream)  # not in a function: each step would pass its frame
                 else:
-                    is_served = await self._handle_tls(stream, self._policy.ssl_context)
+                    is_served = await self._handle_tls(stream, self.policy.ssl_context)
             finally:
                 if task.scope is not scope:
                     await end_left_open(scope)
             self._outcomes.finished += is_served
         except BaseException as error:
             self._count(error, stream)
-            if self._policy.handler_errors == "raise" or must_pass(error):
+            if self.policy.handler_errors == "raise" or must_pass(error):
                 raise
         finally:
-            close_stream(stream)
+            try:
+                stream._close()
+            except OSError as error:
+                log_failed_close(stream, error)
             self._connection_is_over()
 
     async def _handle_tls(self, stream: SocketStream, context: ssl.SSLContext) -> bool:
         """Make the handshake and run the handler; return False if the handshake failed."""
-        timeout = self._policy.handshake_timeout
+        timeout = self.policy.handshake_timeout
         try:
             tls = await ServerTLSStream.shake_hands(stream, context, timeout)
         except HANDSHAKE_ERRORS as error:
             self._outcomes.count_handshake(error, stream)
             return False
-        await self._handler(tls)
+        await self.handler(tls)
         await tls.aclose()
         return True
 
     def _count(self, error: BaseException, stream: SocketStream) -> None:
         assert self._handlers is not None
         is_cancelled = self._handlers.cancel_scope.cancel_called
-        logs = self._policy.handler_errors == "log" and not must_pass(error)
+        logs = self.policy.handler_errors == "log" and not must_pass(error)
         self._outcomes.count(error, stream, is_cancelled=is_cancelled, logs=logs)
 
     def _connection_is_over(self) -> None:
@@ -356,7 +392,7 @@ class Server:
 
     async def _watch_signals(self, *, task_status: TaskStatus[None]) -> None:
         """The first signal stops the server; any other cuts the grace period short."""
-        with self._watching, anyio.open_signal_receiver(*self._policy.signals) as received:
+        with self._watching, anyio.open_signal_receiver(*self.policy.signals) as received:
             task_status.started()
             async for number in received:
                 log(logging.INFO, "stopping: %s", number.name)
@@ -366,17 +402,17 @@ class Server:
 
     def _close_listeners(self) -> None:
         assert self._handlers is not None
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.remove_path()  # first: a successor may bind it, and no client is turned away
         # A handler that failed, or a second signal, has ended them all: none is left to serve.
-        if self._policy.queued == "serve" and not self._handlers.cancel_scope.cancel_called:
+        if self.policy.queued == "serve" and not self._handlers.cancel_scope.cancel_called:
             self._serve_the_queue()
-        for listener in self._listeners:
+        for listener in self.listeners:
             close_stream(listener)
 
     def _serve_the_queue(self) -> None:
         """Take what is queued, up to the limit: these clients are connected already."""
-        for listener in self._listeners:
+        for listener in self.listeners:
             room = LONGEST_QUEUE if self._limit is None else self._permits.value
             with contextlib.suppress(OSError, anyio.ClosedResourceError):
                 listener.acceptor.drain(self._start_last, room)
@@ -391,7 +427,7 @@ class Server:
         self._ending = True
         with anyio.CancelScope(shield=True):
             if self._open:
-                with anyio.move_on_after(self._policy.grace):
+                with anyio.move_on_after(self.policy.grace):
                     await self._idle.wait()
             self._cancel_handlers()
 
@@ -401,7 +437,7 @@ class Server:
         self._idle.set()
 
     def _summary(self) -> ServeSummary:
-        every = [listener.statistics() for listener in self._listeners]
+        every = [listener.statistics() for listener in self.listeners]
         return ServeSummary(
             accepted=sum(each.accepted for each in every),
             finished=self._outcomes.finished,

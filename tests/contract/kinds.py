@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import anyio
-from anyio.abc import ByteReceiveStream, ByteSendStream, UNIXSocketStream
+from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSStream
 
@@ -30,9 +30,16 @@ class Channel:
     receiver: ByteReceiveStream
 
 
+def bound_what_is_buffered(sender: SocketStream) -> None:
+    """Keep the system from taking megabytes that are not read, as it does on a quick connection."""
+    sock: socket.socket = sender._sock  # type: ignore[attr-defined]
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 256 * 1024)
+
+
 @asynccontextmanager
 async def tcp() -> AsyncIterator[Channel]:
     async with tcp_streams() as (client, server):
+        bound_what_is_buffered(server)
         yield Channel(server, client)
 
 
@@ -48,6 +55,7 @@ async def tls() -> AsyncIterator[Channel]:
     """TLS whose end is the end of the connection, as with most servers of HTTP."""
     for_server, for_client = tls_contexts()
     async with tcp_streams() as (client, server), anyio.create_task_group() as tasks:
+        bound_what_is_buffered(server)
         made: list[TLSStream] = []
 
         async def serve() -> None:

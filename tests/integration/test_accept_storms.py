@@ -212,7 +212,7 @@ def test_an_injected_error_ends_nothing(error: str) -> None:
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize(
     "error, complaint",
-    [("EBADF", "ClosedResourceError"), ("EFAULT", "while accepting on <SocketListener")],
+    [("EBADF", "ClosedResourceError"), ("EFAULT", "while accepting on <socket")],
 )
 def test_what_no_waiting_mends_ends_the_server_and_is_told(error: str, complaint: str) -> None:
     # The first call finds an empty queue; the next one is for the client, who is still queued when

@@ -142,18 +142,6 @@ class TestForeignAwaits:
         with pytest.raises(TypeError, match=r"right: await anyio\.sleep\(1\)"):
             anyio_mio.run(foreign_await)
 
-    @pytest.mark.parametrize("seconds", [0, 0.1])
-    def test_sleeping_with_asyncio_is_refused(self, seconds: float) -> None:
-        import asyncio
-
-        async def main() -> None:
-            await asyncio.sleep(seconds)
-
-        with pytest.raises(
-            (TypeError, RuntimeError), match=r"another event loop|running event loop"
-        ):
-            anyio_mio.run(main)
-
     def test_the_task_can_go_on(self) -> None:
         async def main() -> str:
             with pytest.raises(TypeError):

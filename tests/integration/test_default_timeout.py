@@ -15,6 +15,7 @@ import trio.testing
 
 import anyio_mio
 import anyio_mio.trio as mio_trio
+from anyio_mio.poll import available_selectors
 from tests.contract.kinds import KINDS
 
 DEFAULT = 0.2
@@ -44,14 +45,15 @@ async def receive_late(receive: Callable[[], Awaitable[Any]], send: Callable[[],
     return got[0]
 
 
+@pytest.mark.parametrize("selector", available_selectors())
 @pytest.mark.parametrize("kind", ["tcp", "unix", "tls"])
-def test_a_receive_that_waits_does_not_stop_the_loop(kind: str) -> None:
+def test_a_receive_that_waits_does_not_stop_the_loop(kind: str, selector: str) -> None:
     async def main() -> None:
         async with KINDS[kind]() as channel:
             late = await receive_late(channel.receiver.receive, lambda: channel.sender.send(b"x"))
             assert late == b"x"
 
-    anyio_mio.run(main)
+    anyio_mio.run(main, selector=selector)
 
 
 def test_a_datagram_socket_does_not_stop_the_loop() -> None:

@@ -92,4 +92,4 @@ def test_the_thread_of_the_watchdog_ends_with_the_run() -> None:
 @pytest.mark.parametrize("limit, error", [("x", TypeError), (True, TypeError), (-1, ValueError)])
 def test_a_limit_that_is_none_is_refused(limit: object, error: type[Exception]) -> None:
     with pytest.raises(error, match="slow_step"):
-        anyio_mio.run(anyio.sleep, 0, slow_step=limit)
+        anyio_mio.run(anyio.sleep, 0, slow_step=limit)  # type: ignore[arg-type]

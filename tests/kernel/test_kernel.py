@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import anyio
 import anyio.lowlevel
@@ -177,7 +178,7 @@ async def other_tasks() -> None:
 )
 @pytest.mark.parametrize("checkpoints", ["budget", "strict"])
 def test_no_task_keeps_the_others_from_their_progress(
-    greedy: str, patient: Callable[[], Awaitable[None]], checkpoints: str
+    greedy: str, patient: Callable[[], Awaitable[None]], checkpoints: Literal["budget", "strict"]
 ) -> None:
     # Threads took seconds: a kernel that never pauses freed the interpreter for too short moments.
     async def main() -> None:

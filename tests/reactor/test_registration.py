@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from anyio_mio._reactor.reactor import INTEREST
@@ -310,3 +312,59 @@ def test_after_a_fork_every_use_but_closing_is_refused(bench: Bench) -> None:
     bench.reactor.close()
 
     assert bench.calls == [("register", 5)]
+
+
+class Signalled(Registration):
+    """A wait that a signal's handler breaks off, as the time limit of a test does."""
+
+    __slots__ = ()
+
+    async def wait_readable(self) -> None:
+        raise TimeoutError("the time limit of a test")
+
+
+def read(*results: BaseException | bytes) -> Callable[[], bytes]:
+    """An operation with these results, one after the other."""
+    left = iter(results)
+
+    def operation() -> bytes:
+        result = next(left)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    return operation
+
+
+def attempt(registration: Registration, operation: Callable[[], bytes]) -> bytes:
+    coroutine = registration.attempt(WAKES_READER, lambda error: Closed(str(error)), operation)
+    with pytest.raises(StopIteration) as ended:
+        coroutine.send(None)
+    return bytes(ended.value.value)
+
+
+@pytest.mark.invariant("R2")
+def test_an_attempt_that_need_not_wait_leaves_the_readiness_alone(bench: Bench) -> None:
+    registration = bench.reactor.register(5)
+    assert attempt(registration, read(b"x")) == b"x"
+    assert registration.ready & READABLE
+
+
+@pytest.mark.invariant("R2")
+def test_an_attempt_that_would_block_waits(bench: Bench) -> None:
+    with pytest.raises(TimeoutError):
+        attempt(Signalled(bench.reactor, 5), read(BlockingIOError(), b"x"))
+
+
+def test_an_error_of_the_operation_is_translated(bench: Bench) -> None:
+    with pytest.raises(Closed) as caught:
+        attempt(bench.reactor.register(5), read(ConnectionResetError("reset")))
+    assert isinstance(caught.value.__cause__, ConnectionResetError)
+
+
+def test_an_error_from_outside_during_the_wait_is_not_translated(bench: Bench) -> None:
+    """`TimeoutError` is an OSError, and is none of the socket's here."""
+    registration = Signalled(bench.reactor, 5)
+    registration.ready = 0
+    with pytest.raises(TimeoutError, match="time limit"):
+        attempt(registration, read(b"x"))

@@ -47,6 +47,11 @@ def refusal(**options: Any) -> str:
     return str(caught.value)
 
 
+class AsyncHook:
+    async def __call__(self, error: OSError, kind: AcceptErrorKind) -> None:
+        """The same, as an object."""
+
+
 OUT_OF_RANGE: list[dict[str, Any]] = [
     {"accept_batch": 0},
     {"max_connections": 0},
@@ -67,6 +72,7 @@ OF_WRONG_TYPE: list[dict[str, Any]] = [
     {"signals": signal.SIGTERM},
     {"signals": "SIGTERM"},
     {"on_accept_error": async_hook},
+    {"on_accept_error": AsyncHook()},
     {"on_accept_error": AcceptErrorKind.SKIP},
     {"ssl_context": "x"},
 ]

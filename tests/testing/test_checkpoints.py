@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import anyio
 import anyio.lowlevel
@@ -35,7 +36,7 @@ async def nothing() -> None:
 
 @pytest.mark.parametrize("strict", ["budget", "strict"])
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_these_are_checkpoints(name: str, strict: str) -> None:
+def test_these_are_checkpoints(name: str, strict: Literal["budget", "strict"]) -> None:
     async def main() -> None:
         with assert_checkpoints():
             await CHECKPOINTS[name]()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,6 +81,20 @@ def test_by_hand(mio_autojump_clock):
 """
 
 
+HANGING = """
+import anyio
+import pytest
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(1, method="signal")
+@pytest.mark.parametrize("anyio_backend", ["mio"])
+async def test_that_hangs():
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep_forever, name="the culprit")
+"""
+
+
 def outcome_of(suite: str, folder: Path) -> str:
     """What pytest says of a suite, with AnyIO's plugin and this one."""
     (folder / "test_suite.py").write_text(suite)
@@ -91,7 +108,7 @@ def outcome_of(suite: str, folder: Path) -> str:
         check=False,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        | {"PYTEST_PLUGINS": "anyio.pytest_plugin"},
+        | {"PYTEST_PLUGINS": "anyio.pytest_plugin,pytest_timeout"},
     )
     return result.stdout + result.stderr
 
@@ -110,6 +127,14 @@ def test_a_clock_that_the_run_does_not_use_is_refused_with_the_right_line(tmp_pa
     assert "1 failed, 1 passed" in outcome
     assert "test_an_hour takes mio_autojump_clock, but it runs on 'mio' and not on that" in outcome
     assert 'return "mio", {"clock": mio_autojump_clock}' in outcome
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no SIGALRM")
+def test_the_report_of_a_test_that_hangs_shows_its_tasks(tmp_path: Path) -> None:
+    outcome = outcome_of(HANGING, tmp_path)
+
+    assert "task tree" in outcome
+    assert "'the culprit', waits: sleep forever" in outcome
 
 
 def test_the_installed_plugin_is_the_module_beside_the_package() -> None:

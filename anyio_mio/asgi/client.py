@@ -1,0 +1,76 @@
+"""The client at the other end of a stream: how it goes away, and how to part from it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+from typing import Any, Final
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSStream
+
+GONE: Final = (
+    anyio.EndOfStream,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    OSError,  # ssl.SSLError is one
+)
+"""How a stream says that the client is gone."""
+
+LINGER: Final = 2.0
+"""Seconds in which a client may read its last answer while it still sends."""
+
+MOST_LINGERING: Final = 16 * 1024 * 1024
+"""Bytes that are read and thrown away meanwhile."""
+
+RESET: Final = struct.pack("ii", 1, 0)
+
+
+def transport_of(stream: Any) -> Any:
+    """The socket stream below TLS, or the stream itself."""
+    return getattr(stream, "transport_stream", stream)
+
+
+def raw_socket(stream: ByteStream) -> socket.socket:
+    """The socket itself."""
+    found: socket.socket = stream.extra(SocketAttribute.raw_socket)
+    return found
+
+
+def has_unread(stream: ByteStream) -> bool:
+    """Whether bytes of the client wait to be read. Never blocks."""
+    try:
+        return bool(raw_socket(stream).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except (OSError, anyio.ClosedResourceError):
+        return False
+
+
+def reset_on_close(stream: ByteStream) -> None:
+    """Let closing the stream reset the connection, so that no client takes it for an end."""
+    with suppress(OSError, anyio.ClosedResourceError):
+        raw_socket(stream).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+
+async def abort(stream: ByteStream) -> None:
+    """Reset the connection: the client sees that the answer is not whole."""
+    reset_on_close(stream)
+    await transport_of(stream).aclose()
+
+
+async def linger(stream: ByteStream) -> None:
+    """Give the client time to read its last answer while it still sends.
+
+    To close at once would reset the connection, and that could destroy the answer on its way.
+    """
+    transport = transport_of(stream)
+    left = MOST_LINGERING
+    with anyio.move_on_after(LINGER), suppress(*GONE):
+        if isinstance(stream, TLSStream):
+            with suppress(*GONE):
+                await stream.unwrap()  # says the end, and waits for the client's
+        else:
+            await stream.send_eof()
+        while left > 0:
+            left -= len(await transport.receive())

@@ -1,0 +1,283 @@
+"""One connection: a task that reads it, calls the application, and writes (H1).
+
+One piece of data may hold several requests; they wait in the parser and are answered in order. What
+a client pipelines beyond a piece stays unparsed, and then unread: the socket's own back-pressure.
+
+Every wait for the client has a limit (H2). A timer for each would cost a request a tenth more, so a
+wait only notes in `read_due` or `write_due` when it is over, in ticks of the site, and the site
+looks through its connections at each tick.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, final
+
+from anyio.abc import ByteStream
+
+from anyio_mio.asgi.client import GONE, abort, linger, reset_on_close
+from anyio_mio.asgi.errors import ClientDisconnected, describe, is_about_the_client
+from anyio_mio.asgi.exchange import Exchange
+from anyio_mio.asgi.refusal import refusal
+from anyio_mio.asgi.request_parser import RequestParser
+from anyio_mio.asgi.response import DONE
+from anyio_mio.asgi.scope import decode_path, websocket_scope
+from anyio_mio.asgi.site import NEVER, Application, Site
+from anyio_mio.asgi.websocket import WebSocket
+
+LOGGER: Final = logging.getLogger("anyio_mio.asgi")
+
+LARGEST_WRITE: Final = 262144
+"""Bytes that one write takes: a slow client must read so much in the time that a write may take."""
+
+MOST_SKIPPED: Final = 262144
+"""Bytes of a body that are read for nothing after the answer, to keep the connection."""
+
+
+@final
+class Connection:
+    """A client's connection.
+
+    Attributes:
+        site: what all connections of the server share.
+        stream: the connection itself.
+        parser: makes requests of what comes.
+        read_due: the tick at which the client has taken too long to send; ``write_due`` likewise
+            for reading.
+        idle_since: the tick at which it began to wait for its next request.
+        is_busy: whether the application has a request of it.
+        is_gone: whether nothing more can come from the client.
+        session: its WebSocket, once it has become one.
+    """
+
+    __slots__ = (
+        "_base",
+        "_is_broken",
+        "_is_fresh",
+        "app",
+        "idle_since",
+        "is_busy",
+        "is_gone",
+        "parser",
+        "read_due",
+        "session",
+        "site",
+        "stream",
+        "write_due",
+    )
+
+    def __init__(self, site: Site, stream: ByteStream) -> None:
+        self.site = site
+        self.app: Application = site.app
+        self.stream = stream
+        self.parser = RequestParser(site, self)
+        self.read_due = self.write_due = NEVER
+        self.idle_since = site.tick
+        self.is_gone = self.is_busy = self._is_broken = False
+        self.session: WebSocket | None = None
+        self._base = site.base_scope(stream)
+        self._is_fresh = True
+
+    # The conversation.
+
+    async def converse(self) -> None:
+        """Answer the client's requests until the connection has to be closed."""
+        parser = self.parser
+        requests = parser.requests
+        goes_on = True
+        try:
+            while goes_on:
+                while not requests and not parser.fault and not self.is_gone:
+                    await self._read_head()
+                if not requests:
+                    break
+                goes_on = await self._answer(requests.popleft())
+            if goes_on and parser.fault and not self.is_gone:
+                await self._refuse(parser.fault)
+        finally:
+            parser.close()
+
+    async def _answer(self, exchange: Exchange) -> bool:
+        """Let the application answer one request; True if the connection goes on."""
+        self.read_due = NEVER
+        self._is_fresh = False
+        self.is_busy = True
+        if exchange.wants_websocket:
+            await self._become_websocket(exchange)
+            return False
+        try:
+            await self.app(self._scope(exchange), exchange.receive, exchange.send)
+        except Exception as error:  # noqa: BLE001 - an application may raise anything
+            self._log_failure(exchange, error)
+        except BaseException:
+            if exchange.state != DONE:
+                reset_on_close(self.stream)
+            raise
+        if exchange.state != DONE:
+            await self._end_unfinished(exchange)
+            return False
+        self.is_busy = False
+        if exchange.is_complete:
+            return exchange.keeps_alive
+        if exchange.keeps_alive and await self._skip_body(exchange):
+            return True
+        await linger(self.stream)
+        return False
+
+    async def _become_websocket(self, exchange: Exchange) -> None:
+        offered = [value for name, value in exchange.headers if name == b"sec-websocket-protocol"]
+        names = [each.strip() for each in b",".join(offered).decode("latin-1").split(",")]
+        scope = websocket_scope(self._scope(exchange), [each for each in names if each])
+        self.session = WebSocket(self, exchange, scope)
+        await self.session.run()
+
+    async def _end_unfinished(self, exchange: Exchange) -> None:
+        """Say that the application has failed, or break what it has begun (H2)."""
+        if exchange.framing is None and not (self.is_gone or self._is_broken):
+            await self._refuse(self.fault or 500, exchange)
+        else:
+            await abort(self.stream)
+
+    async def _refuse(self, status: int, exchange: Exchange | None = None) -> None:
+        """Answer without the application, and part from the client."""
+        with_body = exchange is None or exchange.method != "HEAD"
+        try:
+            await self.write(refusal(status, with_body=with_body))
+        except ClientDisconnected:
+            return
+        self.read_due = NEVER
+        await linger(self.stream)
+
+    async def _skip_body(self, exchange: Exchange) -> bool:
+        """Read what the application left of a body, so that the next request can be found."""
+        limit = exchange.size + MOST_SKIPPED
+        while not exchange.is_complete:
+            if exchange.size > limit or self.is_gone or self.fault:
+                return False
+            exchange.chunks = ()
+            await self.read_body()
+        return True
+
+    def _log_failure(self, exchange: Exchange, error: Exception) -> None:
+        name, path = describe(self.app), exchange.url.decode("ascii", "replace")
+        if is_about_the_client(error):
+            LOGGER.debug("%s: the client of %s %s hung up", name, exchange.method, path)
+        else:
+            LOGGER.error("%s failed at %s %s", name, exchange.method, path, exc_info=error)
+
+    # What comes in.
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for the first byte of a request."""
+        return self.parser.is_idle and not self.is_busy
+
+    @property
+    def has_next(self) -> bool:
+        """Whether something behind the current request has come already."""
+        return self.parser.has_next
+
+    @property
+    def fault(self) -> int:
+        """The status for what the client has sent and cannot be parsed; or 0."""
+        return self.parser.fault
+
+    async def _read_head(self) -> None:
+        """Read a piece of the next request's head, which has one limit from its first byte on."""
+        site, parser = self.site, self.parser
+        was_idle = parser.is_idle
+        if was_idle:
+            self.idle_since = site.tick
+            self.read_due = site.head_due if self._is_fresh else site.idle_due
+        elif self.read_due == NEVER:  # it began while the application was busy
+            self.read_due = site.head_due
+        await self.read()
+        if was_idle and not parser.is_idle:
+            self.read_due = site.head_due
+
+    async def read_body(self) -> None:
+        """Read a piece of a body, which has a limit of its own."""
+        self.read_due = self.site.body_due
+        try:
+            await self.read()
+        finally:
+            self.read_due = NEVER
+
+    async def read(self) -> None:
+        """Parse one piece from the client, or note that it is gone."""
+        parser = self.parser
+        if parser.unparsed:
+            parser.feed(parser.take_unparsed())
+            return
+        try:
+            data = await self.stream.receive()
+        except GONE:
+            self.is_gone = True
+        else:
+            parser.feed(data)
+
+    def take_unparsed(self) -> bytes:
+        """What came behind a request to change the protocol."""
+        return bytes(self.parser.take_unparsed())
+
+    # What goes out.
+
+    async def write(self, data: bytes) -> None:
+        """Send to the client, within the time that it may take to read.
+
+        Raises:
+            ClientDisconnected: the client is gone.
+        """
+        if self._is_broken:
+            raise ClientDisconnected("an earlier answer was cut short: a write was cancelled")
+        site = self.site
+        self.write_due = site.send_due
+        try:
+            if len(data) <= LARGEST_WRITE:
+                await self.stream.send(data)
+            else:
+                await self._write_pieces(memoryview(data))
+        except GONE as error:
+            self.is_gone = True
+            raise ClientDisconnected("the client is gone") from error
+        except BaseException:
+            self._is_broken = True
+            raise
+        self.write_due = NEVER
+
+    async def _write_pieces(self, view: memoryview) -> None:
+        """Write so that each piece has the time that a write may take."""
+        while view:
+            self.write_due = self.site.send_due
+            await self.stream.send(bytes(view[:LARGEST_WRITE]))
+            view = view[LARGEST_WRITE:]
+
+    async def write_file(self, file: Any, offset: int, count: int) -> None:
+        """Send a part of an open file."""
+        raise NotImplementedError
+
+    def _scope(self, exchange: Exchange) -> dict[str, Any]:
+        """What the application is told about a request."""
+        path = exchange.path
+        scope = {
+            **self._base,
+            "http_version": exchange.version,
+            "method": exchange.method,
+            "path": path.decode("ascii") if b"%" not in path else decode_path(path),
+            "raw_path": path,
+            "query_string": exchange.query,
+            "headers": exchange.headers,
+            "state": self.site.state.copy(),
+        }
+        if exchange.takes_trailers or scope["root_path"] or exchange.forwarded:
+            self._add_rare(scope, exchange)
+        return scope
+
+    def _add_rare(self, scope: dict[str, Any], exchange: Exchange) -> None:
+        """What few requests have: a root path, trailers, fields of a proxy."""
+        root = scope["root_path"]
+        if root:
+            scope["path"] = root + scope["path"]
+            scope["raw_path"] = root.encode("ascii", "ignore") + scope["raw_path"]
+        if exchange.takes_trailers:
+            scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}

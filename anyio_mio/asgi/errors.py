@@ -1,0 +1,62 @@
+"""Errors that an application sees, or that it makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ApplicationError(Exception):
+    """The application broke the ASGI specification; the message names the event and what is right.
+
+    It is raised where the application called ``send()`` or ``receive()``, or ends `serve()` when
+    the application could not start.
+    """
+
+
+class ClientDisconnected(OSError):
+    """The client is gone: ``send()`` has nobody to send to.
+
+    An ``OSError``, as the specification asks from version 2.4 on. An application may let it pass.
+    """
+
+
+def describe(app: object) -> str:
+    """The name of an application for messages: ``module.function`` or ``module.Class object``."""
+    name = getattr(app, "__qualname__", None)
+    if name is None:
+        return f"{type(app).__module__}.{type(app).__qualname__} object"
+    return f"{getattr(app, '__module__', '?')}.{name}"
+
+
+def is_about_the_client(error: BaseException | None) -> bool:
+    """Whether an application failed because its client is gone.
+
+    True for `ClientDisconnected`, for an exception of a framework with a name of that kind
+    (Starlette's ``ClientDisconnect``), and for those that one of them has caused.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, BaseExceptionGroup):
+            return all(is_about_the_client(each) for each in error.exceptions)
+        if isinstance(error, ClientDisconnected) or type(error).__name__ in DISCONNECTS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+DISCONNECTS = frozenset({"ClientDisconnect", "ClientDisconnected", "WebSocketDisconnect"})
+"""Names of exceptions with which frameworks say that the client hung up."""
+
+
+def unexpected(app: object, message: Any, state: str, right: str) -> ApplicationError:
+    """The error for an event that is out of order, or is none.
+
+    Args:
+        app: the application.
+        message: what it sent.
+        state: what had happened before, as the end of "sent ... ".
+        right: what may come instead.
+    """
+    kind = message.get("type") if isinstance(message, dict) else message
+    return ApplicationError(f"{describe(app)} sent {kind!r} {state}\n  right: {right}")

@@ -1,0 +1,74 @@
+"""Answers that the server gives by itself, and what the parser's errors mean."""
+
+from __future__ import annotations
+
+import http
+import re
+from typing import Final
+
+import httptools
+
+LOOKS_LIKE_A_METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,31} ")
+
+
+class Refused(Exception):
+    """A request that the application does not see; the server answers ``status`` and closes."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(status)
+
+
+def refusal(status: int, *, with_body: bool = True) -> bytes:
+    """A whole answer of the server's own, after which the connection ends."""
+    phrase = http.HTTPStatus(status).phrase
+    body = phrase.encode() if with_body else b""
+    return (
+        b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+        b"connection: close\r\n\r\n%b" % (status, phrase.encode(), len(phrase), body)
+    )
+
+
+def status_for(error: httptools.HttpParserError, data: bytes | memoryview) -> int:
+    """The status for what the parser said of a piece of data.
+
+    Raises:
+        BaseException: a callback failed for a reason of its own.
+    """
+    cause = error.__context__
+    if isinstance(cause, Refused):
+        return cause.status
+    if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
+        raise cause
+    if isinstance(error, httptools.HttpParserInvalidMethodError):
+        return 501 if LOOKS_LIKE_A_METHOD.match(data) else 400
+    return 505 if str(error) in ("Invalid HTTP version", "Pause on PRI/Upgrade") else 400
+
+
+HOST: Final = re.compile(
+    rb"[0-9A-Za-z.\-_~%!$&'()*+;=]*(:[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{0,5})?"
+)
+
+KNOWN_HOSTS: Final[set[bytes]] = set()
+"""Values of ``Host`` that were found right; clients send few, again and again."""
+
+MOST_KNOWN_HOSTS: Final = 256
+
+
+def check_host(value: bytes) -> None:
+    """Refuse a ``Host`` that names none: a proxy might read it in another way."""
+    if not HOST.fullmatch(value):
+        raise Refused(400)
+    if len(KNOWN_HOSTS) < MOST_KNOWN_HOSTS:
+        KNOWN_HOSTS.add(value)
+
+
+def check_coding(value: bytes, version: str) -> None:
+    """Refuse a coding of the body other than chunked, which HTTP/1.0 does not know (RFC 9112, 6.1).
+
+    The application would take the coded bytes for the body.
+    """
+    if version == "1.0":
+        raise Refused(400)
+    if value.lower() != b"chunked":
+        raise Refused(501)

@@ -1,0 +1,275 @@
+"""What comes from a client, parsed: requests, and what is wrong with them.
+
+httptools (llhttp, in its strict mode) parses; here are its callbacks, and the rules that it leaves
+to the server: versions and methods, one ``Host``, no coding but chunked, and limits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, final
+
+import httptools
+
+from anyio_mio.asgi.exchange import Exchange, Source
+from anyio_mio.asgi.refusal import KNOWN_HOSTS, Refused, check_coding, check_host, status_for
+from anyio_mio.asgi.scope import TargetError, split_target, with_host
+from anyio_mio.asgi.site import Site
+
+METHODS: Final[dict[bytes, str]] = {
+    name.encode(): name
+    for name in (
+        *("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "QUERY", "COPY"),
+        *("LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK", "BIND", "REBIND"),
+        *("UNBIND", "ACL", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "M-SEARCH", "NOTIFY"),
+        *("SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "MKCALENDAR", "LINK", "UNLINK"),
+    )
+}
+"""The methods of HTTP that the parser knows. It knows those of RTSP besides, and CONNECT."""
+
+PIECE: Final = 16384
+"""Bytes that are parsed at once."""
+
+NOTED: Final = frozenset(
+    (b"host", b"expect", b"upgrade", b"transfer-encoding", b"te", b"content-length")
+)
+"""Fields of a request that the server heeds."""
+
+
+@final
+class RequestParser:
+    """Makes requests of bytes.
+
+    Attributes:
+        requests: requests whose head has come and that wait for their turn.
+        is_idle: whether no byte of a next request has come.
+        unparsed: bytes behind the last request that was parsed.
+        fault: the status for what cannot be parsed; 0 if there is nothing of the kind.
+    """
+
+    __slots__ = (
+        "_current",
+        "_headers",
+        "_hidden_body",
+        "_is_upgraded",
+        "_max_count",
+        "_max_head",
+        "_noted",
+        "_parser",
+        "_settings",
+        "_source",
+        "_stalled",
+        "_url",
+        "fault",
+        "is_idle",
+        "requests",
+        "unparsed",
+    )
+
+    def __init__(self, site: Site, source: Source) -> None:
+        self._settings = site.settings
+        self._source = source
+        self.requests: deque[Exchange] = deque()
+        self.is_idle = True
+        self.fault = 0
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._current: Exchange | None = None  # the request that is being parsed, from its body on
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._noted: list[tuple[bytes, bytes]] = []
+        self._stalled = 0  # bytes since a head, or a piece of a body, was complete
+        self._is_upgraded = False
+        self._hidden_body = b""  # how the body is framed that the parser does not see
+        self._max_head = site.settings.max_head_size
+        self._max_count = site.settings.max_header_count
+        self.unparsed: bytes | memoryview = b""
+
+    @property
+    def has_next(self) -> bool:
+        """Whether something behind the current request has come already."""
+        return bool(self.requests or self.unparsed or self.fault)
+
+    def take_unparsed(self) -> bytes | memoryview:
+        """What came and is not parsed; it is the caller's to parse."""
+        rest, self.unparsed = self.unparsed, b""
+        return rest
+
+    def close(self) -> None:
+        """Let go of the callbacks, which hold the parser in turn."""
+        self._parser = None
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Parse a piece; the callbacks take what is in it.
+
+        A client that pipelines may send hundreds of requests at once, each of which takes twenty
+        times its size in memory: what is behind the first `PIECE` bytes stays unparsed.
+        """
+        if len(data) > PIECE and not (self._current and self._current.awaited >= len(data)):
+            self.unparsed = memoryview(data)[PIECE:]
+            data = memoryview(data)[:PIECE]
+        self._stalled += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._feed_behind_upgrade(memoryview(data)[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self.fault = status_for(error, b"" if self.requests else data)
+        if self._stalled > self._max_head:
+            self.fault = 431 if self._current is None else 400
+
+    def _feed_behind_upgrade(self, rest: memoryview) -> None:
+        """Go on behind the head of a request to upgrade, at which the parser stops.
+
+        WebSocket is the only other protocol here; any other such request is an ordinary one. The
+        parser takes its body for the other protocol's, so another parser reads it, behind a head
+        that says as much of the body and nothing of an upgrade.
+        """
+        if self._is_upgraded:
+            self.unparsed = bytes(rest) + bytes(self.unparsed)
+            return
+        if self._hidden_body:
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % self._hidden_body)
+        if rest:
+            self._stalled -= len(rest)  # they are counted already
+            self.feed(rest)
+
+    # The parser's callbacks.
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target; more may come with the next piece of data."""
+        self._url += url
+        self.is_idle = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field of the head, or one behind a chunked body, which is ignored."""
+        name = name.lower()
+        value = value.rstrip()  # the parser leaves the blanks behind a value
+        self._headers.append((name, value))
+        if name in NOTED:
+            self._noted.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: check it, and let the request wait for its turn."""
+        if self._hidden_body:  # the head was made up
+            self._hidden_body = self._url = b""
+            self._headers, self._noted = [], []
+            return
+        parser = self._parser
+        version = parser.get_http_version()
+        method = METHODS.get(parser.get_method())
+        if version != "1.1" and version != "1.0":
+            raise Refused(505)
+        if method is None:
+            raise Refused(501)
+        if self._stalled > self._max_head or len(self._headers) > self._max_count:
+            self._check_size()
+        url = self._url
+        exchange = Exchange(self._source, method, version, parser.should_keep_alive())
+        exchange.url = url
+        exchange.headers = self._headers
+        if url[:1] == b"/" and b"#" not in url:
+            exchange.path, _, exchange.query = url.partition(b"?")
+        else:
+            self._take_other_target(exchange)
+        noted = self._noted
+        if len(noted) != 1 or noted[0][0] != b"host" or noted[0][1] not in KNOWN_HOSTS:
+            self._heed(exchange, noted)
+        self._url = b""
+        self._headers = []
+        self._noted = []
+        self._stalled = 0
+        self._current = exchange
+        self.requests.append(exchange)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the current request's body."""
+        exchange = self._current
+        assert exchange is not None
+        if exchange.chunks:
+            exchange.chunks.append(body)
+        else:
+            exchange.chunks = [body]
+        exchange.size += len(body)
+        exchange.awaited -= len(body)
+        self._stalled = 0
+        limit = self._settings.max_body_size
+        if limit is not None and exchange.size > limit:
+            raise Refused(413)
+
+    def on_message_complete(self) -> None:
+        """The whole request has come."""
+        if self._hidden_body:
+            return
+        exchange = self._current
+        assert exchange is not None
+        exchange.is_complete = True
+        exchange.expects = False
+        self._current = None
+        self.is_idle = True
+        if self._headers:  # trailers; nothing of them counts
+            self._headers = []
+            self._noted = []
+
+    def _check_size(self) -> None:
+        """Refuse a head that is too long; `_stalled` may count bytes before and behind it."""
+        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if size > self._max_head or len(self._headers) > self._max_count:
+            raise Refused(431)
+
+    def _take_other_target(self, exchange: Exchange) -> None:
+        """Split a target that is no plain path."""
+        try:
+            exchange.path, exchange.query, host = split_target(exchange.url, exchange.method)
+        except TargetError:
+            raise Refused(400) from None
+        if host is not None:
+            exchange.headers = with_host(exchange.headers, host)
+
+    def _heed(self, exchange: Exchange, noted: list[tuple[bytes, bytes]]) -> None:
+        """Do what the fields say that concern the server."""
+        hosts = 0
+        upgrade = None
+        for name, value in noted:
+            if name == b"host":
+                hosts += 1
+                if value not in KNOWN_HOSTS:
+                    check_host(value)
+            elif name == b"upgrade":
+                upgrade = value
+            else:
+                self._heed_other(exchange, name, value)
+        if hosts > 1 or (not hosts and exchange.version == "1.1"):
+            raise Refused(400)
+        if upgrade is not None:
+            self._take_upgrade(exchange, upgrade)
+
+    def _heed_other(self, exchange: Exchange, name: bytes, value: bytes) -> None:
+        """A field about the body, or about what the client can do."""
+        if name == b"content-length":
+            self._take_length(exchange, int(value))
+        elif name == b"transfer-encoding":
+            check_coding(value, exchange.version)
+        elif name == b"expect":
+            exchange.expects = exchange.version == "1.1" and value.lower() == b"100-continue"
+        elif name == b"te":
+            exchange.takes_trailers = exchange.version == "1.1" and b"trailers" in value.lower()
+        else:
+            exchange.forwarded = [*(exchange.forwarded or ()), (name, value)]
+
+    def _take_length(self, exchange: Exchange, length: int) -> None:
+        exchange.awaited = length
+        limit = self._settings.max_body_size
+        if limit is not None and length > limit:
+            raise Refused(413)
+
+    def _take_upgrade(self, exchange: Exchange, value: bytes) -> None:
+        """A request to change the protocol: to WebSocket, or else it is an ordinary one."""
+        if not self._parser.should_upgrade():
+            return
+        if exchange.awaited:
+            self._hidden_body = b"content-length: %d" % exchange.awaited
+        elif any(name == b"transfer-encoding" for name, _ in self._noted):
+            self._hidden_body = b"transfer-encoding: chunked"
+        elif value.lower() == b"websocket" and exchange.method == "GET":
+            exchange.wants_websocket = self._is_upgraded = exchange.version == "1.1"

@@ -1,0 +1,256 @@
+"""`serve()` and `run()`: an application from startup to shutdown, on the server of `serving` (H3).
+
+The order: the application's startup; listen; serve; on the way out each answer says that its
+connection ends, idle connections are closed, and what is under way gets its grace period; then the
+application's shutdown.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Unpack, final
+
+import anyio
+from anyio.abc import ByteStream, SocketListener, TaskGroup, TaskStatus
+
+import anyio_mio.serving
+from anyio_mio.asgi.client import GONE, abort, has_unread
+from anyio_mio.asgi.connection import Connection
+from anyio_mio.asgi.errors import ClientDisconnected
+from anyio_mio.asgi.lifespan import Lifespan
+from anyio_mio.asgi.options import HTTPOptions, split
+from anyio_mio.asgi.refusal import refusal
+from anyio_mio.asgi.site import NEVER, Application, Site
+from anyio_mio.asgi.websocket import WebSocket
+from anyio_mio.serving import ServeSummary
+
+LAST_WORDS: Final = 1.0
+"""Seconds to tell a client why its connection ends."""
+
+RECENT: Final = 0.1
+"""Seconds in which a connection that was answered just now may bring its next request when the
+server stops: it may be on its way, and gets an answer that says that the connection ends."""
+
+
+LEAST_SHUTDOWN: Final = 3.0
+"""Seconds that the application gets to shut down, even if the grace period is over."""
+
+
+class Options(HTTPOptions, total=False):
+    """All options: where to listen, `HTTPOptions`, and those of `anyio_mio.serve_tcp()`."""
+
+    host: str | None
+    port: int
+    backlog: int
+    unix: str | os.PathLike[str] | None
+    unix_mode: int | None
+    listeners: Iterable[Any]
+    grace: float
+    stop: anyio.Event
+    max_connections: int | None
+    ssl_context: Any
+    handshake_timeout: float
+    accept_batch: int | None
+    signals: Sequence[signal.Signals]
+
+
+async def serve(
+    app: Application,
+    *,
+    task_status: TaskStatus[Sequence[SocketListener]] = anyio.TASK_STATUS_IGNORED,
+    **options: Unpack[Options],
+) -> ServeSummary:
+    """Serve an ASGI application until the server is told to stop.
+
+    Args:
+        app: an ASGI application: ``async def app(scope, receive, send)``.
+        task_status: ``started()`` gets the listeners when the application has started and they
+            listen.
+        **options: see `Options`. Without ``host``, ``port``, ``unix`` or ``listeners`` it listens
+            on 127.0.0.1:8000.
+
+    Returns:
+        A summary of the connections, when it was stopped by a signal or by ``stop``.
+
+    Raises:
+        ApplicationError: the application failed to start.
+        OSError: the address cannot be bound.
+        TypeError: there is no such option, or ``app`` cannot be called.
+        ValueError: an option is out of range.
+
+    Checkpoint: always. Cancellation: stops it in the same order, then passes on.
+    """
+    if not callable(app):
+        raise TypeError(
+            f"{app!r} is no ASGI application\n  right: async def app(scope, receive, send): ..."
+        )
+    return await Server(app, dict(options)).run(task_status)
+
+
+def run(app: Application, **options: Unpack[Options]) -> ServeSummary:
+    """Run mio and serve an ASGI application until SIGINT or SIGTERM.
+
+    Args:
+        app: an ASGI application.
+        **options: as for `serve()`; ``signals`` are SIGINT and SIGTERM by default.
+
+    Returns and raises what `serve()` does.
+    """
+    options.setdefault("signals", (signal.SIGINT, signal.SIGTERM))
+    return anyio.run(partial(serve, app, **options), backend="mio")
+
+
+@final
+class Server:
+    """One call of `serve()`."""
+
+    def __init__(self, app: Application, options: dict[str, Any]) -> None:
+        settings, self._options = split(options)
+        self._stop = self._options.get("stop") or anyio.Event()
+        self._options["stop"] = self._stop
+        self._grace: float = self._options.get("grace", 10.0)
+        self._site = Site(app, settings, self._stop)
+        self._clients: set[Connection] = set()
+        self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
+        self._stopping = anyio.Event()
+        self._stopped_at = 0.0
+        self._house: TaskGroup | None = None
+
+    async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
+        """Start the application, serve, and stop; see the module."""
+        result: ServeSummary | Exception
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope(shield=True):  # or nothing could end it
+                self._house = await group.start(self._keep_house)
+            try:
+                result = await self._serve(group, task_status)
+            except Exception as error:  # noqa: BLE001 - raised below, outside of the task group
+                result = error
+            finally:
+                group.cancel_scope.cancel()
+                await self._shut_down()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def _serve(
+        self, group: TaskGroup, task_status: TaskStatus[Sequence[SocketListener]]
+    ) -> ServeSummary:
+        assert self._house is not None
+        await self._lifespan.start(self._house)
+        self._house.start_soon(self._keep_time)
+        self._house.start_soon(self._close_idle)
+        group.start_soon(self._watch_stop)
+        return await self._listen(task_status)
+
+    async def _keep_house(self, *, task_status: TaskStatus[TaskGroup]) -> None:
+        """Hold the tasks that must outlive a cancellation of the server, until it has stopped."""
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as house:
+                task_status.started(house)
+                await anyio.sleep_forever()
+
+    async def _shut_down(self) -> None:
+        assert self._house is not None
+        with anyio.CancelScope(shield=True):
+            left = self._grace - (anyio.current_time() - self._stopped_at)
+            await self._lifespan.stop(max(left, LEAST_SHUTDOWN))
+        self._house.cancel_scope.cancel()
+
+    async def _listen(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
+        """Serve where the options say."""
+        options = self._options
+        listeners, path = options.pop("listeners", None), options.pop("unix", None)
+        if listeners is not None:
+            return await anyio_mio.serving.serve_listeners(
+                self._handle, listeners, task_status=task_status, **options
+            )
+        if path is not None:
+            mode = options.pop("unix_mode", None)
+            return await anyio_mio.serving.serve_unix(
+                self._handle, path, mode=mode, task_status=task_status, **options
+            )
+        host, port = options.pop("host", "127.0.0.1"), options.pop("port", 8000)
+        return await anyio_mio.serving.serve_tcp(
+            self._handle, port, host=host, task_status=task_status, **options
+        )
+
+    async def _handle(self, stream: ByteStream) -> None:
+        """Serve one connection."""
+        connection = Connection(self._site, stream)
+        self._clients.add(connection)
+        try:
+            await connection.converse()
+        finally:
+            self._clients.discard(connection)
+
+    # Clients that take too long.
+
+    async def _keep_time(self) -> None:
+        """Count ticks, and look for clients that have taken too long."""
+        site = self._site
+        while True:
+            await anyio.sleep(site.resolution)
+            site.advance()
+            tick = site.tick
+            for client in [c for c in self._clients if c.read_due <= tick or c.write_due <= tick]:
+                self._expire(client)
+
+    def _expire(self, client: Connection) -> None:
+        assert self._house is not None
+        is_slow_reader = client.write_due <= self._site.tick
+        client.read_due = client.write_due = NEVER
+        self._house.start_soon(self._part_from, client, is_slow_reader)
+
+    async def _part_from(self, client: Connection, is_slow_reader: bool) -> None:
+        """End the connection of a client that took too long; its task sees that it is closed."""
+        stream = client.stream
+        if client.session is not None and not is_slow_reader:
+            with suppress(ClientDisconnected, anyio.BusyResourceError):
+                await client.session.alarm()
+            return
+        if is_slow_reader or client.is_busy:
+            await abort(stream)
+            return
+        if not client.parser.is_idle:
+            with anyio.move_on_after(LAST_WORDS), suppress(*GONE, anyio.BusyResourceError):
+                await stream.send(refusal(408))
+        await stream.aclose()
+
+    # Stopping.
+
+    async def _watch_stop(self) -> None:
+        """See that the server is told to stop, or cancelled."""
+        try:
+            await self._stop.wait()
+        finally:
+            self._stopped_at = anyio.current_time()
+            self._site.is_stopping = True
+            self._stopping.set()
+
+    async def _close_idle(self) -> None:
+        """Close connections without a request: at once, or as soon as they have none."""
+        assert self._house is not None
+        await self._stopping.wait()
+        for client in self._clients:
+            if client.session is not None:
+                self._house.start_soon(self._shut_down_session, client.session)
+        self._close_those(lambda client: client.idle_since < self._site.tick)
+        while True:
+            await anyio.sleep(RECENT)
+            self._close_those(lambda client: True)
+
+    async def _shut_down_session(self, session: WebSocket) -> None:
+        with suppress(ClientDisconnected):
+            await session.shut_down()
+
+    def _close_those(self, condition: Callable[[Connection], bool]) -> None:
+        assert self._house is not None
+        for client in self._clients:
+            is_idle = client.is_idle and condition(client)
+            if is_idle and not has_unread(client.stream):
+                self._house.start_soon(client.stream.aclose)

@@ -1,0 +1,155 @@
+"""What the connections of one server share: the application, the limits, and the time."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias, final
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSAttribute
+
+from anyio_mio.asgi.options import Settings
+
+Application: TypeAlias = Callable[
+    [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
+]
+
+NEVER: Final = math.inf
+
+ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
+
+
+@final
+class Site:
+    """One application as it is served.
+
+    Attributes:
+        app: the application.
+        settings: the options.
+        state: what lifespan's startup left for the requests.
+        tick: the time, in steps of ``resolution`` seconds.
+        head_due: the tick until which a head that begins now must be complete; ``idle_due``,
+            ``body_due`` and ``send_due`` likewise for the next request, the next piece of a body,
+            and for the client to read.
+        default_fields: header fields for each answer, each with CRLF before it.
+        is_stopping: whether each answer is the last one of its connection.
+        active: requests that the application has now; only counted with a limit.
+    """
+
+    __slots__ = (
+        "_body_ticks",
+        "_fields",
+        "_head_ticks",
+        "_idle_ticks",
+        "_requests_left",
+        "_send_ticks",
+        "active",
+        "app",
+        "body_due",
+        "default_fields",
+        "head_due",
+        "idle_due",
+        "is_stopping",
+        "resolution",
+        "send_due",
+        "settings",
+        "state",
+        "stop",
+        "tick",
+    )
+
+    def __init__(self, app: Application, settings: Settings, stop: anyio.Event) -> None:
+        self.app = app
+        self.settings = settings
+        self.stop = stop
+        self.state: dict[str, Any] = {}
+        self.is_stopping = False
+        self.active = 0
+        self.resolution = settings.resolution()
+        self._head_ticks = self.ticks(settings.head_timeout)
+        self._idle_ticks = self.ticks(settings.keep_alive)
+        self._body_ticks = self.ticks(settings.body_timeout)
+        self._send_ticks = self.ticks(settings.send_timeout)
+        self._requests_left = requests_until_stop(settings)
+        self._fields = b"".join(b"\r\n" + field_line(*pair) for pair in settings.headers)
+        if settings.server_header:
+            self._fields += b"\r\nserver: anyio-mio"
+        self._set_time(0)
+
+    def _set_time(self, tick: int) -> None:
+        self.tick = tick
+        self.head_due = tick + self._head_ticks
+        self.idle_due = tick + self._idle_ticks
+        self.body_due = tick + self._body_ticks
+        self.send_due = tick + self._send_ticks
+        self._set_date()
+
+    def ticks(self, seconds: float) -> int:
+        """As many ticks as never end before ``seconds`` are over."""
+        return math.ceil(seconds / self.resolution) + 1
+
+    def advance(self) -> None:
+        """One more tick is over."""
+        self._set_time(self.tick + 1)
+
+    def count_request(self) -> None:
+        """One more request; the server stops after the last that it may serve."""
+        self._requests_left -= 1
+        if self._requests_left <= 0:
+            self.stop.set()
+
+    def _set_date(self) -> None:
+        self.default_fields = self._fields
+        if self.settings.date_header:
+            now = email.utils.formatdate(time.time(), usegmt=True)
+            self.default_fields = b"\r\ndate: " + now.encode() + self._fields
+
+    def base_scope(self, stream: ByteStream) -> dict[str, Any]:
+        """What the scopes of all requests of a connection have in common."""
+        is_tls = stream.extra(TLSAttribute.ssl_object, None) is not None
+        return {
+            "type": "http",
+            "asgi": ASGI.copy(),
+            "scheme": "https" if is_tls else "http",
+            "server": address_of(stream, SocketAttribute.local_address),
+            "client": address_of(stream, SocketAttribute.remote_address),
+            "root_path": self.settings.root_path,
+            "extensions": {"http.response.pathsend": {}, "http.response.zerocopysend": {}},
+        }
+
+
+def requests_until_stop(settings: Settings) -> float:
+    """How many requests to serve; inf for no limit."""
+    if settings.max_requests is None:
+        return NEVER
+    return settings.max_requests + random.randint(0, settings.max_requests_jitter)
+
+
+def address_of(stream: ByteStream, attribute: Any) -> tuple[str, int | None] | None:
+    """A host and a port, a path and None, or None if it has no address."""
+    try:
+        address = stream.extra(attribute, None)
+    except (OSError, anyio.ClosedResourceError):
+        return None
+    if isinstance(address, tuple):
+        return address[0], address[1]
+    return (address, None) if address else None
+
+
+def field_line(name: str | bytes, value: str | bytes) -> bytes:
+    """One header field of the options.
+
+    Raises:
+        ValueError: it would be more than one line.
+    """
+    line = b"%b: %b" % tuple(
+        each.encode("latin-1") if isinstance(each, str) else each for each in (name, value)
+    )
+    if b"\r" in line or b"\n" in line:
+        raise ValueError(f"headers: {line!r} is more than one line\n  right: ('x-name', 'value')")
+    return line
