@@ -133,3 +133,8 @@ class ShuffledQueue(deque["Task"]):
         task = super().popleft()
         self.rotate(place)
         return task
+
+
+def stand_still() -> float:
+    """The clock of slices that end by their number of steps alone."""
+    return 0.0

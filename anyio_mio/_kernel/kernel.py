@@ -31,6 +31,7 @@ from anyio_mio._kernel.fairness import (
     SLICE,
     STEPS_PER_LOOK,
     OtherThreads,
+    stand_still,
 )
 from anyio_mio._kernel.foreign_loop import ForeignLoop
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
@@ -98,6 +99,8 @@ class Kernel:
         self.budget: int = 0
         self.run_queue: deque[Task] = queue_type()
         self.spent: deque[Task] = queue_type()
+        # A shuffled order is repeatable only if time does not decide when a slice ends.
+        self._slice_clock: Callable[[], float] = self.now if queue_type is deque else stand_still
         self.deadlines: Deadlines = Deadlines()
         self.idle: IdleWaiters = IdleWaiters()
         self.other_threads: OtherThreads = OtherThreads()
@@ -328,7 +331,7 @@ class Kernel:
         the first look at the clock and one for each `STEPS_PER_LOOK` quick steps. So it has let all
         those run that were runnable when it yielded, and none waits for ever.
         """
-        queue, spent = self.run_queue, self.spent
+        queue, spent, slice_clock = self.run_queue, self.spent, self._slice_clock
         steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
@@ -336,7 +339,7 @@ class Kernel:
         instruments = self.instruments.of_steps or None
         while queue or spent:
             if not steps:
-                now = self.now()
+                now = slice_clock()
                 if not looks:
                     first = self.deadlines[0][0] if self.deadlines else inf
                     end_of_slice = min(now + SLICE, first)
