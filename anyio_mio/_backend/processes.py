@@ -22,6 +22,7 @@ import anyio
 import anyio.abc
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
+from anyio_mio._backend.options import without_asyncio_loop
 from anyio_mio._backend.synchronization import Event, Lock
 from anyio_mio._backend.thread_pipes import ThreadPipeReceiveStream, ThreadPipeSendStream
 from anyio_mio._kernel.kernel import Kernel
@@ -147,7 +148,7 @@ async def open_process(
     kernel = running_kernel()
     await kernel.checkpoint()
     is_shell = isinstance(command, (str, bytes, os.PathLike))
-    with Pipes() as pipes:
+    with without_asyncio_loop(kernel), Pipes() as pipes:
         popen = subprocess.Popen(  # noqa: ASYNC220 - see the module's docstring
             os.fsdecode(command) if is_shell else command,  # type: ignore[arg-type]
             stdin=pipes.child_end("stdin", stdin),

@@ -8,7 +8,7 @@ from anyio._core import _eventloop
 
 from anyio_mio._backend.backend import MioBackend
 
-TESTED: Final = ((4, 14), (4, 16))
+TESTED: Final[tuple[tuple[int, int], tuple[int, int]]] = ((4, 14), (4, 16))
 """The first and the last minor version of AnyIO that this version of mio is tested with."""
 
 

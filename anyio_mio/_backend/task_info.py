@@ -51,5 +51,6 @@ def current_task_info(kernel: Kernel) -> MioTaskInfo:
     """
     task = kernel.current
     if task is None:
-        raise RuntimeError("There is no task currently running")
+        hint = kernel.asyncio.no_task() if kernel.asyncio is not None else None
+        raise RuntimeError(hint or "There is no task currently running")
     return task_info(task)

@@ -426,7 +426,9 @@ def _refresh(stack: list[CancelScope], host: Task | None) -> None:
         has_changed = _refresh_stack(stack, inside)
         # Taken from the end, the first member comes first: a queue is left from its front.
         pending += reversed(inside)
-        if has_changed and task is not None and task.scope.effective:
+        if task is None or not task.scope.effective:
+            continue
+        if has_changed or task.face is not None:  # a clean-up of asyncio's may wait in it
             if message is None:  # what is newly cancelled has one cause
                 message = task.scope.cancel_message()
             task.interrupt(message)

@@ -146,13 +146,13 @@ class UDPSocket(DatagramSocket["tuple[bytes, Address]"], AbstractUDPSocket):
         A host that is a name is looked up first, at each call, in a worker thread.
         """
         data, address = item
-        if not is_numeric(address[0]):
+        if address.__class__ is tuple and not is_numeric(address[0]):
             address = await self._look_up(address)
         await self._send(data, NO_WAIT, address)
 
     async def _look_up(self, address: Address) -> Address:
         """The first numeric address of a name, of the socket's family."""
-        host, port = address
+        host, port = address[:2]
         try:
             found = await anyio.getaddrinfo(
                 host, port, family=self._sock.family, type=socket.SOCK_DGRAM

@@ -14,7 +14,8 @@ from anyio.abc import SocketAttribute
 
 import anyio_mio
 from anyio_mio._backend.threads import DEFAULT_THREADS
-from anyio_mio._net.datagrams import is_numeric
+from anyio_mio._kernel.running import running_kernel
+from anyio_mio._net.datagrams import UDPSocket, is_numeric
 
 NAME = "name.example"
 ANSWERS = {NAME: "127.0.0.1", "six.example": "::1"}
@@ -176,3 +177,16 @@ def test_what_the_system_takes_as_it_is(host: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "name.example", "host1", "1.example", "a.1"])
 def test_what_has_to_be_looked_up(host: str) -> None:
     assert not is_numeric(host)
+
+
+def test_the_address_of_another_family_is_left_to_the_system() -> None:
+    async def main() -> bytes:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with theirs:
+            ours.setblocking(False)
+            theirs.bind("")
+            async with UDPSocket(ours, running_kernel().reactor) as udp:
+                await udp.send((b"data", theirs.getsockname()))
+            return theirs.recv(10)
+
+    assert anyio_mio.run(main) == b"data"
