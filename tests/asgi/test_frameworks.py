@@ -140,8 +140,8 @@ def test_a_task_of_asyncio_may_send_and_receive() -> None:
 
 
 def test_quart_is_served() -> None:
-    quart = pytest.importorskip("quart")
-    app = quart.Quart("test")
+    quart: Any = pytest.importorskip("quart")
+    app: Any = quart.Quart("test")
 
     @app.post("/echo")
     async def echo() -> Any:
