@@ -143,11 +143,11 @@ def test_quart_is_served() -> None:
     quart: Any = pytest.importorskip("quart")
     app: Any = quart.Quart("test")
 
-    @app.post("/echo")
+    @app.post("/echo")  # type: ignore[untyped-decorator]
     async def echo() -> Any:
         return await quart.request.get_data()
 
-    @app.websocket("/ws")
+    @app.websocket("/ws")  # type: ignore[untyped-decorator]
     async def ws() -> None:
         await quart.websocket.send("hello")
 
