@@ -266,7 +266,7 @@ class WorkerProcess:
         kind = report.pop("kind")
         if kind == "ready":
             self.last_heard = anyio.current_time()
-            self._log("worker ready", worker=self.number, pid=self.pid)
+            self._log("worker ready", worker=self.number, pid=self.pid, **report)
             if self.phase is Phase.STARTING:
                 self.phase = Phase.SERVING
             self.settled.set()
