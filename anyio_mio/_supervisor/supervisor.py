@@ -51,6 +51,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from anyio_mio._supervisor.configuration import Configuration
+from anyio_mio._supervisor.listening import ListeningSockets
 from anyio_mio._supervisor.log import Log
 from anyio_mio._supervisor.recycling import RETRY_AFTER
 from anyio_mio._supervisor.service_manager import ServiceManager
@@ -128,7 +129,7 @@ class Supervisor:
 
     Args:
         configuration: the options.
-        slots: a list of sockets for each worker; the supervisor closes them.
+        sockets: what the workers serve; the supervisor closes them when it stops.
         log: where events go.
         manager: the service manager that is told how things are.
 
@@ -140,11 +141,12 @@ class Supervisor:
     def __init__(
         self,
         configuration: Configuration,
-        slots: Sequence[Sequence[socket]],
+        sockets: ListeningSockets,
         log: Log,
         manager: ServiceManager,
     ) -> None:
         self._configuration = configuration
+        self._sockets = sockets
         self._log = log
         self._manager = manager
         self._requests: deque[Reload | Recycle] = deque()
@@ -152,7 +154,7 @@ class Supervisor:
         self._group: TaskGroup | None = None
         self._has_failed = False
         self.state = State.SERVING
-        self.slots = [Slot(number, sockets) for number, sockets in enumerate(slots, 1)]
+        self.slots = [Slot(number, sockets) for number, sockets in enumerate(sockets.slots, 1)]
 
     async def run(self) -> bool:
         """Serve until a stop signal.
@@ -377,12 +379,7 @@ class Supervisor:
             for worker in workers:
                 worker.stop()
                 stops.start_soon(worker.wait_or_kill)
-            self._close_sockets()
+            self._sockets.close()
         self._log("stopped")
         assert self._group is not None
         self._group.cancel_scope.cancel()
-
-    def _close_sockets(self) -> None:
-        for slot in self.slots:
-            for sock in slot.sockets:
-                sock.close()
