@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "anyio_mio"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-INVARIANTS = ROOT / "docs" / "design" / "invariants.md"
 
 LINES_PER_MODULE = 500
 LINES_PER_FUNCTION = 50
@@ -227,28 +226,6 @@ def test_what_is_left_to_do_has_an_issue_number() -> None:
     ]
 
     assert breaches == []
-
-
-def test_every_invariant_has_a_test() -> None:
-    if not INVARIANTS.exists():
-        pytest.skip("docs/design/invariants.md is not written yet")
-    # An entry opens with the name: a heading, a list item or a table row, bold or not.
-    entry = re.compile(r"^[#*|\s\-]*`?([A-Z]\d+)\b", re.MULTILINE)
-    named = set(entry.findall(INVARIANTS.read_text()))
-    tests = [path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.py"))]
-    marked = {name for text in tests for name in mentioned_invariants(text)}
-
-    assert named
-    assert named - marked == set()
-
-
-def mentioned_invariants(source: str) -> set[str]:
-    """The invariants that a test module marks, or names in a test's docstring."""
-    found = set(re.findall(r"mark\.invariant\(\s*[\"']([A-Z]\d+)[\"']", source))
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, FUNCTIONS) and node.name.startswith("test_"):
-            found.update(re.findall(r"\b[A-Z]\d+\b", ast.get_docstring(node) or ""))
-    return found
 
 
 def test_a_run_loads_neither_another_event_loop_nor_what_only_tools_need() -> None:

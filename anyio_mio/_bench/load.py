@@ -16,7 +16,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -33,7 +33,7 @@ from anyio_mio._bench.conversation import (
     ready,
     trip_on_all,
 )
-from anyio_mio._bench.protocol import MEBIBYTE, PAYLOAD, TRANSFER, say
+from anyio_mio._bench.protocol import MEBIBYTE, PAYLOAD, PIECES, TRANSFER, say
 from anyio_mio._bench.resources import go_first, raise_descriptor_limit, stay_on
 
 PAUSE: Final = 0.002  # seconds between two round trips of the probe: it loads nothing
@@ -274,6 +274,59 @@ def transfers(transfer: Callable[[], None], progress: Progress) -> LoadFigures:
     return counted_in(result, done // MEBIBYTE)
 
 
+@contextmanager
+def flood(given: argparse.Namespace) -> Iterator[Run]:
+    """Send as much as goes to a server that sends it back; what comes back is not compared."""
+    with hogs(given) as (selector, clients):
+        for client in clients:
+            selector.register(client, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        payload = bytes(given.size)
+        yield lambda progress: receive_all(selector, payload, progress)
+
+
+@contextmanager
+def pieces(given: argparse.Namespace) -> Iterator[Run]:
+    """Receive as much as comes from a server that sends pieces of one size without end."""
+    with hogs(given) as (selector, clients):
+        for client in clients:
+            selector.register(client, selectors.EVENT_READ)
+            client.send(PIECES + b"%d" % given.size)
+        yield lambda progress: receive_all(selector, b"", progress)
+
+
+@contextmanager
+def hogs(
+    given: argparse.Namespace,
+) -> Iterator[tuple[selectors.BaseSelector, list[socket.socket]]]:
+    """Connections that do as much as they can."""
+    with selectors.DefaultSelector() as selector, ExitStack() as stack:
+        place = ("127.0.0.1", given.port)
+        clients = [
+            stack.enter_context(socket.create_connection(place, PATIENCE))
+            for _ in range(given.peers)
+        ]
+        for client in clients:
+            client.setblocking(False)
+        yield selector, clients
+
+
+def receive_all(
+    selector: selectors.BaseSelector, payload: bytes, progress: Progress
+) -> LoadFigures:
+    """Receive what comes, and send what goes, until time is up; counted in mebibytes."""
+    room, received = bytearray(MEBIBYTE), 0
+    while progress.goes_on():
+        for key, mask in ready(selector):
+            client: socket.socket = key.fileobj  # type: ignore[assignment] # as registered
+            with suppress(BlockingIOError):
+                if mask & selectors.EVENT_READ:
+                    received += client.recv_into(room)
+                if mask & selectors.EVENT_WRITE:
+                    client.send(payload)
+    result = figures(array("Q"), progress.seconds(), len(selector.get_map()), received)
+    return counted_in(result, received // MEBIBYTE)
+
+
 def figures(
     times: array[int], seconds: float, connections: int, verified_bytes: int
 ) -> LoadFigures:
@@ -299,6 +352,8 @@ KINDS: Final[dict[str, Kind]] = {
     "probe": probe,
     "upload": upload,
     "download": download,
+    "flood": flood,
+    "pieces": pieces,
 }
 
 

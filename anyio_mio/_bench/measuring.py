@@ -8,6 +8,7 @@ from typing import Final
 from anyio_mio._bench import system_calls
 from anyio_mio._bench.load import LoadFigures
 from anyio_mio._bench.processes import Drive, Load, Report, Server, loading, serving
+from anyio_mio._bench.protocol import MEBIBYTE
 
 Figures = dict[str, float]
 PROBE: Final = Drive("probe")
@@ -77,6 +78,24 @@ def measure_burst(backend: str, drive: Drive, seconds: float) -> Figures:
         "p50_us": waited.p50_us,
         "p99_us": waited.p99_us,
         "sleeps": done.sleeps / done.load.connections,
+    }
+
+
+def measure_beside(backend: str, drive: Drive, seconds: float) -> Figures:
+    """Measure what a quiet connection waits for its round trips beside those that want all."""
+    with (
+        serving(backend, drive.kind) as server,
+        loading(server, PROBE, seconds) as probe,
+        loading(server, drive, seconds) as hogs,
+    ):
+        probe.begin()
+        done = run(server, hogs)
+        waited = probe.figures()
+    return {
+        "cpu_us": done.cpu_us(MEBIBYTE),
+        "rate": done.load.round_trips / done.load.seconds,
+        "p50_us": waited.p50_us,
+        "p99_us": waited.p99_us,
     }
 
 

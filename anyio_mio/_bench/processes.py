@@ -23,7 +23,14 @@ SERVER: Final = "anyio_mio._bench.server"
 TRIO_SERVER: Final = "anyio_mio._bench.trio_server"
 LOAD: Final = "anyio_mio._bench.load"
 # What the server must be for a load that is not named like it.
-SERVER_KINDS: Final = {"upload": "take", "download": "give", "rolling": "tcp", "bursts": "tcp"}
+SERVER_KINDS: Final = {
+    "upload": "take",
+    "download": "give",
+    "rolling": "tcp",
+    "bursts": "tcp",
+    "flood": "either",
+    "pieces": "either",
+}
 START_LIMIT: Final = 20.0  # seconds for a server to start and to answer a question
 LOAD_MARGIN: Final = 30.0  # seconds that a load may take beyond its own measuring time
 CERTIFICATE: Final = (

@@ -1,7 +1,8 @@
-"""Small AnyIO programs that do one thing `n` times, for the rows that need no socket."""
+"""Small AnyIO programs that do one thing `n` times, for the rows that need no server."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -113,6 +114,34 @@ async def cancel_tree(n: int) -> None:
         group.cancel_scope.cancel()
 
 
+async def readable(n: int) -> None:
+    """Wait until a socket is readable, receive a byte and send one back, over a socket pair."""
+    left, right = socket.socketpair()
+
+    async def answer() -> None:
+        for _ in range(n):
+            await anyio.wait_readable(right)
+            right.send(right.recv(1))
+
+    with left, right:
+        left.setblocking(False)
+        right.setblocking(False)
+        async with anyio.create_task_group() as group:
+            group.start_soon(answer)
+            for _ in range(n):
+                left.send(b"x")
+                await anyio.wait_readable(left)
+                left.recv(1)
+
+
+async def writable(n: int) -> None:
+    """Wait until a socket is writable, which it is."""
+    left, right = socket.socketpair()
+    with left, right:
+        for _ in range(n):
+            await anyio.wait_writable(left)
+
+
 async def lock(n: int) -> None:
     """Take a lock that others wait for, pass a checkpoint, and release it."""
     mutex = anyio.Lock()
@@ -153,6 +182,8 @@ GOES: Final[Goes] = {
     "timeout": (timeout, 10_000),
     "sleepers": (sleepers, 4_000),
     "cancel-tree": (cancel_tree, 4_000),
+    "wait-readable": (readable, 1_000),
+    "wait-writable": (writable, 2_000),
     "lock": (lock, 5_000),
     "to-thread": (to_thread, 500),
     "from-thread": (from_thread, 500),

@@ -9,6 +9,7 @@ PAYLOAD: Final = 64  # bytes; small, so that the backend is measured and not the
 MEBIBYTE: Final = 1 << 20
 TRANSFER: Final = 16 * MEBIBYTE
 READ_SIZE: Final = 65536  # what asyncio, Trio and AnyIO itself ask for by default
+PIECES: Final = b"pieces of "  # begins what asks a server for pieces of so many bytes, without end
 BACKLOG: Final = 4096  # Linux' own limit since 5.4 (net.core.somaxconn); bursts fit in
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from anyio_mio._bench import demo
 from anyio_mio._bench.inside import measure_program
-from anyio_mio._bench.measuring import Figures, measure, measure_burst, measure_idle
+from anyio_mio._bench.measuring import Figures, measure, measure_beside, measure_burst, measure_idle
 from anyio_mio._bench.processes import Drive
 from anyio_mio._bench.programs import GOES
 from anyio_mio._bench.protocol import MEBIBYTE
@@ -68,6 +68,7 @@ trips = partial(driven, "trips")
 connecting = partial(driven, "connecting")
 transfer = partial(driven, "transfer")
 memory = partial(driven, "memory")
+beside = partial(driven, "fairness")
 
 BURSTS: Final = (
     "256 connections at once every 80 ms, a round trip on each; p50 and p99 are of one quiet"
@@ -80,6 +81,15 @@ IDLE: Final = (
 DEMO: Final = (
     "what `anyio-mio demo` shows: bursts of 100 connections, then round trips on 100 connections;"
     " CPU time, p50 and p99 are of the round trips"
+)
+
+BESIDE: Final = "p50 and p99 are of a quiet connection beside them, CPU time is of a mebibyte"
+HOGS: Final = (
+    ("floods", Drive("flood", 3, MEBIBYTE), "3 clients send all they can to an echo server"),
+    ("small-floods", Drive("flood", 30, 64), "30 clients send 64 bytes at a time, all they can"),
+    ("downloads", Drive("pieces", 30, 65536), "30 clients receive pieces of 64 KiB"),
+    ("pieces", Drive("pieces", 30, 1000), "30 clients receive pieces of 1000 bytes"),
+    ("one-send", Drive("pieces", 3, 50_000_000), "3 clients receive 50 MB of each send"),
 )
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -96,6 +106,12 @@ ROWS: Final[tuple[Row, ...]] = (
     transfer("upload", Drive("upload", 1, MEBIBYTE), "a mebibyte received, of 16 at a time"),
     transfer("download", Drive("download", 1, MEBIBYTE), "a mebibyte sent, of 16 at a time"),
     replace(memory("idle", Drive("tcp", 4000), IDLE, measure_idle), drive=None, figure="bytes"),
+    *(
+        replace(
+            beside(name, drive, f"{what}; {BESIDE}", measure_beside), drive=None, figure="p99_us"
+        )
+        for name, drive, what in HOGS
+    ),
     *(inside(name) for name in GOES),
 )
 

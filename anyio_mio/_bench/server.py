@@ -22,7 +22,7 @@ import anyio.to_thread
 from anyio.streams.tls import TLSListener
 
 from anyio_mio._bench import backends
-from anyio_mio._bench.protocol import BACKLOG, READ_SIZE, TRANSFER, say
+from anyio_mio._bench.protocol import BACKLOG, PIECES, READ_SIZE, TRANSFER, say
 from anyio_mio._bench.resources import raise_descriptor_limit, stay_on, used
 from anyio_mio._bench.system_calls import allow_tracing
 
@@ -51,6 +51,17 @@ async def give(stream: anyio.abc.ByteStream) -> None:
     await stream.send(DATA)
 
 
+async def echo_or_give(stream: anyio.abc.ByteStream) -> None:
+    """Send back what came, or send pieces of the size that it asks for until the client goes."""
+    data = await stream.receive(READ_SIZE)
+    if not data.startswith(PIECES):
+        await stream.send(data)
+        return
+    piece = bytes(int(data[len(PIECES) :]))
+    while True:
+        await stream.send(piece)
+
+
 def repeated(
     step: Callable[[anyio.abc.ByteStream], Awaitable[None]],
 ) -> Callable[[anyio.abc.ByteStream], Awaitable[None]]:
@@ -72,7 +83,11 @@ async def return_packets(socket: anyio.abc.UDPSocket) -> None:
 
 
 DATA: Final = bytes(TRANSFER)
-HANDLERS: Final = {"take": repeated(take), "give": repeated(give)}
+HANDLERS: Final = {
+    "take": repeated(take),
+    "give": repeated(give),
+    "either": repeated(echo_or_give),
+}
 
 
 async def listen(kind: str, where: str) -> tuple[Any, int]:

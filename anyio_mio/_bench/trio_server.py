@@ -16,7 +16,7 @@ from typing import Any, Final
 import trio
 
 import anyio_mio.trio
-from anyio_mio._bench.protocol import BACKLOG, READ_SIZE, say
+from anyio_mio._bench.protocol import BACKLOG, PIECES, READ_SIZE, say
 from anyio_mio._bench.resources import raise_descriptor_limit, stay_on, used
 from anyio_mio._bench.system_calls import allow_tracing
 
@@ -27,12 +27,20 @@ SERVE: Final[dict[str, Any]] = {
 
 
 async def echo(stream: trio.abc.Stream) -> None:
-    """Send back what comes until the client is done."""
+    """Send back what comes, or what it asks for, until the client is done."""
     try:
         while data := await stream.receive_some(READ_SIZE):
+            if data.startswith(PIECES):
+                await give(stream, bytes(int(data[len(PIECES) :])))
             await stream.send_all(data)
     except trio.BrokenResourceError:
         pass
+
+
+async def give(stream: trio.abc.Stream, piece: bytes) -> None:
+    """Send a piece over and over until the client goes."""
+    while True:
+        await stream.send_all(piece)
 
 
 def port_of(listener: Any) -> int:
@@ -55,7 +63,7 @@ def main() -> None:
     """Run the server that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("program", choices=[*SERVE])
-    parser.add_argument("kind", choices=["tcp"])
+    parser.add_argument("kind", choices=["tcp", "either"])
     parser.add_argument("--where", default=".", help="not used: nothing is served but TCP")
     parser.add_argument("--processor", type=int)
     arguments = parser.parse_args()

@@ -6,8 +6,10 @@ knows it only as a `Scheduler`.
 Rules:
 
 * K1 A task is exactly one of running, runnable, parked and done.
-* K2 A turn runs what was runnable at its start, and what these wake while the turn is short.
-* K3 There is one poll per turn; one task cannot keep I/O, timers or signals from another.
+* K2 A turn polls, then steps each task that was woken before, in the order of the wake-ups.
+* K3 A task that yields lets all runnable tasks run first, and goes on in the slice that ends a
+  turn: half a millisecond, or until the next deadline. No task keeps I/O, timers or signals from
+  another, and none of those that yielded waits for ever.
 * K4 No child outlives its task group.
 * K5 A parked task is resumed once: whoever takes it out of its wait queue resumes it.
 * K6 Cancellation is delivered at checkpoints only, is level-triggered, and a wake-up beats a later

@@ -29,12 +29,7 @@ from anyio.abc import UNIXDatagramSocket as AbstractUNIXDatagramSocket
 
 from anyio_mio._net.non_blocking import open_socket
 from anyio_mio._net.socket_base import NO_WAIT, SocketBase
-from anyio_mio._reactor.registration import (
-    READ_WOULD_BLOCK,
-    WAKES_READER,
-    WAKES_WRITER,
-    WRITE_WOULD_BLOCK,
-)
+from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
 from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
@@ -48,6 +43,10 @@ MAX_DATAGRAM: Final = 65536
 
 FIRST_RETRY_SECONDS: Final = 0.001
 LONGEST_RETRY_SECONDS: Final = 0.02
+
+
+class NoBuffers(Exception):
+    """The system has no buffers for what is sent, and makes no event when it has: ask again."""
 
 
 class DatagramSocket(SocketBase, Generic[T]):
@@ -75,44 +74,36 @@ class DatagramSocket(SocketBase, Generic[T]):
 
         Checkpoint: always. Cancellation: no datagram is lost.
         """
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
-        while True:
-            if not registration.ready & WAKES_READER:
-                await registration.wait_readable()
-            try:
-                item = self._receive_some(MAX_DATAGRAM, NO_WAIT)
-            except BlockingIOError:
-                registration.ready &= READ_WOULD_BLOCK
-            except OSError as exc:
-                raise self._translate(exc) from exc
-            else:
-                data = item if item.__class__ is bytes else item[0]
-                scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
-                return item  # type: ignore[no-any-return]
+        item = await self._registration.attempt(
+            WAKES_READER, self._translate, self._receive_some, MAX_DATAGRAM, NO_WAIT
+        )
+        data = item if item.__class__ is bytes else item[0]
+        scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
+        return item  # type: ignore[no-any-return]
 
     async def _send(self, *arguments: Any) -> None:
         """Have the system take one datagram, waiting until it does."""
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
         while True:
-            if not registration.ready & WAKES_WRITER:
-                await registration.wait_writable()
             try:
-                sent = self._send_some(*arguments)
-            except BlockingIOError:
-                registration.ready &= WRITE_WOULD_BLOCK
-            except OSError as exc:
-                if exc.errno != errno.ENOBUFS:
-                    raise self._translate(exc) from exc
+                sent = await self._registration.attempt(
+                    WAKES_WRITER, self._translate_sending, self._send_some, *arguments
+                )
+            except NoBuffers:
                 await anyio.sleep(LONGEST_RETRY_SECONDS * random.uniform(0.5, 1.0))
             else:
                 scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
                 return
+
+    def _translate_sending(self, error: OSError) -> Exception:
+        return NoBuffers() if error.errno == errno.ENOBUFS else self._translate(error)
 
 
 class ConnectedUDPSocket(DatagramSocket[bytes], AbstractConnectedUDPSocket):

@@ -14,12 +14,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 
 from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, Descriptor
 from anyio_mio._net.streams import MAX_BYTES_ERROR
-from anyio_mio._reactor.registration import (
-    READ_WOULD_BLOCK,
-    WAKES_READER,
-    WAKES_WRITER,
-    WRITE_WOULD_BLOCK,
-)
+from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
 from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
@@ -71,24 +66,20 @@ class PipeReceiveStream(PipeEnd, ByteReceiveStream):
         """
         if max_bytes < 1:
             raise ValueError(MAX_BYTES_ERROR)
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
-        while True:
-            if not registration.ready & WAKES_READER:
-                await registration.wait_readable()
-            try:
-                data = os.read(self._fd, min(max_bytes, MAX_RECEIVE))
-            except BlockingIOError:
-                registration.ready &= READ_WOULD_BLOCK
-                continue
-            except OSError as exc:
-                raise self._translate(exc) from exc
-            if not data:
-                raise scheduler.errors.end_of_stream
-            scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
-            return data
+        data = await self._registration.attempt(
+            WAKES_READER, self._translate, self._read, min(max_bytes, MAX_RECEIVE)
+        )
+        if not data:
+            raise scheduler.errors.end_of_stream
+        scheduler.budget -= len(data) >> BYTES_PER_UNIT_SHIFT
+        return data
+
+    def _read(self, size: int) -> bytes:
+        return os.read(self._fd, size)  # the number may have changed to -1 during the wait
 
 
 class PipeSendStream(PipeEnd, ByteSendStream):
@@ -124,21 +115,13 @@ class PipeSendStream(PipeEnd, ByteSendStream):
             while view:
                 if scheduler.budget < 0:  # at 0 it has paid for this piece
                     await scheduler.checkpoint()
-                sent = await self._send_some(view[:MAX_SEND])
+                sent = await self._registration.attempt(
+                    WAKES_WRITER, self._translate, self._write, view[:MAX_SEND]
+                )
                 scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
                 view = view[sent:]
         finally:
             self._is_sending = False
 
-    async def _send_some(self, view: memoryview) -> int:
-        """How many bytes the pipe took, waiting until it takes at least one."""
-        registration = self._registration
-        while True:
-            if not registration.ready & WAKES_WRITER:
-                await registration.wait_writable()
-            try:
-                return os.write(self._fd, view)
-            except BlockingIOError:
-                registration.ready &= WRITE_WOULD_BLOCK
-            except OSError as exc:
-                raise self._translate(exc) from exc
+    def _write(self, view: memoryview) -> int:
+        return os.write(self._fd, view)

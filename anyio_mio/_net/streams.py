@@ -162,16 +162,10 @@ class SocketStream(SocketBase, AbstractSocketStream):
             while view:
                 if scheduler.budget < 0:  # at 0 it has paid for this piece
                     await scheduler.checkpoint()
-                if not registration.ready & WAKES_WRITER:
-                    await registration.wait_writable()
-                try:
-                    sent = self._send_some(view[:MAX_SEND], NO_WAIT)
-                except BlockingIOError:
-                    registration.ready &= WRITE_WOULD_BLOCK
-                except OSError as exc:
-                    raise self._translate(exc) from exc
-                else:
-                    view = view[sent:]
-                    scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
+                sent = await registration.attempt(
+                    WAKES_WRITER, self._translate, self._send_some, view[:MAX_SEND], NO_WAIT
+                )
+                scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
+                view = view[sent:]
         finally:
             self._is_sending = False

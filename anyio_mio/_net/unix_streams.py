@@ -26,12 +26,7 @@ from anyio.abc import UNIXSocketStream as AbstractUNIXSocketStream
 from anyio_mio._net.non_blocking import UNIX
 from anyio_mio._net.socket_base import NO_WAIT
 from anyio_mio._net.streams import MAX_BYTES_ERROR, SocketStream
-from anyio_mio._reactor.registration import (
-    READ_WOULD_BLOCK,
-    WAKES_READER,
-    WAKES_WRITER,
-    WRITE_WOULD_BLOCK,
-)
+from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
 from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
 
 if TYPE_CHECKING:
@@ -124,24 +119,18 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         return message, descriptors_in(ancillary)
 
     async def _read(self, operation: Callable[..., T], *arguments: Any) -> T:
-        """Ask for budget, then try until the operation does not block."""
-        scheduler, registration = self._scheduler, self._registration
+        """Ask for budget, then wait until the operation does not block."""
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
-        while True:
-            if not registration.ready & WAKES_READER:
-                await registration.wait_readable()
-            try:
-                return operation(*arguments)
-            except BlockingIOError:
-                registration.ready &= READ_WOULD_BLOCK
-            except OSError as exc:
-                raise self._translate(exc) from exc
+        return await self._registration.attempt(
+            WAKES_READER, self._translate, operation, *arguments
+        )
 
     async def _write(self, operation: Callable[..., T], *arguments: Any) -> T:
         """As `_read()`, in the other direction."""
-        scheduler, registration = self._scheduler, self._registration
+        scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
         scheduler.budget -= 1
@@ -149,15 +138,9 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
             raise scheduler.errors.busy("writing to")
         self._is_sending = True
         try:
-            while True:
-                if not registration.ready & WAKES_WRITER:
-                    await registration.wait_writable()
-                try:
-                    return operation(*arguments)
-                except BlockingIOError:
-                    registration.ready &= WRITE_WOULD_BLOCK
-                except OSError as exc:
-                    raise self._translate(exc) from exc
+            return await self._registration.attempt(
+                WAKES_WRITER, self._translate, operation, *arguments
+            )
         finally:
             self._is_sending = False
 

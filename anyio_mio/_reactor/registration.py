@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sized
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from anyio_mio._reactor.scheduler import Scheduler, TaskRef, Wait
 from anyio_mio.poll._sys.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
+
+T = TypeVar("T")
 
 WAKES_READER: Final = READABLE | PRIORITY | READ_HANGUP | HANGUP | ERROR
 WAKES_WRITER: Final = WRITABLE | HANGUP | ERROR
@@ -147,6 +149,39 @@ class Registration:
         if not self.armed or self.reactor.emulated:
             self._arm(WRITABLE)
         return scheduler.park(self)
+
+    async def attempt(
+        self,
+        wakes: int,
+        translate: Callable[[OSError], Exception],
+        operation: Callable[..., T],
+        *arguments: Any,
+    ) -> T:
+        """Call an operation until it does not block: the readiness loop (R2).
+
+        Every operation on a socket or pipe goes through it but two of the streams, which save a
+        frame by having it inline: receiving, and the first system call of a send.
+
+        Args:
+            wakes: ``WAKES_READER`` for an operation that reads, ``WAKES_WRITER`` for one that
+                writes.
+            translate: makes the exception for an error of the operation other than WouldBlock. What
+                is raised during the wait is none: a signal's handler may raise `TimeoutError`.
+            operation: makes one system call that does not wait.
+            *arguments: those of the operation.
+
+        Raises:
+            What ``translate`` made, and as for `wait_readable()`.
+        """
+        while True:
+            if not self.ready & wakes:
+                await (self.wait_readable() if wakes == WAKES_READER else self.wait_writable())
+            try:
+                return operation(*arguments)
+            except BlockingIOError:
+                self.ready &= ~wakes
+            except OSError as exc:
+                raise translate(exc) from exc
 
     def abort(self, task: TaskRef, /) -> bool:
         """Take a waiting task out; False if an event or a close has woken it already."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import socket as stdlib_socket
 from contextlib import suppress
-from typing import Any, Final, NoReturn, final
+from typing import Any, Final, final
 
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
@@ -70,11 +70,11 @@ def trusts_short_reads(sock: stdlib_socket.socket) -> bool:
     return sock.family != getattr(stdlib_socket, "AF_UNIX", None)
 
 
-def fail(error: OSError) -> NoReturn:
-    """Raise Trio's exception for a failed operation on a stream."""
+def translate(error: OSError) -> Exception:
+    """Trio's exception for a failed operation on a stream; raise it ``from`` the error."""
     if error.errno in CLOSED_ERRNOS:
-        raise trio.ClosedResourceError(ALREADY_CLOSED) from None
-    raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+        return trio.ClosedResourceError(ALREADY_CLOSED)
+    return trio.BrokenResourceError(f"socket connection broken: {error}")
 
 
 def take_over(socket: trio.socket.SocketType) -> stdlib_socket.socket:
@@ -203,7 +203,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
             except BlockingIOError:
                 registration.receive_would_block()
             except OSError as exc:
-                fail(exc)
+                raise translate(exc) from exc
         is_short = 0 < len(data) < max_bytes and registration.trusts_short
         if is_short and not registration.ready & READ_IS_FINAL:
             registration.ready &= ~READABLE
@@ -244,7 +244,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 registration.ready &= WRITE_WOULD_BLOCK
                 sent = 0
             except OSError as exc:
-                fail(exc)
+                raise translate(exc) from exc
             if size > FREE_BYTES:
                 self._sends_left -= sent >> BYTES_PER_UNIT_SHIFT
             if sent < size:
@@ -296,7 +296,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 self._sock.shutdown(stdlib_socket.SHUT_WR)
                 self._has_sent_eof = True
         except OSError as exc:
-            fail(exc)
+            raise translate(exc) from exc
         finally:
             self._is_sending = False
 
@@ -353,7 +353,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                     registration.hub.has_room()
 
     async def _send_rest(self, view: memoryview) -> None:
-        """What the first system call did not take, or what is not bytes."""
+        """Send what the first system call did not take, or what is not bytes."""
         registration = self._registration
         if self._sock.fileno() == -1:
             raise trio.ClosedResourceError(ALREADY_CLOSED)
@@ -361,20 +361,15 @@ class SocketStream(trio.abc.HalfCloseableStream):
         try:
             while view:
                 if not registration.ready & WAKES_WRITER:
-                    await registration.wait_writable()
-                    self._sends_left = max(self._sends_left, 1)  # paid, for this send
-                try:
-                    sent = self._send_some(view[:MAX_SEND], NO_WAIT)
-                except BlockingIOError:
-                    registration.ready &= WRITE_WOULD_BLOCK
-                    continue
+                    self._sends_left = max(self._sends_left, 1)  # it waits: that pays for this send
+                sent = await registration.attempt(
+                    WAKES_WRITER, translate, self._send_some, view[:MAX_SEND], NO_WAIT
+                )
                 view = view[sent:]
                 self._sends_left -= sent >> BYTES_PER_UNIT_SHIFT
                 if view and self._sends_left <= 0:
                     self._sends_left = 1  # paid by this checkpoint
                     await checkpoint()
-        except OSError as exc:
-            fail(exc)
         finally:
             self._is_sending = False
 

@@ -10,7 +10,7 @@ import pytest
 from anyio_mio._bench import rounds
 from anyio_mio._bench.backends import TRIO_PROGRAMS
 from anyio_mio._bench.inside import measure_program
-from anyio_mio._bench.measuring import count_system_calls, measure, measure_burst
+from anyio_mio._bench.measuring import count_system_calls, measure, measure_beside, measure_burst
 from anyio_mio._bench.processes import Drive
 from anyio_mio._bench.programs import GOES
 from anyio_mio._bench.protocol import MEBIBYTE, MeasurementError
@@ -51,6 +51,17 @@ def test_a_trio_program_is_driven_as_a_backend_is(program: str) -> None:
 
     assert figures["rate"] > 0
     assert figures["cpu_us"] > 0
+
+
+@pytest.mark.parametrize("backend", ["mio", *TRIO_PROGRAMS])
+@pytest.mark.parametrize("drive", [Drive("flood", 2, 1000), Drive("pieces", 2, 1000)], ids=str)
+def test_the_figures_beside_hogs_are_those_of_the_quiet_connection(
+    backend: str, drive: Drive
+) -> None:
+    figures = measure_beside(backend, drive, 0.3)
+
+    assert figures["cpu_us"] > 0
+    assert 0 < figures["p50_us"] <= figures["p99_us"]
 
 
 def test_a_trio_program_has_no_other_rows() -> None:

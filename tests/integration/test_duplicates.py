@@ -37,6 +37,7 @@ async def makes_no_stale_event(stream: SocketStream, peer: socket.socket) -> Non
     assert statistics().reactor.stale_events == before
 
 
+@pytest.mark.invariant("R5")
 def test_a_raw_socket_that_was_handed_out_may_be_duplicated(run: Run[None]) -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:

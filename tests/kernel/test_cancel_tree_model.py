@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,6 +22,8 @@ from anyio_mio._kernel.starting import Starting
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.task_group import TaskGroup
 from tests.kernel.harness import HandClock, make_kernel
+
+pytestmark = pytest.mark.invariant("K6")
 
 MOST_TASKS = 8
 DEEPEST = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,14 +13,6 @@ pytestmark = pytest.mark.anyio
 
 Attempt = Callable[[], Awaitable[str]]
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
-
-
-def needs_asyncio() -> None:
-    """Skip where asyncio does not run in tasks of mio."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pytest.skip("asyncio does not run in tasks of mio")
 
 
 @pytest.fixture
@@ -40,14 +31,12 @@ def attempt() -> Attempt:
 
 async def test_tenacity_waits_between_two_attempts(attempt: Attempt) -> None:
     tenacity = pytest.importorskip("tenacity", reason="tenacity is not installed")
-    needs_asyncio()
 
     assert await tenacity.retry(wait=tenacity.wait_fixed(0.01))(attempt)() == "ok"
 
 
 async def test_stamina_waits_between_two_attempts(attempt: Attempt) -> None:
     stamina = pytest.importorskip("stamina", reason="stamina is not installed")
-    needs_asyncio()
 
     assert await stamina.retry(on=ValueError, wait_initial=0.01)(attempt)() == "ok"
 
@@ -55,7 +44,6 @@ async def test_stamina_waits_between_two_attempts(attempt: Attempt) -> None:
 async def test_litestar_runs_a_synchronous_handler_in_a_thread() -> None:
     litestar = pytest.importorskip("litestar", reason="litestar is not installed")
     httpx = pytest.importorskip("httpx", reason="httpx is not installed")
-    needs_asyncio()
 
     def handler() -> str:
         return "ok"
@@ -72,7 +60,6 @@ async def test_litestar_runs_a_synchronous_handler_in_a_thread() -> None:
 
 async def test_asgi_lifespan_starts_and_stops_an_application() -> None:
     asgi_lifespan = pytest.importorskip("asgi_lifespan", reason="asgi-lifespan is not installed")
-    needs_asyncio()
     events = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

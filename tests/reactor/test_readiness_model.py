@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -35,6 +36,8 @@ from anyio_mio.poll._sys.bits import ERROR, HANGUP, READ_HANGUP, READABLE, WRITA
 from anyio_mio.testing import ScriptedSelector
 from tests.kernel.harness import Closed
 from tests.reactor.harness import Bench
+
+pytestmark = pytest.mark.invariant("R2")
 
 CAPACITY = 8
 EVERYTHING = READABLE | WRITABLE | READ_HANGUP | HANGUP | ERROR
