@@ -43,7 +43,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, Signals
 from socket import socket
 from typing import Final, final
 
@@ -164,7 +164,7 @@ class Supervisor:
 
         Checkpoint: always. Cancellation: the workers are killed.
         """
-        with anyio.open_signal_receiver(SIGINT, SIGTERM, SIGHUP) as signals:
+        with anyio.open_signal_receiver(SIGINT, SIGTERM, SIGHUP, SIGUSR1) as signals:
             async with anyio.create_task_group() as self._group:
                 for slot in self.slots:
                     slot.current = self._start_worker(slot)
@@ -190,6 +190,10 @@ class Supervisor:
     def _take_signal(self, number: Signals) -> None:
         if number is SIGHUP:
             self._ask_for_reload()
+        elif number is SIGUSR1:
+            for worker in self.processes():
+                if worker.is_ready:
+                    worker.signal(number)  # it prints its task tree
         elif self.state is not State.STOPPING:
             self._log("stopping", signal=number.name, grace=self._configuration.serving.grace)
             self._stop()
@@ -358,7 +362,7 @@ class Supervisor:
 
     def _log_failed_replacement(self, slot: Slot, new: WorkerProcess) -> None:
         if self.state is not State.STOPPING:
-            why = {"error": new.error} if new.error else {}
+            why = {"error": new.error or f"it ended with status {new.status}"}
             self._log(
                 "reload failed, the old worker goes on", level="error", worker=slot.number, **why
             )

@@ -1,5 +1,7 @@
 """The group of all commands."""
 
+from typing import Any, Final
+
 import click
 
 from anyio_mio.cli.bench import bench
@@ -8,8 +10,22 @@ from anyio_mio.cli.demo import demo
 from anyio_mio.cli.run import run
 from anyio_mio.cli.serve import serve
 
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells give it."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class Commands(click.Group):
+    """A group whose commands end quietly at Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="anyio-mio")
 def group() -> None:
     """An AnyIO backend in pure Python on a poller with the rules of Mio."""
