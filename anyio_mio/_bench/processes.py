@@ -175,7 +175,12 @@ def running_server(command: list[str], backend: str, folder: str) -> Iterator[Se
             return f"the server on {backend} ended with status {process.returncode}: {last[0]}"
 
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            process_group=0,  # Ctrl-C in the terminal is for the command alone
         ) as process:
             try:
                 yield Server(process, say_why, folder)
@@ -221,7 +226,7 @@ def loading(server: Server, drive: Drive, seconds: float) -> Iterator[Load]:
     if drive.kind == "unix":
         command += ["--path", f"{server.folder}/socket"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
     ) as process:
         try:
             yield Load(process, seconds)

@@ -78,7 +78,8 @@ def bind_unix(sock: socket.socket, path: StrOrBytesPath, mode: int | None = None
     try:
         sock.bind(path)
     except OSError as error:
-        error.filename = path
+        if error.errno is not None:  # a path that is too long has a text and no number
+            error.filename = path
         raise
     bound = BoundPath(path)
     if mode is not None:

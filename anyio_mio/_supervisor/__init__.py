@@ -18,5 +18,6 @@ Rules:
 3. Writing a log or a report never waits. What a reader does not take is dropped and counted.
 4. A worker that cannot be started, does not become ready or no longer answers concerns its own
    slot; the others serve on.
-5. Everything here uses what any user of the package may use.
+5. Everything here uses what any user of the package may use, but for `_net.unix_paths`: there is
+   one rule for the paths that may be replaced and removed.
 """

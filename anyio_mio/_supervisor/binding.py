@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import re
 import socket
-import stat
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+from anyio_mio._net.unix_paths import BoundPath, listen_unix
 
 ADDRESS: Final = re.compile(r"^(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})$")
 
@@ -32,7 +31,7 @@ class Address(Protocol):
         """
 
     def clean_up(self) -> None:
-        """After the sockets are closed: leave nothing behind."""
+        """Before the sockets are closed: leave nothing behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class UnixAddress:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._made: tuple[int, int] | None = None
+        self._bound: BoundPath | None = None
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
@@ -87,50 +86,13 @@ class UnixAddress:
 
     def bind(self, *, backlog: int | None, reuse_port: bool) -> socket.socket:
         """See `Address.bind()`. A socket that a dead server left at the path is replaced."""
-        remove_dead_socket(self.path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.bind(self.path)
-            self._made = file_identity(self.path)
-            return listen(sock, backlog)
-        except BaseException:
-            sock.close()
-            self.clean_up()
-            raise
+        sock, self._bound = listen_unix(self.path, backlog=backlog or 0)
+        return sock
 
     def clean_up(self) -> None:
         """Remove the path, unless another server has taken the place."""
-        made, self._made = self._made, None
-        if made is not None and file_identity(self.path) == made:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
-
-
-def remove_dead_socket(path: str) -> None:
-    """Remove a UNIX socket that no process listens on, and nothing else.
-
-    The proof is that it refuses a connection. A socket of another type, one that may not be
-    connected to, and one with a full queue belong to a living server.
-    """
-    with contextlib.suppress(OSError):
-        if stat.S_ISSOCK(os.stat(path).st_mode) and refuses_connections(path):
-            os.unlink(path)
-
-
-def refuses_connections(path: str) -> bool:
-    """Whether nothing listens at a UNIX path."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        return probe.connect_ex(path) == errno.ECONNREFUSED
-
-
-def file_identity(path: str) -> tuple[int, int] | None:
-    """Device and inode; None if there is no such file."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+        if self._bound is not None:
+            self._bound.remove()
 
 
 def parse(text: str) -> list[TcpAddress] | list[UnixAddress]:

@@ -37,7 +37,10 @@ class ListeningSockets:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Close them and remove the paths that were made: those, and no other server's."""
+        self.close()
+
+    def close(self) -> None:
+        """Remove the paths that were made and no other server's, and close the sockets."""
         self._at_end.close()
 
     def addresses(self) -> list[str]:
@@ -82,9 +85,9 @@ class ListeningSockets:
             # SO_REUSEPORT alone would let two servers share a port, each with half of the clients.
             address.bind(backlog=None, reuse_port=False).close()
         first = address.bind(backlog=self._backlog, reuse_port=own)
-        self._at_end.callback(address.clean_up)
         if not own:
             self.add(first)
+            self._at_end.callback(address.clean_up)  # called before the socket is closed
             return port_of(first) if is_tcp else 0
         same = TcpAddress(*first.getsockname()[:2])
         for number, slot in enumerate(self.slots):

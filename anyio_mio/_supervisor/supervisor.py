@@ -43,7 +43,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, Signals
 from socket import socket
 from typing import Final, final
 
@@ -51,6 +51,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from anyio_mio._supervisor.configuration import Configuration
+from anyio_mio._supervisor.listening import ListeningSockets
 from anyio_mio._supervisor.log import Log
 from anyio_mio._supervisor.recycling import RETRY_AFTER
 from anyio_mio._supervisor.service_manager import ServiceManager
@@ -128,7 +129,7 @@ class Supervisor:
 
     Args:
         configuration: the options.
-        slots: a list of sockets for each worker; the supervisor closes them.
+        sockets: what the workers serve; the supervisor closes them when it stops.
         log: where events go.
         manager: the service manager that is told how things are.
 
@@ -140,11 +141,12 @@ class Supervisor:
     def __init__(
         self,
         configuration: Configuration,
-        slots: Sequence[Sequence[socket]],
+        sockets: ListeningSockets,
         log: Log,
         manager: ServiceManager,
     ) -> None:
         self._configuration = configuration
+        self._sockets = sockets
         self._log = log
         self._manager = manager
         self._requests: deque[Reload | Recycle] = deque()
@@ -152,7 +154,7 @@ class Supervisor:
         self._group: TaskGroup | None = None
         self._has_failed = False
         self.state = State.SERVING
-        self.slots = [Slot(number, sockets) for number, sockets in enumerate(slots, 1)]
+        self.slots = [Slot(number, sockets) for number, sockets in enumerate(sockets.slots, 1)]
 
     async def run(self) -> bool:
         """Serve until a stop signal.
@@ -162,7 +164,7 @@ class Supervisor:
 
         Checkpoint: always. Cancellation: the workers are killed.
         """
-        with anyio.open_signal_receiver(SIGINT, SIGTERM, SIGHUP) as signals:
+        with anyio.open_signal_receiver(SIGINT, SIGTERM, SIGHUP, SIGUSR1) as signals:
             async with anyio.create_task_group() as self._group:
                 for slot in self.slots:
                     slot.current = self._start_worker(slot)
@@ -188,6 +190,10 @@ class Supervisor:
     def _take_signal(self, number: Signals) -> None:
         if number is SIGHUP:
             self._ask_for_reload()
+        elif number is SIGUSR1:
+            for worker in self.processes():
+                if worker.is_ready:
+                    worker.signal(number)  # it prints its task tree
         elif self.state is not State.STOPPING:
             self._log("stopping", signal=number.name, grace=self._configuration.serving.grace)
             self._stop()
@@ -356,7 +362,7 @@ class Supervisor:
 
     def _log_failed_replacement(self, slot: Slot, new: WorkerProcess) -> None:
         if self.state is not State.STOPPING:
-            why = {"error": new.error} if new.error else {}
+            why = {"error": new.error or f"it ended with status {new.status}"}
             self._log(
                 "reload failed, the old worker goes on", level="error", worker=slot.number, **why
             )
@@ -377,12 +383,7 @@ class Supervisor:
             for worker in workers:
                 worker.stop()
                 stops.start_soon(worker.wait_or_kill)
-            self._close_sockets()
+            self._sockets.close()
         self._log("stopped")
         assert self._group is not None
         self._group.cancel_scope.cancel()
-
-    def _close_sockets(self) -> None:
-        for slot in self.slots:
-            for sock in slot.sockets:
-                sock.close()

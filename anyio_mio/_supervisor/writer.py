@@ -172,8 +172,8 @@ def text_file(writer: NonBlockingWriter, fd: int) -> io.TextIOWrapper:
     """A text file such as ``sys.stderr``, for a writer."""
     raw = WriterFile(writer, fd)
     return io.TextIOWrapper(
-        raw,  # type: ignore[arg-type] # a raw file will do, as every write goes through
+        raw,  # type: ignore[arg-type] # a raw file will do: it takes everything
         encoding="utf-8",
         errors="backslashreplace",
-        write_through=True,
+        line_buffering=True,  # a line is one message
     )

@@ -1,6 +1,7 @@
 """The group of all commands."""
 
 import sys
+from typing import Any, Final
 
 import click
 
@@ -16,8 +17,22 @@ else:
     from anyio_mio.cli.serve import serve
 from anyio_mio.cli.top import top
 
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells give it."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class Commands(click.Group):
+    """A group whose commands end quietly at Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="anyio-mio")
 def group() -> None:
     """An AnyIO backend in pure Python on a poller with the rules of Mio."""

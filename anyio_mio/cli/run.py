@@ -18,9 +18,7 @@ from anyio_mio.poll import available_selectors
 @click.argument("arguments", nargs=-1)
 @click.option("--selector", type=click.Choice(available_selectors()), help="For tests.")
 @click.option("--strict", is_flag=True, help="Every checkpoint yields.")
-@click.pass_context
 def run(
-    context: click.Context,
     target: str,
     arguments: tuple[str, ...],
     selector: str | None,
@@ -38,14 +36,9 @@ def run(
         refuse_arguments(function, target, arguments)
     except TargetError as error:
         raise click.UsageError(str(error)) from None
-    except KeyboardInterrupt:
-        context.exit(130)
     except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
         raise click.ClickException(f"cannot import {target}: {in_one_line(error)}") from None
-    try:
-        with tree_on_signal():
-            result = anyio_mio.run(function, *arguments, **options)
-    except KeyboardInterrupt:
-        context.exit(130)
+    with tree_on_signal():
+        result = anyio_mio.run(function, *arguments, **options)
     if result is not None:
         click.echo(json.dumps(result, default=str))

@@ -269,7 +269,7 @@ def run(options: CommandLine, log: Log) -> int:
         for address in sockets.addresses():
             log("serving", address=address, workers=options.workers, target=options.target)
         configuration = options.configuration(are_shared=sockets.are_shared)
-        supervisor = Supervisor(configuration, sockets.slots, log, manager)
+        supervisor = Supervisor(configuration, sockets, log, manager)
         watched = Path.cwd() if options.reload else None
         succeeded = anyio_mio.run(live.run, supervisor, log, options.show_live, watched)
     return 0 if succeeded else 1

@@ -1,5 +1,11 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -90,3 +96,25 @@ def test_an_unknown_backend_is_answered_with_the_right_line(invoke: Invoke) -> N
     assert result.exit_code == 2
     assert "wrong: --backends moi" in result.stderr
     assert "right: --backends mio,trio,asyncio" in result.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_with_status_130_and_no_traceback() -> None:
+    line = [sys.executable, "-m", "anyio_mio", "demo", "--backends", "mio", "--seconds", "20"]
+    with subprocess.Popen(
+        line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 20
+        while len(children_of(process.pid)) < 2:  # the server and the load
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert err == ""
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

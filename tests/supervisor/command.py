@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 LIMIT = 20.0
@@ -37,6 +39,15 @@ class Serve:
             if not times:
                 return line
 
+    def wait_for_any(self, field: str) -> str:
+        """A field of the log's next line that has it."""
+        while True:
+            line = self._lines.get(timeout=LIMIT)
+            assert line is not None, f"it ended without {field!r}: {self.seen}"
+            self.seen.append(line)
+            if field in line:
+                return str(line[field])
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -50,11 +61,22 @@ class Serve:
         self._lines.put(None)
 
 
+def command(target: str) -> list[str]:
+    """The command line that serves a target."""
+    return [sys.executable, "-m", "anyio_mio", "serve", target]
+
+
+def user_module(folder: Path, source: str, **environment: str) -> dict[str, Any]:
+    """Write a module of the user's; how to start a process that finds it."""
+    (folder / "user_module.py").write_text(source)
+    return {"cwd": folder, "env": {**os.environ, "PYTHONPATH": os.getcwd(), **environment}}
+
+
 @contextmanager
 def serving(target: str, *options: str, **popen: Any) -> Iterator[Serve]:
     """``anyio-mio serve TARGET`` with JSON logs, killed at the end if it still runs."""
-    command = [sys.executable, "-m", "anyio_mio", "serve", target, "--log-format", "json"]
-    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, **popen)
+    line = [*command(target), "--log-format", "json", *options]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, **popen)
     with process:
         try:
             yield Serve(process)
@@ -71,6 +93,14 @@ def port_of(serve: Serve) -> int:
     """The port, from the first line of the log."""
     address: str = serve.wait_for("serving")["address"]
     return int(address.rpartition(":")[2])
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Ask again until it is so."""
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def connect(port: int) -> socket.socket:

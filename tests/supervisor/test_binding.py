@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from anyio_mio._supervisor import listening
 from anyio_mio._supervisor.binding import BindError, TcpAddress, UnixAddress, parse
+from anyio_mio._supervisor.listening import ListeningSockets
 
 
 @pytest.mark.parametrize(
@@ -76,3 +79,64 @@ def test_a_file_at_the_path_is_left_alone(tmp_path: Path) -> None:
         UnixAddress(str(path)).bind(backlog=8, reuse_port=False)
 
     assert path.read_text() == "precious"
+
+
+def test_a_name_stands_for_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(0, 0, 0, "", ("127.0.0.1", 0)), (0, 0, 0, "", ("127.0.0.2", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*found, found[0]])
+
+    assert parse("name:80") == [TcpAddress("127.0.0.1", 80), TcpAddress("127.0.0.2", 80)]
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 70, "no such name"])
+def test_a_name_without_an_address_is_one_line(name: str) -> None:
+    with pytest.raises(BindError, match="has no address here") as raised:
+        parse(f"{name}:80")
+
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("workers, share", [(1, False), (2, False), (2, True)])
+def test_every_address_is_listened_on_with_the_port_of_the_first(
+    workers: int, share: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [TcpAddress("127.0.0.1", 0), TcpAddress("127.0.0.2", 0)]
+    monkeypatch.setattr(listening, "parse", lambda text: addresses)
+    with ListeningSockets(workers, 8, share=share) as sockets:
+        sockets.bind("name:0")
+        first, second = sockets.addresses()
+        everything = {sock for slot in sockets.slots for sock in slot}
+
+        assert first.rpartition(":")[2] == second.rpartition(":")[2] != "0"
+        assert sockets.are_shared == share
+        assert len(everything) == (4 if workers == 2 and not share else 2)
+
+
+def test_an_address_that_this_machine_does_not_have_is_left_out_if_there_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    absent = TcpAddress("192.0.2.1", 0)
+    monkeypatch.setattr(listening, "parse", lambda text: [absent, TcpAddress("127.0.0.1", 0)])
+    with ListeningSockets(1, 8, share=False) as sockets:
+        sockets.bind("name:0")
+        assert len(sockets.addresses()) == 1
+    monkeypatch.setattr(listening, "parse", lambda text: [absent])
+    with (
+        ListeningSockets(1, 8, share=False) as sockets,
+        pytest.raises(BindError, match="cannot listen on 192"),
+    ):
+        sockets.bind("name:0")
+
+
+def test_the_path_of_a_server_that_came_after_is_not_removed(tmp_path: Path) -> None:
+    path = str(tmp_path / "app.sock")
+    with ListeningSockets(1, 8, share=False) as old:
+        old.bind(f"unix:{path}")
+        for sock in old.slots[0]:
+            sock.close()
+        with ListeningSockets(1, 8, share=False) as new:
+            new.bind(f"unix:{path}")
+            old.close()
+            assert os.path.exists(path)
+
+    assert not os.path.exists(path)

@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from .command import LIMIT, kill, port_of, serving
+from .command import LIMIT, kill, port_of, serving, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -80,14 +79,6 @@ def status_of(client: http.client.HTTPConnection) -> int:
         client.close()
         return 0
     return response.status
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Ask again until it is so."""
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_no_request_fails_while_one_server_is_killed_and_the_other_reloads(tmp_path: Path) -> None:

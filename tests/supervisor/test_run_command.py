@@ -108,6 +108,25 @@ def test_what_cannot_be_run_is_refused_with_the_right_line(
     assert "Traceback" not in err
 
 
+def test_a_module_that_cannot_be_imported_is_one_line_with_the_place(folder: Path) -> None:
+    (folder / "broken.py").write_text("\nimport no_such_dependency\n")
+    status, _, err = run(folder, "broken:main")
+
+    assert status == 1
+    assert err.startswith("Error: cannot import broken:main: ModuleNotFoundError: No module named")
+    assert err.endswith(f"({folder / 'broken.py'}:2)\n")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has no kqueue")
+def test_a_selector_that_the_system_does_not_have_is_refused(folder: Path) -> None:
+    status, _, err = run(folder, "--selector", "kqueue", "user_module:main")
+
+    assert status == 2
+    assert "'kqueue' is not one of 'epoll', 'level'" in err
+    assert "Traceback" not in err
+
+
 def test_ctrl_c_ends_it_with_status_130_and_no_traceback(folder: Path) -> None:
     with start(folder, "user_module:forever") as process:
         assert process.stdout is not None

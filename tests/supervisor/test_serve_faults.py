@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .command import LIMIT, Serve, connect, kill, ping, port_of, serving
+from .command import LIMIT, Serve, command, connect, kill, ping, port_of, serving, user_module
 
 pytestmark = pytest.mark.slow
 
@@ -50,12 +50,6 @@ def refused(port: int) -> bool:
     except ConnectionResetError:  # the listener was closed in the middle of it: the next will be
         return False
     return False
-
-
-def user_module(folder: Path, source: str) -> dict[str, object]:
-    """A module of the user's, and how to start a process that finds it."""
-    (folder / "user_module.py").write_text(source)
-    return {"cwd": folder, "env": {**os.environ, "PYTHONPATH": os.getcwd()}}
 
 
 def test_a_sighup_during_a_reload_asks_for_one_more_and_leaves_no_worker_behind() -> None:
@@ -225,3 +219,63 @@ def test_the_plain_log_has_one_line_for_each_event() -> None:
     kinds = ["serving address=", "worker started worker=1 pid=", "cannot serve error=", "stopped"]
     assert [text[: len(kind)] for text, kind in zip(texts, kinds, strict=True)] == kinds
     assert "installed packages; right: run" in texts[2]
+
+
+@pytest.mark.parametrize("fds", ["1", "99999999"])
+def test_a_socket_that_cannot_be_served_is_one_line_and_status_78(fds: str) -> None:
+    launcher = (
+        "import os, socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+        "s.bind(('127.0.0.1', 0)); os.dup2(s.fileno(), 3); os.set_inheritable(3, True);"
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=sys.argv[1]);"
+        "os.execv(sys.executable, [sys.executable, '-m', 'anyio_mio', 'serve', 'echo'])"
+    )
+    line = [sys.executable, "-c", launcher, fds]
+    done = subprocess.run(line, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
+
+    assert done.returncode == 78
+    (only,) = done.stderr.splitlines()
+    assert f"passed {fds} sockets, and descriptor 3 is no stream socket but SOCK_DGRAM" in only
+
+
+def test_a_name_that_is_none_is_refused_in_one_line_and_the_usage() -> None:
+    line = [*command("echo"), "--bind", "a..b:80"]
+    done = subprocess.run(line, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("Error: the host name 'a..b' has no address")
+
+
+def test_a_limit_of_connections_above_that_of_descriptors_is_said() -> None:
+    options = ("--max-connections", "100000000")
+    with serving("echo", *ANY_PORT, *options) as serve:
+        event = "--max-connections is above the limit of open descriptors (RLIMIT_NOFILE)"
+        warning = serve.wait_for(event)
+
+    assert warning["level"] == "warning"
+    assert "ulimit -n" in warning["right"]
+
+
+def test_a_file_of_the_users_does_not_replace_a_module_of_the_library(tmp_path: Path) -> None:
+    for name in ("random", "socket", "json", "queue", "anyio_mio"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('the file {name}.py was run')\n")
+    source = "import queue, random\nfrom anyio_mio._supervisor.handlers import echo as handler\n"
+    popen = user_module(tmp_path, source, PYTHONSAFEPATH="1")  # as the installed command is
+    with serving("user_module:handler", *ANY_PORT, **popen) as serve:
+        ping(port_of(serve))
+
+
+def test_a_module_named_like_one_of_the_library_gets_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("async def handler(stream): ...\n")
+    popen = user_module(tmp_path, "", PYTHONSAFEPATH="1")
+    with serving("queue:handler", *ANY_PORT, **popen) as serve:
+        refused = serve.wait_for("cannot serve")
+
+    assert "a module of Python's own library: give yours another name" in refused["error"]
+
+
+def test_sigusr1_prints_the_task_tree_of_each_worker() -> None:
+    with serving("echo", *ANY_PORT) as serve:
+        serve.wait_for("worker ready")
+        serve.send(signal.SIGUSR1)
+        while "send_figures" not in serve.wait_for_any("event"):
+            pass
