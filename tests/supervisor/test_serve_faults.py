@@ -277,5 +277,4 @@ def test_sigusr1_prints_the_task_tree_of_each_worker() -> None:
     with serving("echo", *ANY_PORT) as serve:
         serve.wait_for("worker ready")
         serve.send(signal.SIGUSR1)
-        while "send_figures" not in serve.wait_for_any("event"):
-            pass
+        serve.wait_for_any("worker.send_figures")
