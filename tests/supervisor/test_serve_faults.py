@@ -277,4 +277,5 @@ def test_sigusr1_prints_the_task_tree_of_each_worker() -> None:
     with serving("echo", *ANY_PORT) as serve:
         serve.wait_for("worker ready")
         serve.send(signal.SIGUSR1)
-        serve.wait_for_any("worker.send_figures")
+        while "_supervisor.worker.serve" not in serve.wait_for_any("event"):
+            pass
