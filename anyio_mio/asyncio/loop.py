@@ -33,7 +33,7 @@ from anyio_mio.asyncio import asyncio_internals
 from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop
 from anyio_mio.asyncio.callbacks import Callbacks, Handle, TimerHandle
 from anyio_mio.asyncio.descriptors import Descriptors
-from anyio_mio.asyncio.task_face import OTHER_LOOP, TaskFace, belongs_to
+from anyio_mio.asyncio.task_face import OTHER_LOOP, TaskFace
 from anyio_mio.asyncio.transports import SocketTransport
 
 if TYPE_CHECKING:
@@ -274,14 +274,13 @@ class Loop(StockLoop):
 
     def wait_for(self, task: Task, trapped: Any, /) -> None:
         """Park a task on a future of this loop."""
-        fail = self._kernel.fail
         if not getattr(trapped, "_asyncio_future_blocking", None):
-            fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
-        elif not belongs_to(trapped, self):
+            self._kernel.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+        elif trapped.get_loop() is not self:
             trapped._asyncio_future_blocking = False
-            fail(task, RuntimeError(OTHER_LOOP.format(trapped)))
-        elif isinstance(task.face, TaskFace):
-            task.face.wait_for(trapped)
+            self._kernel.fail(task, RuntimeError(OTHER_LOOP.format(trapped)))
+        else:
+            task.face.wait_for(trapped)  # type: ignore[union-attr] # it was made before this step
 
     def no_task(self) -> str | None:
         """Return what is wrong in a task of asyncio that would wait for something of mio's."""
