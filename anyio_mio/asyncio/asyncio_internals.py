@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
 
     format_callback: Callable[[Any, Any], str]
+    extract_stack: Callable[[Any], Any]
     format_handle: Callable[[events.Handle], str]
 else:
     StockLoop = asyncio.SelectorEventLoop
@@ -84,6 +85,7 @@ else:
     StockTimerHandle = events.TimerHandle
     StockSocketTransport = selector_events._SelectorSocketTransport
     format_callback = format_helpers._format_callback_source
+    extract_stack = format_helpers.extract_stack
     format_handle = base_events._format_handle
 
 LOOP_METHODS: Final = (

@@ -66,11 +66,40 @@ class Handle(StockHandle):
 
 @final
 class TimerHandle(StockTimerHandle):
-    """A timer: an owner of one of the kernel's deadlines."""
+    """A timer: an owner of one of the kernel's deadlines. Most are cancelled before their time."""
 
     __slots__ = ("alarm", "callbacks")
-    alarm: int
-    callbacks: Callbacks
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+        callbacks: Callbacks,
+    ) -> None:
+        self._when = when
+        self._scheduled = True
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self.alarm = 0
+        self.callbacks = callbacks
+
+    def cancel(self) -> None:
+        """Take the timer back."""
+        if not self._cancelled:
+            if self.callbacks.run_handle is not None:
+                self._repr = repr(self)  # debug mode keeps what it was
+            self._cancelled = True
+            self._callback = self._args = None
+            if self.alarm:
+                self.callbacks.deadlines.drop(self)
 
     def expire(self) -> None:
         """Queue the callback: its time has come."""
@@ -101,6 +130,7 @@ class Callbacks:
 
     Attributes:
         ready: the handles, in the order in which they were added.
+        deadlines: the kernel's, to which timers belong.
         due: how many of them, from the left, have to run in the next step.
         task: the task that stands in the kernel's queue for them.
         is_queued: True while it does.
@@ -114,6 +144,7 @@ class Callbacks:
     __slots__ = (
         "_kernel",
         "_leave",
+        "deadlines",
         "due",
         "is_halted",
         "is_queued",
@@ -127,6 +158,7 @@ class Callbacks:
 
     def __init__(self, kernel: Kernel, leave: Callable[[], object]) -> None:
         self._kernel = kernel
+        self.deadlines = kernel.deadlines
         self._leave = leave
         self.ready: deque[StockHandle] = deque()
         self.due: int = 0

@@ -141,17 +141,28 @@ class Loop(StockLoop):
         if self._debug:
             self._check_thread()
             self._check_callback(callback, "call_at")
-        self._callbacks.require_own_thread()
-        timer = TimerHandle(when, callback, args, self, context)
-        if timer._source_traceback:
-            del timer._source_traceback[-1]
-        timer._scheduled = True
-        timer.callbacks = self._callbacks
-        self._kernel.deadlines.add(timer, when)
+        callbacks = self._callbacks
+        callbacks.require_own_thread()
+        timer = TimerHandle(when, callback, args, self, context, callbacks)
+        if self._debug:
+            timer._source_traceback = asyncio_internals.extract_stack(sys._getframe(1))
+        callbacks.deadlines.add(timer, when)
         return timer
 
-    def _timer_handle_cancelled(self, handle: Any) -> None:
-        self._kernel.deadlines.drop(handle)
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Queue a callback after ``delay`` seconds of the kernel's clock."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        timer = self.call_at(self._now() + delay, callback, *args, context=context)
+        if timer._source_traceback:  # its last frame is the caller's, not ours
+            del timer._source_traceback[-1]
+        return timer
 
     def time(self) -> float:
         """Return the time of the kernel's clock."""
