@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import anyio
 import anyio.lowlevel
 
+from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.errors import ApplicationError, ClientDisconnected, unexpected
 from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart
 from anyio_mio.asgi.response_head import join_head, parse_length
@@ -108,13 +109,16 @@ class Response:
         self.version = version
         self.keeps_alive = keeps_alive
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: dict[str, Any]) -> None:  # noqa: C901 - hot: one frame
         """The application's ``send()``.
 
         Raises:
             ClientDisconnected: the client is gone.
             ApplicationError: the event is out of order, or it is none.
         """
+        if LIBRARY.name == ASYNCIO:
+            await call_in_task(self.send, message)
+            return
         try:
             kind = message["type"]
         except (TypeError, KeyError):

@@ -41,7 +41,10 @@ LEAST_SHUTDOWN: Final = 3.0
 
 
 class Options(HTTPOptions, total=False):
-    """All options: where to listen, `HTTPOptions`, and those of `anyio_mio.serve_tcp()`."""
+    """All options: where to listen, `HTTPOptions`, and those of `anyio_mio.serve_tcp()`.
+
+    ``statistics`` is a dict in which the server keeps ``"requests"``, how many there were.
+    """
 
     host: str | None
     port: int
@@ -49,6 +52,7 @@ class Options(HTTPOptions, total=False):
     unix: str | os.PathLike[str] | None
     unix_mode: int | None
     listeners: Iterable[Any]
+    statistics: dict[str, int] | None
     grace: float
     stop: anyio.Event
     max_connections: int | None
@@ -118,7 +122,7 @@ class Server:
         self._stop = self._options.get("stop") or anyio.Event()
         self._options["stop"] = self._stop
         self._grace: float = self._options.get("grace", 10.0)
-        self._site = Site(app, settings, self._stop)
+        self._site = Site(app, settings, self._stop, self._options.pop("statistics", None))
         self._clients: set[Connection] = set()
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
         self._stopping = anyio.Event()

@@ -54,6 +54,7 @@ class Site:
         "_idle_ticks",
         "_last_request",
         "_send_ticks",
+        "_statistics",
         "access_log",
         "active",
         "app",
@@ -73,7 +74,13 @@ class Site:
         "trusted",
     )
 
-    def __init__(self, app: Application, settings: Settings, stop: anyio.Event) -> None:
+    def __init__(
+        self,
+        app: Application,
+        settings: Settings,
+        stop: anyio.Event,
+        statistics: dict[str, int] | None = None,
+    ) -> None:
         self.app = app
         self.settings = settings
         self.stop = stop
@@ -82,8 +89,9 @@ class Site:
         self.active = self.requests = 0
         self.trusted = Trusted(settings.trusted)
         self.access_log = AccessLog(settings.access_log) if settings.access_log else None
-        limits = (settings.limit_concurrency, settings.max_requests, settings.access_log)
-        self.is_watched = any(limit is not None for limit in limits)
+        self._statistics = statistics
+        watchers = (settings.limit_concurrency, settings.max_requests, self.access_log, statistics)
+        self.is_watched = any(watcher is not None for watcher in watchers)
         self.resolution = settings.resolution()
         self._head_ticks = self.ticks(settings.head_timeout)
         self._idle_ticks = self.ticks(settings.keep_alive)
@@ -113,6 +121,8 @@ class Site:
 
     def stop_after_last_request(self) -> None:
         """Stop the server if it has served as many requests as it may."""
+        if self._statistics is not None:
+            self._statistics["requests"] = self.requests
         if self.requests >= self._last_request:
             self.stop.set()
 
