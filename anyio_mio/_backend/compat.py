@@ -1,10 +1,10 @@
 """Libraries that know only two names: asyncio and trio.
 
 Facts. httpcore and httpcore2 refuse to run when sniffio answers anything else, although all that
-they do under the name asyncio is call AnyIO, and so does httpx-socks. The ASGI transports of httpx
-and httpx2 make an ``asyncio.Event`` unless the name is trio. asyncer looks for the task group in a
-private module of AnyIO that is named after the backend. stamina, Litestar and asgi-lifespan call
-asyncio, which works in a task of mio, but only if the name is asyncio.
+they do under the name asyncio is call AnyIO, and so does httpx-socks. asyncer looks for the task
+group in a private module of AnyIO that is named after the backend. stamina, Litestar and
+asgi-lifespan call asyncio, which works in a task of mio, but only if the name is asyncio. Libraries
+that call asyncio for any name but trio need nothing: the ASGI transports of httpx, and tenacity.
 
 Decision. Exactly these names are replaced, by the first run for what is imported already, and later
 at the import: while mio runs in the calling thread, the answer is the one that leads to AnyIO or to
@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from functools import partial
 from types import CodeType, ModuleType
 from typing import Any, Final, TypeAlias
-
-import anyio
 
 from anyio_mio._backend import import_hook, tasks
 from anyio_mio._kernel.running import running
@@ -58,20 +56,12 @@ def sniffio_while_mio_runs(original: Any) -> Any:
     return stand_in
 
 
-def anyio_event_while_mio_runs(original: Function) -> Function:
-    """A ``create_event()`` that makes AnyIO's event while mio runs."""
-
-    def create_event() -> Any:
-        return original() if running.kernel is None else anyio.Event()
-
-    return create_event
-
-
 def task_group_while_mio_runs(original: Function) -> Function:
     """A ``get_asynclib()`` that finds mio's task group while mio runs."""
 
     def get_asynclib(asynclib_name: str | None = None) -> Any:
-        if running.kernel is not None and asynclib_name in (None, "mio"):
+        kernel = running.kernel  # in its callbacks and asyncio's tasks there is no current task
+        if kernel is not None and kernel.current is not None and asynclib_name in (None, "mio"):
             return tasks
         return original(asynclib_name)
 
@@ -130,19 +120,6 @@ def patches_of_httpcore(package: str, tested: str) -> tuple[Patch, Patch]:
     return locks, connections
 
 
-def patch_of_asgi_transport(package: str, tested: str) -> Patch:
-    """The event that tells an application of the end of its request."""
-    return Patch(
-        module=f"{package}._transports.asgi",
-        name="create_event",
-        replace=anyio_event_while_mio_runs,
-        reason="an asyncio.Event is made for any name but trio, and fails when it must wait",
-        tested=tested,
-        evidence="create_event",
-        mentions="Event",
-    )
-
-
 def patch_of_sniffio(module: str, tested: str, evidence: str, mentions: str) -> Patch:
     """The question that a library asks by ``sniffio.current_async_library()``."""
     return Patch(
@@ -161,8 +138,6 @@ PATCHES: Final = {
     for patch in (
         *patches_of_httpcore("httpcore", "1.0.9"),
         *patches_of_httpcore("httpcore2", "2.16.2"),
-        patch_of_asgi_transport("httpx", "0.28.1"),
-        patch_of_asgi_transport("httpx2", "2.16.2"),
         Patch(
             module="asyncer._main",
             name="get_asynclib",

@@ -26,6 +26,9 @@ class TaskFace(Protocol):
     def cancelling(self) -> int:
         """Return how many calls of ``cancel()`` have not been taken back."""
 
+    def wait_for(self, future: Any, /) -> None:
+        """Park the task on a future of asyncio's."""
+
     def finish(self, value: object, error: BaseException | None, /) -> None:
         """Take the outcome of the task, which is done."""
 

@@ -8,7 +8,7 @@ this module is imported: a Python that lacks one says so then, and not in the mi
 from __future__ import annotations
 
 import asyncio
-from asyncio import base_events, events, format_helpers, futures, selector_events, tasks
+from asyncio import base_events, events, format_helpers, selector_events, tasks
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         """The transport of a TCP or UNIX connection."""
 
         _conn_lost: int
+        _read_ready_cb: Any
         _loop: Any
         _protocol: Any
         _sock: Any
@@ -73,18 +74,19 @@ if TYPE_CHECKING:
         ) -> None: ...
         def _fatal_error(self, error: BaseException, message: str) -> None: ...
         def _read_ready__on_eof(self) -> None: ...
+        def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
 
     format_callback: Callable[[Any, Any], str]
+    extract_stack: Callable[[Any], Any]
     format_handle: Callable[[events.Handle], str]
-    loop_of: Callable[[Any], object]
 else:
     StockLoop = asyncio.SelectorEventLoop
     StockHandle = events.Handle
     StockTimerHandle = events.TimerHandle
     StockSocketTransport = selector_events._SelectorSocketTransport
     format_callback = format_helpers._format_callback_source
+    extract_stack = format_helpers.extract_stack
     format_handle = base_events._format_handle
-    loop_of = futures._get_loop
 
 LOOP_METHODS: Final = (
     "_asyncgen_finalizer_hook",

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, final
 
 from anyio_mio._reactor.foreign import ForeignWait
+from anyio_mio.asyncio.transports import SocketTransport
 from anyio_mio.poll._sys.bits import READABLE, WRITABLE
 
 if TYPE_CHECKING:
@@ -33,14 +34,20 @@ TWO_OWNERS: Final = (
 
 @final
 class Watch:
-    """A descriptor of asyncio's, and the handles of its reader and its writer."""
+    """A descriptor of asyncio's, and the handles of its reader and its writer.
 
-    __slots__ = ("callbacks", "fd", "fileobj", "reader", "writer")
+    Attributes:
+        reads_at_once: True if the reader belongs to a transport of ours. It may be called in the
+            midst of the events of a poll: a read that comes too early does no harm there.
+    """
+
+    __slots__ = ("callbacks", "fd", "fileobj", "reader", "reads_at_once", "writer")
 
     def __init__(self, fileobj: Any, fd: int, callbacks: Callbacks) -> None:
         self.fileobj = fileobj
         self.fd = fd
         self.callbacks = callbacks
+        self.reads_at_once = False
         self.reader: StockHandle | None = None
         self.writer: StockHandle | None = None
 
@@ -52,7 +59,10 @@ class Watch:
     def deliver(self, bits: int, wake: Callable[[TaskRef], None], /) -> None:
         """Queue the handles that an event concerns; an error or a hang-up concerns both."""
         if self.reader is not None and bits & ~WRITABLE:
-            self.callbacks.add_event(self.reader)
+            if self.reads_at_once:
+                self.callbacks.run_event(self.reader)
+            else:
+                self.callbacks.add_event(self.reader)
         if self.writer is not None and bits & ~READABLE:
             self.callbacks.add_event(self.writer)
 
@@ -73,6 +83,8 @@ class Descriptors(selectors.BaseSelector):
     def set_reader(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
         """Have ``handle`` called while the descriptor is readable; return the one before."""
         watch = self._watch(fileobj)
+        owner = getattr(handle._callback, "__self__", None)
+        watch.reads_at_once = type(owner) is SocketTransport
         previous, watch.reader = watch.reader, handle
         if previous is None:
             self._tell_poll(watch)

@@ -33,7 +33,7 @@ from anyio_mio.asyncio import asyncio_internals
 from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop
 from anyio_mio.asyncio.callbacks import Callbacks, Handle, TimerHandle
 from anyio_mio.asyncio.descriptors import Descriptors
-from anyio_mio.asyncio.task_face import OTHER_LOOP, TaskFace, belongs_to
+from anyio_mio.asyncio.task_face import OTHER_LOOP, TaskFace
 from anyio_mio.asyncio.transports import SocketTransport
 
 if TYPE_CHECKING:
@@ -141,17 +141,28 @@ class Loop(StockLoop):
         if self._debug:
             self._check_thread()
             self._check_callback(callback, "call_at")
-        self._callbacks.require_own_thread()
-        timer = TimerHandle(when, callback, args, self, context)
-        if timer._source_traceback:
-            del timer._source_traceback[-1]
-        timer._scheduled = True
-        timer.callbacks = self._callbacks
-        self._kernel.deadlines.add(timer, when)
+        callbacks = self._callbacks
+        callbacks.require_own_thread()
+        timer = TimerHandle(when, callback, args, self, context, callbacks)
+        if self._debug:
+            timer._source_traceback = asyncio_internals.extract_stack(sys._getframe(1))
+        callbacks.deadlines.add(timer, when)
         return timer
 
-    def _timer_handle_cancelled(self, handle: Any) -> None:
-        self._kernel.deadlines.drop(handle)
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Queue a callback after ``delay`` seconds of the kernel's clock."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        timer = self.call_at(self._now() + delay, callback, *args, context=context)
+        if timer._source_traceback:  # its last frame is the caller's, not ours
+            del timer._source_traceback[-1]
+        return timer
 
     def time(self) -> float:
         """Return the time of the kernel's clock."""
@@ -274,14 +285,13 @@ class Loop(StockLoop):
 
     def wait_for(self, task: Task, trapped: Any, /) -> None:
         """Park a task on a future of this loop."""
-        fail = self._kernel.fail
         if not getattr(trapped, "_asyncio_future_blocking", None):
-            fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
-        elif not belongs_to(trapped, self):
+            self._kernel.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+        elif trapped.get_loop() is not self:
             trapped._asyncio_future_blocking = False
-            fail(task, RuntimeError(OTHER_LOOP.format(trapped)))
-        elif isinstance(task.face, TaskFace):
-            task.face.wait_for(trapped)
+            self._kernel.fail(task, RuntimeError(OTHER_LOOP.format(trapped)))
+        else:
+            task.face.wait_for(trapped)  # type: ignore[union-attr] # it was made before this step
 
     def no_task(self) -> str | None:
         """Return what is wrong in a task of asyncio that would wait for something of mio's."""

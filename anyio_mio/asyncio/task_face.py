@@ -36,7 +36,6 @@ from weakref import ref
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.traps import PAUSED, YIELDED
 from anyio_mio._reactor.scheduler import Wait
-from anyio_mio.asyncio.asyncio_internals import loop_of
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
@@ -119,7 +118,7 @@ class TaskFace:
             self._delivered = ref(error)
             task.kernel.fail(task, error)
         else:
-            task.kernel.resume(task)
+            task.kernel.run_queue.append(task)  # resume() written out, for each wait of a library
         del error
 
     __call__ = wake
@@ -334,8 +333,3 @@ def settle(future: asyncio.Future[Any], value: object, error: BaseException | No
     else:
         future.set_exception(error)
         future.exception()
-
-
-def belongs_to(future: Any, loop: events.AbstractEventLoop) -> bool:
-    """Return whether ``future`` is a future of ``loop``."""
-    return loop_of(future) is loop

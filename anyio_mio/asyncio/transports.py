@@ -6,6 +6,7 @@ system and given back, page faults and all, for a message of 60 bytes.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, final
 
 from anyio_mio.asyncio.asyncio_internals import StockSocketTransport
@@ -19,3 +20,32 @@ class SocketTransport(StockSocketTransport):
     """A TCP or UNIX connection."""
 
     max_size = READ_SIZE
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have another protocol take what is received from now on."""
+        super().set_protocol(protocol)
+        self._is_buffered = isinstance(protocol, asyncio.BufferedProtocol)
+
+    def _read_ready(self) -> None:
+        """Read once and hand over what came: asyncio's two functions in one."""
+        if self._is_buffered or self._conn_lost:
+            self._read_ready_cb()
+            return
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal_error(error, "Fatal read error on socket transport")
+            return
+        if not data:
+            self._read_ready__on_eof()
+            return
+        try:
+            self._protocol.data_received(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal_error(error, "Fatal error: protocol.data_received() call failed.")

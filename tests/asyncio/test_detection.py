@@ -13,7 +13,7 @@ from anyio import from_thread, to_thread
 import anyio_mio.asyncio
 from anyio_mio.asyncio import run_in_task
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A3")]
 
 
 async def current() -> str:

@@ -15,6 +15,8 @@ import pytest
 
 import anyio_mio
 
+pytestmark = pytest.mark.invariant("A4")
+
 
 def test_tasks_are_cancelled_and_waited_for() -> None:
     steps = []

@@ -23,7 +23,7 @@ from anyio.lowlevel import checkpoint
 import anyio_mio
 from anyio_mio.testing import MockClock
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A1")]
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

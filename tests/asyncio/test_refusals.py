@@ -20,7 +20,7 @@ from anyio.abc import SocketAttribute
 import anyio_mio
 from anyio_mio.asyncio import new_event_loop
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A5")]
 
 
 async def nothing() -> None:

@@ -13,7 +13,7 @@ import pytest
 from anyio import from_thread, to_thread
 from anyio.lowlevel import checkpoint
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A2")]
 
 
 def own_face() -> asyncio.Task[object]:

@@ -135,9 +135,10 @@ def test_a_thread_that_mio_started_is_not_taken_for_mio() -> None:
 
 
 def test_a_module_that_is_loaded_again_is_patched_again() -> None:
-    module = pytest.importorskip("httpx._transports.asgi")
+    module = pytest.importorskip("httpcore._synchronization")
 
     importlib.reload(module)
 
-    assert hasattr(module.create_event, compat.ORIGINAL)
-    assert not hasattr(getattr(module.create_event, compat.ORIGINAL), compat.ORIGINAL)
+    answer = module.current_async_library
+    assert hasattr(answer, compat.ORIGINAL)
+    assert not hasattr(getattr(answer, compat.ORIGINAL), compat.ORIGINAL)
