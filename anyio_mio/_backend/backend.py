@@ -270,7 +270,7 @@ class MioBackend(anyio.abc.AsyncBackend):
     ) -> UNIXDatagramSocket | ConnectedUNIXDatagramSocket:
         return make_unix_datagram_socket(running_kernel().reactor, raw_socket, remote_path)
 
-    # Sockets made elsewhere: somebody may hold a duplicate.
+    # Sockets made by other code, which may hold a duplicate.
 
     @classmethod
     async def wrap_listener_socket(cls, sock: socket) -> SocketListener:

@@ -38,7 +38,7 @@ ERRORS: Final = ErrorClasses(
 
 CHECKPOINTS: Final = ("budget", "strict")
 LONGEST_SPIN: Final = 0.01
-"""Seconds; who wants to spin longer has mistaken the unit."""
+"""Seconds. Larger values are almost certainly milliseconds."""
 
 
 class AsyncioSide(Protocol):

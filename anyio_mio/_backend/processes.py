@@ -80,7 +80,7 @@ class Process(anyio.abc.Process):
         return self._stderr
 
     async def wait(self) -> int:
-        """Wait until the process has ended, whoever may still hold its pipes.
+        """Wait until the process has ended, even if other processes still hold its pipes.
 
         Returns:
             The exit code; negative if a signal killed it.
@@ -244,7 +244,7 @@ def open_pidfd(pid: int) -> int:
 
 @final
 class DescriptorExit:
-    """Waits on a descriptor that is open only meanwhile, so none is left if nobody waits."""
+    """Waits on a descriptor that is open only while a task waits."""
 
     __slots__ = ("_fallback", "_lock", "_pid")
 

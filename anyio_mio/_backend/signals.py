@@ -16,7 +16,7 @@ from anyio_mio._reactor.scheduler import Wait
 
 @final
 class SignalReceiver:
-    """Yields each signal as it arrives; equal ones that nobody has fetched are merged.
+    """Yields each signal as it arrives; a signal that is pending already is not added again.
 
     What is left when it closes goes to the handler that was there before.
     """

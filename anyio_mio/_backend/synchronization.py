@@ -140,7 +140,7 @@ class Lock(anyio.Lock):
         """Take the lock if it is free.
 
         Raises:
-            WouldBlock: somebody else holds it.
+            WouldBlock: another task holds it.
             RuntimeError: the current task holds it already.
         """
         task = running_kernel().current
@@ -174,7 +174,7 @@ class Lock(anyio.Lock):
             self._owner = None
 
     def locked(self) -> bool:
-        """Whether somebody holds it."""
+        """Whether a task holds it."""
         return self._owner is not None
 
     def abort(self, task: Task, /) -> bool:
@@ -293,7 +293,7 @@ class Semaphore(anyio.Semaphore):
 
 
 def owner_has_ended(owner: Task) -> anyio.BrokenResourceError:
-    """The error of those who want a lock that will never be released."""
+    """The error of a task that waits for a lock which will never be released."""
     return anyio.BrokenResourceError(
         f"the task {owner.name!r} has ended without releasing this lock.\n"
         "  wrong: await lock.acquire() in a task that ends or fails before lock.release()\n"

@@ -68,7 +68,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
 
         Raises:
             RuntimeError: the group is not active, or the task ended without ``started()``.
-            Exception: whatever the task raised before ``started()``, as it is.
+            Exception: what the task raised before ``started()``, as it is.
 
         Checkpoint: always. Cancellation: the task is cancelled and waited for.
         """

@@ -64,7 +64,7 @@ def threads_of(backend: type[AsyncBackend], kernel: Kernel) -> Threads:
 
 
 class WorkerThreadState(threading.local):
-    """In a worker thread: who called it."""
+    """In a worker thread: the call that it serves."""
 
     caller: Caller | None = None
 

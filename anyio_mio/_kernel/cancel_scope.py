@@ -324,7 +324,7 @@ class CancelScope:
 
 LEFT_OPEN: Final = (
     "the task {!r} has ended inside a task group that it left open; its children were cancelled.\n"
-    "  wrong: await group.__aenter__(), or a yield inside 'async with' that nobody continued\n"
+    "  wrong: await group.__aenter__(), or a yield inside 'async with' that was never continued\n"
     "  right: async with anyio.create_task_group() as group: ..."
 )
 

@@ -125,7 +125,7 @@ class Interrupts:
             stack.callback(self._give_sigint_back)
 
     def _give_sigint_back(self) -> None:
-        # The program may have set a handler of its own meanwhile.
+        # The program may have set a handler of its own during the run.
         if signal.getsignal(signal.SIGINT) == self.handle:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -31,6 +31,7 @@ from anyio_mio._kernel.fairness import (
     SLICE,
     STEPS_PER_LOOK,
     OtherThreads,
+    stand_still,
 )
 from anyio_mio._kernel.foreign_loop import ForeignLoop
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
@@ -98,6 +99,8 @@ class Kernel:
         self.budget: int = 0
         self.run_queue: deque[Task] = queue_type()
         self.spent: deque[Task] = queue_type()
+        # A shuffled order is repeatable only if time does not decide when a slice ends.
+        self._slice_clock: Callable[[], float] = self.now if queue_type is deque else stand_still
         self.deadlines: Deadlines = Deadlines()
         self.idle: IdleWaiters = IdleWaiters()
         self.other_threads: OtherThreads = OtherThreads()
@@ -132,7 +135,7 @@ class Kernel:
     def park(self, waitable: Waitable, /) -> Awaitable[None]:
         """Suspend the current task on ``waitable``; await the result at once.
 
-        The task is resumed by whoever takes it out of ``waitable``'s queue (K5). If it is
+        The code that takes the task out of ``waitable``'s queue resumes it (K5). If it is
         cancelled, the wait is undone at once and the cancellation thrown.
         """
         task = self.current
@@ -295,7 +298,7 @@ class Kernel:
 
     def turn(self) -> None:  # noqa: C901 - a quiet program takes one for each event: one frame
         """Poll, make readiness of the events, expire deadlines, run what is runnable."""
-        if self.interrupted:  # just before the sleep: after it, nobody may come to look
+        if self.interrupted:  # check before blocking: nothing re-checks during select()
             self.interruption.deliver(self)
         timeout: float | None = None
         if self.run_queue or self.spent or self.entry or self.idle:
@@ -328,7 +331,7 @@ class Kernel:
         the first look at the clock and one for each `STEPS_PER_LOOK` quick steps. So it has let all
         those run that were runnable when it yielded, and none waits for ever.
         """
-        queue, spent = self.run_queue, self.spent
+        queue, spent, slice_clock = self.run_queue, self.spent, self._slice_clock
         steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
         # While a Ctrl-C waits for the main task, its next operation has to look.
         full_budget = 0 if self.interrupted else self.full_budget
@@ -336,7 +339,7 @@ class Kernel:
         instruments = self.instruments.of_steps or None
         while queue or spent:
             if not steps:
-                now = self.now()
+                now = slice_clock()
                 if not looks:
                     first = self.deadlines[0][0] if self.deadlines else inf
                     end_of_slice = min(now + SLICE, first)
@@ -365,7 +368,7 @@ class Kernel:
                     trapped = task.context.run(task.coro.throw, error)
             except StopIteration as stop:
                 self._finish(task, stop.value, None)
-            except BaseException as exc:  # whatever ends a task is its owner's business
+            except BaseException as exc:  # its owner handles what ends a task
                 self._finish(task, None, exc)
             else:
                 if trapped is not PAUSED:
@@ -374,7 +377,7 @@ class Kernel:
             if instruments is not None:
                 instruments.after_step(task)
         self.current = None
-        self.budget = 0  # sends who comes now, from another thread, to where it is told off
+        self.budget = 0  # a call from another thread now reaches checkpoint(), which raises
         if self.asyncio is not None:
             self.asyncio.leave()
 
@@ -483,7 +486,7 @@ class Kernel:
             raise RuntimeError(OTHER_THREAD)
 
     def die_in_child(self) -> None:
-        """After a fork: no task goes on, and whatever one of them tries raises (R7)."""
+        """After a fork: no task goes on, and each operation of one raises (R7)."""
         self.is_dead = True
         self.current = None
         if self.asyncio is not None:

@@ -45,7 +45,7 @@ class Outcome(Generic[T]):
 
     @property
     def error(self) -> BaseException | None:
-        """What the task raised, as long as nobody has unwrapped it."""
+        """What the task raised, until `unwrap()` is called."""
         return self._error
 
     def unwrap(self) -> T:
@@ -61,7 +61,7 @@ class Outcome(Generic[T]):
 
 
 def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
-    """Run ``main`` to its end, then whatever it left behind, then release everything.
+    """Run ``main`` to its end, then what it left behind, then release everything.
 
     Returns:
         What ``main`` returned. Its exception passes through as it is.

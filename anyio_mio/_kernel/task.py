@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """Who is told when a task is done: its task group, or whoever else started it."""
+    """What is told when a task is done: its task group, or other code that started it."""
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
         """The task ended with ``value`` or with ``error``."""

@@ -138,7 +138,7 @@ class TaskGroup:
         return False
 
     def _run_broke_down(self) -> bool:
-        """True if nobody steps tasks any more, and this coroutine is being collected."""
+        """True if no kernel steps tasks any more, and this coroutine is being collected."""
         return self.host is not None and running.kernel is not self.host.kernel
 
     def _require_host(self) -> None:
@@ -154,7 +154,7 @@ class TaskGroup:
         kernel = running_kernel()
         if not self.cancel_scope.members and not self.starting:
             # A schedule point and no cancellation point: the body's result is there already.
-            # Others may start children meanwhile (K4).
+            # Other tasks may start children during it (K4).
             await kernel.yield_now()
         while self.cancel_scope.members or self.starting:
             self._is_waiting = True
@@ -164,7 +164,7 @@ class TaskGroup:
 
     def _child_failed(self, error: BaseException) -> None:
         host = self.host
-        if host is not None and host.done:  # it has left the group open; nobody else can be told
+        if host is not None and host.done:  # it has left the group open: no task can get the error
             if not is_cancellation(error):
                 host.kernel.crash_with(error)
         elif not (isinstance(error, Cancelled) or is_cancellation(error)):

@@ -112,7 +112,7 @@ class Job(Generic[T]):
         kernel: whose task waits.
         function: called without arguments in the thread.
         abandon_on_cancel: True to let a cancelled task go at once; the result is dropped then.
-        at_end: called in the kernel's thread when the thread is through, even if nobody waits.
+        at_end: called in the kernel's thread when the thread is through, even if no task waits.
     """
 
     __slots__ = (
@@ -200,8 +200,8 @@ class Job(Generic[T]):
         except BaseException as exc:
             self._error = exc
         del function
-        # First the result, then the thread: whoever awaits finds an idle thread at once, and a
-        # run that is over already drops both.
+        # First the result, then the thread: the task that awaits finds an idle thread at once,
+        # and a run that is over already drops both.
         WORKERS.release(worker)
         if not self._kernel.entry.put(self):
             self.refuse()

@@ -27,6 +27,7 @@ from anyio_mio._net.backoff import BackOff
 from anyio_mio._net.logs import LimitedLog
 from anyio_mio._net.non_blocking import NON_BLOCKING
 from anyio_mio._reactor.registration import READ_WOULD_BLOCK, WAKES_READER
+from anyio_mio._reactor.scheduler import OPERATION
 
 if TYPE_CHECKING:
     from anyio_mio._net.socket_base import StreamCounter
@@ -189,7 +190,7 @@ class Acceptor(Generic[StreamT]):
             await self._back_off.wait()
         elif scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         while not registration.ready & WAKES_READER:
             await registration.wait_readable()
 

@@ -30,7 +30,7 @@ from anyio.abc import UNIXDatagramSocket as AbstractUNIXDatagramSocket
 from anyio_mio._net.non_blocking import open_socket
 from anyio_mio._net.socket_base import NO_WAIT, SocketBase
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
-from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, OPERATION
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -80,7 +80,7 @@ class DatagramSocket(SocketBase, Generic[T]):
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         item = await self._registration.attempt(
             WAKES_READER, self._translate, self._receive_some, MAX_DATAGRAM, NO_WAIT
         )
@@ -93,7 +93,7 @@ class DatagramSocket(SocketBase, Generic[T]):
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         while True:
             try:
                 sent = await self._registration.attempt(
@@ -194,7 +194,7 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         if self._is_sending:
             raise scheduler.errors.busy("writing to")
         self._is_sending = True

@@ -15,7 +15,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, Descriptor
 from anyio_mio._net.streams import MAX_BYTES_ERROR
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
-from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, OPERATION
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -69,7 +69,7 @@ class PipeReceiveStream(PipeEnd, ByteReceiveStream):
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         data = await self._registration.attempt(
             WAKES_READER, self._translate, self._read, min(max_bytes, MAX_RECEIVE)
         )
@@ -104,7 +104,7 @@ class PipeSendStream(PipeEnd, ByteSendStream):
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         if self._is_sending:
             raise scheduler.errors.busy("writing to")
         if self._is_closed:
@@ -118,7 +118,7 @@ class PipeSendStream(PipeEnd, ByteSendStream):
                 sent = await self._registration.attempt(
                     WAKES_WRITER, self._translate, self._write, view[:MAX_SEND]
                 )
-                scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
+                scheduler.budget -= OPERATION + (sent >> BYTES_PER_UNIT_SHIFT)
                 view = view[sent:]
         finally:
             self._is_sending = False

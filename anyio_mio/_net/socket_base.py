@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, final
 
 from anyio.abc import SocketAttribute
 
+from anyio_mio._reactor.scheduler import OPERATION
+
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.registration import Registration
@@ -47,7 +49,7 @@ class Descriptor:
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
 
     def _close(self) -> None:
         if not self._is_closed:

@@ -21,7 +21,7 @@ from anyio_mio._reactor.registration import (
     WAKES_WRITER,
     WRITE_WOULD_BLOCK,
 )
-from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, FREE_BYTES
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, FREE_BYTES, OPERATION
 from anyio_mio.poll._sys.bits import READABLE
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         if max_bytes > MAX_RECEIVE:
             max_bytes = MAX_RECEIVE
         registration = self._registration
@@ -109,7 +109,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         if self._is_sending:
             raise scheduler.errors.busy("writing to")
         registration = self._registration
@@ -166,7 +166,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
                 sent = await registration.attempt(
                     WAKES_WRITER, self._translate, self._send_some, view[:MAX_SEND], NO_WAIT
                 )
-                scheduler.budget -= 1 + (sent >> BYTES_PER_UNIT_SHIFT)
+                scheduler.budget -= OPERATION + (sent >> BYTES_PER_UNIT_SHIFT)
                 view = view[sent:]
         finally:
             self._is_sending = False

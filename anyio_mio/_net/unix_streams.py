@@ -27,7 +27,7 @@ from anyio_mio._net.non_blocking import UNIX
 from anyio_mio._net.socket_base import NO_WAIT
 from anyio_mio._net.streams import MAX_BYTES_ERROR, SocketStream
 from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER
-from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT
+from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, OPERATION
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
@@ -123,7 +123,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         return await self._registration.attempt(
             WAKES_READER, self._translate, operation, *arguments
         )
@@ -133,7 +133,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
-        scheduler.budget -= 1
+        scheduler.budget -= OPERATION
         if self._is_sending:
             raise scheduler.errors.busy("writing to")
         self._is_sending = True

@@ -17,14 +17,18 @@ TaskRef: TypeAlias = Any
 reactor and sockets generic in it would say nothing more.
 """
 
+OPERATION: Final = 2
+"""Units of the budget that an operation on a socket costs; a checkpoint costs one.
+
+A unit stands for one or two microseconds: a system call with what surrounds it takes 4, a
+checkpoint that need not yield half of one. So a budget bounds time, and not only counts.
+"""
+
 FREE_BYTES: Final = 4096
-"""Bytes that an operation may move for the price of one: it takes 4 µs, with or without them."""
+"""Bytes that an operation may move without costing more."""
 
 BYTES_PER_UNIT_SHIFT: Final = 11
-"""An operation on more bytes costs a unit of the budget more for each 2 KiB (``size >> 11``).
-
-A unit then stands for at most some 4 µs in each case, so a budget bounds time and not only counts.
-"""
+"""An operation on more bytes costs a unit more for each 2 KiB (``size >> 11``)."""
 
 
 class Waitable(Protocol):
@@ -114,9 +118,9 @@ class Scheduler(Protocol):
         """The task that runs now."""
 
     budget: int
-    """How much more the running task may do without yielding: an operation costs 1, and more if
-    it moves more than `FREE_BYTES`.
+    """How much more the running task may do without yielding.
 
+    An operation takes `OPERATION` from it, and more if it moves more than `FREE_BYTES`.
     Zero or less sends the operation to `checkpoint()` first. A cancelled task has no budget, so
     one comparison is both the cancellation check and the fairness check.
     """

@@ -46,7 +46,7 @@ TRACEBACK_TIME: Final = 0.5
 """Seconds that a stuck worker gets to print its stacks before it is killed."""
 
 SUPERSEDED_AFTER: Final = 2.0
-"""Seconds that a new worker gets to become ready if a newer reload is asked for meanwhile."""
+"""Seconds that a new worker gets to become ready if another reload is asked for before it is."""
 
 LONGEST_LINE: Final = 65536
 

@@ -26,9 +26,9 @@ class Poll(Closable):
     Attributes:
         registry: Where sources are registered.
         harvest: ``harvest(timeout, capacity)`` waits like `poll()` and returns the pairs of
-            descriptor and bits themselves, for an owner who keeps readiness by descriptor and looks
-            tokens up in ``registry.book``: the backend's reactor. It *is* the selector's
-            ``select``, bound once: a call of our own would cost 0.06 µs at each turn (measured).
+            descriptor and bits themselves, for a caller that looks owners up in ``registry.book``:
+            the backend's reactor. It *is* the selector's ``select``, bound once: a call of our own
+            would cost 0.06 µs at each turn (measured).
 
     Ownership:
         The poll closes its selector and its waker; the sources are their owners'.
@@ -55,7 +55,7 @@ class Poll(Closable):
         """Wait for events and put them into `events`, in place of those that are there.
 
         It may return without any: because the time is over, because a source was deregistered
-        meanwhile, or for no reason at all. Whoever has a deadline looks at the clock.
+        during the wait, or for no reason at all. A caller with a deadline looks at the clock.
 
         Args:
             events: The buffer. What exceeds its capacity comes with the next poll.

@@ -95,7 +95,7 @@ class Selector(Protocol):
 
         A wait that a signal interrupts goes on once the handler ran, for the time that is left. An
         empty list means that the time is over, or nothing at all: waits longer than `MAX_TIMEOUT`
-        (24 days) end early, so whoever has a deadline looks at the clock.
+        (24 days) end early, so a caller with a deadline looks at the clock.
 
         Args:
             timeout: Seconds. None waits for ever; 0 never blocks and still asks the system;
@@ -110,7 +110,7 @@ class Selector(Protocol):
         """Tell that the owner of `fd` saw WouldBlock in the directions of `bits`.
 
         Does nothing where edges are native. An `fd` that is not registered is ignored: its owner
-        may have lost a race with whoever closed it.
+        may have lost a race with the code that closed it.
         """
 
     def fileno(self) -> int:
