@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextvars import Context
 from dataclasses import dataclass
+from typing import Protocol
 
+from anyio_mio._backend.registration import TESTED as TESTED_ANYIO
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
-from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.task_tree import ScopeState, StackFrame, TaskState, TaskTree, take_picture
 from anyio_mio._net.acceptor import ListenerStatistics
 from anyio_mio._net.listeners import open_listeners
@@ -15,6 +17,7 @@ from anyio_mio._net.socket_names import describe_descriptor
 from anyio_mio._reactor.reactor import ReactorStatistics
 
 __all__ = [
+    "TESTED_ANYIO",
     "Instrument",
     "ListenerState",
     "ReactorStatistics",
@@ -28,6 +31,26 @@ __all__ = [
     "statistics",
     "task_tree",
 ]
+
+
+class Task(Protocol):
+    """A task, as a program may read it; it can be compared, hashed and kept."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def context(self) -> Context:
+        """The context that it runs in."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    @property
+    def state(self) -> str:
+        """``"running"``, ``"runnable"``, ``"parked"`` or ``"done"``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ async def greet(stream: SocketStream) -> None:
 
 
 def connect(port: int) -> socket.socket:
-    """The kernel completes the connection; nobody has accepted it yet."""
+    """The kernel completes the connection; it has not been accepted yet."""
     client = socket.create_connection(("127.0.0.1", port))
     client.setblocking(False)
     return client
@@ -38,7 +38,7 @@ async def main(clients: int = CLIENTS) -> tuple[int, dict[int, int]]:
         serve = partial(anyio_mio.serve_tcp, greet, 0, host="127.0.0.1", stop=stop)
         [listener] = await group.start(serve)
         port = listener.extra(SocketAttribute.local_port)
-        waiting = [connect(port) for _ in range(clients)]  # the loop does not run meanwhile
+        waiting = [connect(port) for _ in range(clients)]  # the loop does not run during this
         for client in waiting:
             async with await SocketStream.from_socket(client) as stream:
                 served += await stream.receive() == b"hello"

@@ -1,4 +1,4 @@
-"""A chat: what one client says, all others hear; a client that does not listen holds up nobody.
+"""A chat: what one client says, all others hear; a client that does not listen delays no other.
 
     python examples/chat.py              # serves 127.0.0.1:7007 until Ctrl-C
     nc 127.0.0.1 7007                    # in several terminals

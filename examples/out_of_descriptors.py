@@ -1,6 +1,6 @@
 """The same echo server at its limit of open files: on Trio's backend it dies, on mio it lives.
 
-    python examples/out_of_descriptors.py trio   # ends with EMFILE, and serves nobody to the end
+    python examples/out_of_descriptors.py trio   # ends with EMFILE, and serves no client to the end
     python examples/out_of_descriptors.py mio    # serves all 200, some 50 at a time
 
 `accept()` fails with EMFILE. On Trio that ends the task group; on mio the clients stay queued.

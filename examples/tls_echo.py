@@ -5,7 +5,8 @@
     openssl s_client -quiet -connect 127.0.0.1:7007
 
 The handshake runs in the connection's own task and has a time limit, so a client that connects and
-says nothing costs a connection and holds up nobody. Who speaks no TLS is counted and logged.
+says nothing costs a connection and delays no other. A client that speaks no TLS is counted and
+logged.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ async def serve_connection(stream: SocketStream) -> None:
             if scope.cancelled_caught:
                 return
     except trio.BrokenResourceError:
-        pass  # the peer is gone, and nobody is left to tell
+        pass  # the peer is gone, so there is no one to answer
     except h11.RemoteProtocolError as error:
         await refuse(stream, connection, error)
 

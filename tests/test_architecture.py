@@ -36,11 +36,14 @@ ROOMS = {
         "sniffio",
     },
     "trio": {"anyio_mio.poll", "anyio_mio._reactor", "anyio_mio._net", "anyio", "trio", "outcome"},
-    "asgi": {"anyio_mio.serving", "anyio", "httptools", "websockets"},
+    "asgi": {
+        *("anyio_mio.serving", "anyio_mio.asyncio", "anyio", "sniffio", "httptools"),
+        "websockets",
+    },
     "cli": {"anyio_mio", "anyio", "click", "rich"},
     "console": {"anyio_mio"},
     "_bench": {"anyio_mio", "anyio", "trio"},
-    "_supervisor": {"anyio_mio", "anyio", "h11", "rich"},
+    "_supervisor": {"a2wsgi", "anyio_mio", "anyio", "h11", "rich", "watchfiles"},
 }
 PUBLIC = (
     "anyio_mio.poll",

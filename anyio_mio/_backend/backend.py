@@ -206,11 +206,13 @@ class MioBackend(anyio.abc.AsyncBackend):
         proto: int = 0,
         flags: int = 0,
     ) -> Sequence[AddressInfo]:
-        return await names.getaddrinfo(host, port, family, type, proto, flags)
+        limiter = threads.threads_of(cls, running_kernel()).name_limiter
+        return await names.getaddrinfo(limiter, host, port, family, type, proto, flags)
 
     @classmethod
     async def getnameinfo(cls, sockaddr: Address, flags: int = 0) -> tuple[str, str]:
-        return await names.getnameinfo(sockaddr, flags)
+        limiter = threads.threads_of(cls, running_kernel()).name_limiter
+        return await names.getnameinfo(limiter, sockaddr, flags)
 
     @classmethod
     async def connect_tcp(
@@ -268,7 +270,7 @@ class MioBackend(anyio.abc.AsyncBackend):
     ) -> UNIXDatagramSocket | ConnectedUNIXDatagramSocket:
         return make_unix_datagram_socket(running_kernel().reactor, raw_socket, remote_path)
 
-    # Sockets made elsewhere: somebody may hold a duplicate.
+    # Sockets made by other code, which may hold a duplicate.
 
     @classmethod
     async def wrap_listener_socket(cls, sock: socket) -> SocketListener:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from types import TracebackType
 
 import anyio
@@ -25,7 +26,7 @@ class CapacityLimiter(anyio.CapacityLimiter):
 
     def __init__(self, total_tokens: float) -> None:
         self._borrowers: dict[object, None] = {}
-        self._waiters: dict[Task, object] = {}
+        self._waiters: OrderedDict[Task, object] = OrderedDict()
         self._total_tokens = checked_total(total_tokens)
 
     async def __aenter__(self) -> None:
@@ -138,8 +139,8 @@ class CapacityLimiter(anyio.CapacityLimiter):
 
     def _serve_waiters(self) -> None:
         while self._waiters and len(self._borrowers) < self._total_tokens:
-            task = next(iter(self._waiters))
-            self._borrowers[self._waiters.pop(task)] = None
+            task, borrower = self._waiters.popitem(last=False)
+            self._borrowers[borrower] = None
             task.kernel.resume(task)
 
 

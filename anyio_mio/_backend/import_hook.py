@@ -98,7 +98,7 @@ class WatchingLoader:
         return getattr(self._loader, name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """See `Loader`; the module gets its own loader back, for those who ask for its source."""
+        """See `Loader`; the module gets its own loader back, so that `inspect` finds its source."""
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader

@@ -1,34 +1,71 @@
-"""Name resolution in worker threads."""
+"""Name resolution: in worker threads, unless nothing has to be looked up.
+
+Facts. The system's resolver blocks its thread, for ten seconds and more if a name's servers do not
+answer, and cannot be interrupted. A numeric address needs no resolver.
+
+Decision. Look-ups have a limiter of their own: names that do not resolve keep no thread from the
+program's `anyio.to_thread`. Each call asks first for a numeric address only, which does not block.
+"""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 IPAddress: TypeAlias = "tuple[str, int]"
 AnyAddress: TypeAlias = "IPAddress | tuple[str, int, int, int] | tuple[int, bytes]"
 AddressInfo: TypeAlias = "tuple[socket.AddressFamily, socket.SocketKind, int, str, AnyAddress]"
 
+NUMERIC_NAMES: Final = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
 
 async def getaddrinfo(
-    host: bytes | str | None, port: str | int | None, family: int, kind: int, proto: int, flags: int
+    limiter: anyio.CapacityLimiter,
+    host: bytes | str | None,
+    port: str | int | None,
+    family: int,
+    kind: int,
+    proto: int,
+    flags: int,
 ) -> Sequence[AddressInfo]:
     """`socket.getaddrinfo()` without blocking. Always a checkpoint; a cancelled call is abandoned.
 
     The function is looked up at each call, so that tests can replace it.
+
+    ``limiter`` bounds the threads that look names up; the other arguments are the function's.
     """
 
     def resolve() -> Sequence[AddressInfo]:
         return socket.getaddrinfo(host, port, family, kind, proto, flags)
 
-    return await anyio.to_thread.run_sync(resolve, abandon_on_cancel=True)
+    if is_number(port):
+        await anyio.lowlevel.checkpoint()
+        try:
+            numeric_only = flags | socket.AI_NUMERICHOST
+            return socket.getaddrinfo(host, port, family, kind, proto, numeric_only)
+        except socket.gaierror as error:
+            if error.errno != socket.EAI_NONAME:
+                raise
+    return await anyio.to_thread.run_sync(resolve, abandon_on_cancel=True, limiter=limiter)
 
 
-async def getnameinfo(sockaddr: IPAddress, flags: int = 0) -> tuple[str, str]:
+async def getnameinfo(
+    limiter: anyio.CapacityLimiter, sockaddr: IPAddress, flags: int = 0
+) -> tuple[str, str]:
     """`socket.getnameinfo()` without blocking, as `getaddrinfo()`."""
+    if flags & NUMERIC_NAMES == NUMERIC_NAMES:
+        await anyio.lowlevel.checkpoint()
+        return socket.getnameinfo(sockaddr, flags)
     return await anyio.to_thread.run_sync(
-        socket.getnameinfo, sockaddr, flags, abandon_on_cancel=True
+        socket.getnameinfo, sockaddr, flags, abandon_on_cancel=True, limiter=limiter
     )
+
+
+def is_number(port: str | int | None) -> bool:
+    """Whether a port needs no look-up in the table of services."""
+    return not isinstance(port, str) or port.isdecimal()

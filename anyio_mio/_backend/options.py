@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib import import_module
 from math import inf
@@ -36,7 +38,7 @@ ERRORS: Final = ErrorClasses(
 
 CHECKPOINTS: Final = ("budget", "strict")
 LONGEST_SPIN: Final = 0.01
-"""Seconds; who wants to spin longer has mistaken the unit."""
+"""Seconds. Larger values are almost certainly milliseconds."""
 
 
 class AsyncioSide(Protocol):
@@ -226,3 +228,32 @@ class Detection(AbstractContextManager[None]):
         sniffio.thread_local.name = self._previous
         for side in asyncio_sides:
             side.end(self._kernel)
+
+
+@contextmanager
+def without_asyncio_loop(kernel: Kernel) -> Iterator[None]:
+    """Hide the run's asyncio loop while the loop's thread blocks on purpose.
+
+    blockbuster, which many test suites use, refuses calls that block where asyncio has a running
+    loop.
+    """
+    for side in asyncio_sides:
+        side.end(kernel)
+    try:
+        yield
+    finally:
+        for side in asyncio_sides:
+            side.begin(kernel)
+        task = kernel.current
+        if kernel.asyncio is not None and task is not None:
+            kernel.asyncio.enter(task.face or kernel.asyncio.make_face(task))
+
+
+def forget_in_child() -> None:
+    """After a fork in a task: its context says "mio", and the child may begin another run."""
+    if sniffio.current_async_library_cvar.get() == "mio":
+        sniffio.current_async_library_cvar.set(None)
+
+
+if sys.platform != "win32":  # where no process is forked
+    os.register_at_fork(after_in_child=forget_in_child)

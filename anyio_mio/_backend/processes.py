@@ -22,6 +22,7 @@ import anyio
 import anyio.abc
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
+from anyio_mio._backend.options import without_asyncio_loop
 from anyio_mio._backend.synchronization import Event, Lock
 from anyio_mio._backend.thread_pipes import ThreadPipeReceiveStream, ThreadPipeSendStream
 from anyio_mio._kernel.kernel import Kernel
@@ -79,7 +80,7 @@ class Process(anyio.abc.Process):
         return self._stderr
 
     async def wait(self) -> int:
-        """Wait until the process has ended, whoever may still hold its pipes.
+        """Wait until the process has ended, even if other processes still hold its pipes.
 
         Returns:
             The exit code; negative if a signal killed it.
@@ -147,7 +148,7 @@ async def open_process(
     kernel = running_kernel()
     await kernel.checkpoint()
     is_shell = isinstance(command, (str, bytes, os.PathLike))
-    with Pipes() as pipes:
+    with without_asyncio_loop(kernel), Pipes() as pipes:
         popen = subprocess.Popen(  # noqa: ASYNC220 - see the module's docstring
             os.fsdecode(command) if is_shell else command,  # type: ignore[arg-type]
             stdin=pipes.child_end("stdin", stdin),
@@ -243,7 +244,7 @@ def open_pidfd(pid: int) -> int:
 
 @final
 class DescriptorExit:
-    """Waits on a descriptor that is open only meanwhile, so none is left if nobody waits."""
+    """Waits on a descriptor that is open only while a task waits."""
 
     __slots__ = ("_fallback", "_lock", "_pid")
 

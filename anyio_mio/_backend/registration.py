@@ -8,7 +8,8 @@ from anyio._core import _eventloop
 
 from anyio_mio._backend.backend import MioBackend
 
-TESTED: Final = "4.14 to 4.16"
+TESTED: Final[tuple[tuple[int, int], tuple[int, int]]] = ((4, 14), (4, 16))
+"""The first and the last minor version of AnyIO that this version of mio is tested with."""
 
 
 def register() -> None:
@@ -24,9 +25,10 @@ def register() -> None:
     if missing:
         from importlib.metadata import version
 
+        first, last = (".".join(map(str, each)) for each in TESTED)
         raise ImportError(
             f"anyio {version('anyio')} asks its backends for {', '.join(missing)}, which this "
-            f"anyio_mio does not have. It is tested with anyio {TESTED}.\n"
-            "  right: pip install --upgrade anyio-mio, or pip install 'anyio<4.17'"
+            f"anyio_mio does not have. It is tested with anyio {first} to {last}.\n"
+            f"  right: pip install --upgrade anyio-mio, or pip install 'anyio=={last}.*'"
         )
     _eventloop.loaded_backends.setdefault("mio", MioBackend)

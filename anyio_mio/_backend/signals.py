@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
+from collections import OrderedDict
 from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, final
@@ -16,7 +16,7 @@ from anyio_mio._reactor.scheduler import Wait
 
 @final
 class SignalReceiver:
-    """Yields each signal as it arrives; equal ones that nobody has fetched are merged.
+    """Yields each signal as it arrives; a signal that is pending already is not added again.
 
     What is left when it closes goes to the handler that was there before.
     """
@@ -26,7 +26,7 @@ class SignalReceiver:
         self._kernel: Kernel | None = None
         self._previous: dict[signal.Signals, Any] = {}
         self._pending: dict[signal.Signals, None] = {}
-        self._waiters: deque[Task] = deque()
+        self._waiters: OrderedDict[Task, None] = OrderedDict()
 
     def __enter__(self) -> SignalReceiver:
         self._kernel = running_kernel()
@@ -57,7 +57,7 @@ class SignalReceiver:
         while not self._pending:
             task = kernel.current
             assert task is not None
-            self._waiters.append(task)
+            self._waiters[task] = None
             await kernel.park(self)
         number = next(iter(self._pending))
         del self._pending[number]
@@ -65,10 +65,10 @@ class SignalReceiver:
 
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled waiter out; False if a signal has woken it."""
-        if task in self._waiters:
-            self._waiters.remove(task)
-            return True
-        return False
+        if task not in self._waiters:
+            return False
+        del self._waiters[task]
+        return True
 
     def describe(self, task: Task, /) -> Wait:
         """Name the signals."""
@@ -81,7 +81,7 @@ class SignalReceiver:
     def _deliver(self, number: signal.Signals) -> None:
         self._pending[number] = None
         if self._waiters:
-            task = self._waiters.popleft()
+            task, _ = self._waiters.popitem(last=False)
             task.kernel.resume(task)
 
     def _restore(self) -> None:

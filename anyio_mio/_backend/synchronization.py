@@ -2,11 +2,14 @@
 
 Each is what its waiters are parked on: a wake-up takes the task out of the queue and resumes it, a
 cancellation takes it out through ``abort()``, so a release in the same tick finds the next one.
+
+A queue is an `OrderedDict`: a task leaves it at either end or from its middle in constant time, so
+that cancelling n waiters takes n steps. A deque's ``remove()`` looks at each task before it.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
 import anyio
 from anyio import EventStatistics, LockStatistics, SemaphoreStatistics
@@ -84,18 +87,22 @@ class Event(anyio.Event):
 
 
 class Lock(anyio.Lock):
-    """A mutex; ``release()`` hands it over to the first waiter at once."""
+    """A mutex; ``release()`` hands it over to the first waiter at once.
+
+    A lock that others wait for stands in ``Task.wanted`` of its owner: if the task ends without
+    releasing it, they get an error, as on Trio, and do not wait forever.
+    """
 
     __slots__ = ("_fast_acquire", "_owner", "_waiters")
     _fast_acquire: bool
     _owner: Task | None
-    _waiters: deque[Task]
+    _waiters: OrderedDict[Task, None]
 
     def __new__(cls, *, fast_acquire: bool = False) -> Lock:
         self = object.__new__(cls)
         self._fast_acquire = fast_acquire
         self._owner = None
-        self._waiters = deque()
+        self._waiters = OrderedDict()
         return self
 
     async def acquire(self) -> None:
@@ -103,6 +110,7 @@ class Lock(anyio.Lock):
 
         Raises:
             RuntimeError: the current task holds it already.
+            BrokenResourceError: the task that holds it has ended.
 
         Checkpoint: always; without contention ``fast_acquire`` only checks for cancellation.
         """
@@ -111,21 +119,28 @@ class Lock(anyio.Lock):
             await kernel.checkpoint_if_cancelled()
         task = kernel.current
         assert task is not None
-        if self._owner is None and not self._waiters:
+        owner = self._owner
+        if owner is None:
             self._owner = task
             if not self._fast_acquire:
                 await give_way(kernel)
             return
-        if self._owner is task:
+        if owner is task:
             raise RuntimeError("Attempted to acquire an already held Lock")
-        self._waiters.append(task)
+        if owner.done:
+            raise owner_has_ended(owner)
+        self._waiters[task] = None
+        if owner.wanted is None:
+            owner.wanted = {self: None}
+        else:
+            owner.wanted[self] = None
         await kernel.park(self)
 
     def acquire_nowait(self) -> None:
         """Take the lock if it is free.
 
         Raises:
-            WouldBlock: somebody else holds it.
+            WouldBlock: another task holds it.
             RuntimeError: the current task holds it already.
         """
         task = running_kernel().current
@@ -141,21 +156,43 @@ class Lock(anyio.Lock):
         Raises:
             RuntimeError: the current task does not hold it.
         """
-        if self._owner is not running_kernel().current or self._owner is None:
+        owner = self._owner
+        if owner is not running_kernel().current or owner is None:
             raise RuntimeError("The current task is not holding this lock")
         if self._waiters:
-            self._owner = task = self._waiters.popleft()
+            assert owner.wanted is not None
+            del owner.wanted[self]
+            task, _ = self._waiters.popitem(last=False)
+            self._owner = task
+            if self._waiters:
+                if task.wanted is None:
+                    task.wanted = {self: None}
+                else:
+                    task.wanted[self] = None
             task.kernel.resume(task)
         else:
             self._owner = None
 
     def locked(self) -> bool:
-        """Whether somebody holds it."""
+        """Whether a task holds it."""
         return self._owner is not None
 
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled waiter out; False if it owns the lock already."""
-        return discard(self._waiters, task)
+        if task not in self._waiters:
+            return False
+        del self._waiters[task]
+        owner = self._owner
+        if not self._waiters and owner is not None and owner.wanted is not None:
+            owner.wanted.pop(self, None)
+        return True
+
+    def owner_ended(self, owner: Task) -> None:
+        """The task that holds it has ended: nothing will release it."""
+        waiters = list(self._waiters)
+        self._waiters.clear()
+        for task in waiters:
+            task.kernel.fail(task, owner_has_ended(owner))
 
     def describe(self, task: Task, /) -> Wait:
         """Name the task that holds the lock."""
@@ -186,7 +223,7 @@ class Semaphore(anyio.Semaphore):
         super().__init__(initial_value, max_value=max_value, fast_acquire=fast_acquire)
         self._value = initial_value
         self._max_value = max_value
-        self._waiters: deque[Task] = deque()
+        self._waiters: OrderedDict[Task, None] = OrderedDict()
 
     async def acquire(self) -> None:
         """Take one, waiting if there is none. Always a checkpoint, but see ``fast_acquire``."""
@@ -200,7 +237,7 @@ class Semaphore(anyio.Semaphore):
             return
         task = kernel.current
         assert task is not None
-        self._waiters.append(task)
+        self._waiters[task] = None
         await kernel.park(self)
 
     def acquire_nowait(self) -> None:
@@ -222,10 +259,10 @@ class Semaphore(anyio.Semaphore):
         if self._max_value is not None and self._value == self._max_value:
             raise ValueError("semaphore released too many times")
         if self._waiters:
-            kernel = self._waiters[0].kernel
+            kernel = next(iter(self._waiters)).kernel
             if kernel.current is None:
                 kernel.require_own_thread()
-            kernel.resume(self._waiters.popleft())
+            kernel.resume(self._waiters.popitem(last=False)[0])
         else:
             self._value += 1
 
@@ -241,7 +278,10 @@ class Semaphore(anyio.Semaphore):
 
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled waiter out; False if it was given one already."""
-        return discard(self._waiters, task)
+        if task not in self._waiters:
+            return False
+        del self._waiters[task]
+        return True
 
     def describe(self, task: Task, /) -> Wait:
         """See `Describes`."""
@@ -250,6 +290,15 @@ class Semaphore(anyio.Semaphore):
     def statistics(self) -> SemaphoreStatistics:
         """How many tasks wait."""
         return SemaphoreStatistics(len(self._waiters))
+
+
+def owner_has_ended(owner: Task) -> anyio.BrokenResourceError:
+    """The error of a task that waits for a lock which will never be released."""
+    return anyio.BrokenResourceError(
+        f"the task {owner.name!r} has ended without releasing this lock.\n"
+        "  wrong: await lock.acquire() in a task that ends or fails before lock.release()\n"
+        "  right: async with lock: ..."
+    )
 
 
 async def give_way(kernel: Kernel) -> None:
@@ -261,12 +310,3 @@ async def give_way(kernel: Kernel) -> None:
     kernel.budget -= 1
     if kernel.budget <= 0 or kernel.run_queue or kernel.spent:
         await kernel.yield_now()
-
-
-def discard(waiters: deque[Task], task: Task) -> bool:
-    """Remove a task from a queue; whether it was there."""
-    try:
-        waiters.remove(task)
-    except ValueError:
-        return False
-    return True

@@ -21,6 +21,14 @@ class MioTaskInfo(anyio.TaskInfo):
         super().__init__(id(task), parent_id, task.name, task.coro)
         self._task = ref(task)
 
+    def __eq__(self, other: object) -> bool:
+        # AnyIO compares the ids, which are addresses: a new task may have that of one that ended.
+        if isinstance(other, MioTaskInfo):
+            return self._task == other._task
+        return NotImplemented
+
+    __hash__ = anyio.TaskInfo.__hash__
+
     def has_pending_cancellation(self) -> bool:
         """Whether the task's next checkpoint raises the cancellation; looked up now."""
         task = self._task()
@@ -43,5 +51,6 @@ def current_task_info(kernel: Kernel) -> MioTaskInfo:
     """
     task = kernel.current
     if task is None:
-        raise RuntimeError("There is no task currently running")
+        hint = kernel.asyncio.no_task() if kernel.asyncio is not None else None
+        raise RuntimeError(hint or "There is no task currently running")
     return task_info(task)

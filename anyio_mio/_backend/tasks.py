@@ -68,7 +68,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
 
         Raises:
             RuntimeError: the group is not active, or the task ended without ``started()``.
-            Exception: whatever the task raised before ``started()``, as it is.
+            Exception: what the task raised before ``started()``, as it is.
 
         Checkpoint: always. Cancellation: the task is cancelled and waited for.
         """
@@ -77,18 +77,15 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
         starting = Starting(self)
         coro = call_for_coroutine(func, args, task_status=starting)
         handle = new_handle(coro, get_callable_name(func, name))
-        if starting.is_started:
-            self._start(handle, None)
-        else:
-            caller = running_kernel().current
-            assert caller is not None
-            try:
-                await starting.run(new_task(handle, None, starting, caller.scope, caller))
-            except BaseException:
-                del handle, coro  # they keep the error, whose traceback keeps this frame
-                raise
-            finally:
-                del caller
+        caller = running_kernel().current
+        assert caller is not None
+        try:
+            await starting.run(new_task(handle, None, starting, caller.scope, caller))
+        except BaseException:
+            del handle, coro  # they keep the error, whose traceback keeps this frame
+            raise
+        finally:
+            del caller
         if not return_handle:
             return starting.value
         handle._start_value = starting.value  # type: ignore[assignment]

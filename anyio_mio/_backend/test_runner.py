@@ -160,7 +160,7 @@ class TestRunner(AbstractTestRunner):
 
 @door
 async def run_item(item: Item[Any], main: Task) -> None:
-    """Await one item; whatever comes out of it is the caller's."""
+    """Await one item; its result or exception goes to the caller."""
     coro, item.coro = item.coro, None
     assert coro is not None
     try:

@@ -39,12 +39,19 @@ DEFAULT_THREADS: Final = 40
 
 @final
 class Threads:
-    """What all calls of a run into worker threads share, made at the first of them."""
+    """What all calls of a run into worker threads share, made at the first of them.
 
-    __slots__ = ("default_limiter", "token")
+    Attributes:
+        default_limiter: for calls without a limiter.
+        name_limiter: for look-ups of names, which may block for long.
+        token: what threads call the run with.
+    """
+
+    __slots__ = ("default_limiter", "name_limiter", "token")
 
     def __init__(self, backend: type[AsyncBackend], kernel: Kernel) -> None:
         self.default_limiter: CapacityLimiter = CapacityLimiter(DEFAULT_THREADS)
+        self.name_limiter: CapacityLimiter = CapacityLimiter(DEFAULT_THREADS)
         self.token: EventLoopToken = EventLoopToken(backend, kernel)
 
 
@@ -57,7 +64,7 @@ def threads_of(backend: type[AsyncBackend], kernel: Kernel) -> Threads:
 
 
 class WorkerThreadState(threading.local):
-    """In a worker thread: who called it."""
+    """In a worker thread: the call that it serves."""
 
     caller: Caller | None = None
 
@@ -225,7 +232,7 @@ def run_async_from_thread(
     caller = worker_thread.caller if token is None else None
     bound = caller is not None and not caller.abandonable
     context = entered_context()
-    result = ThreadResult[T]()
+    result = ThreadResult[T](is_independent=not bound)
 
     @door
     async def body() -> T:
@@ -243,17 +250,22 @@ def run_async_from_thread(
 
 @final
 class ThreadResult(Generic[T]):
-    """The result of a task for which a thread waits."""
+    """The result of a task for which a thread waits.
 
-    __slots__ = ("_arrived", "_outcome")
+    Args:
+        is_independent: whether the task ends with the run, and with nothing else.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_arrived", "_is_independent", "_outcome")
+
+    def __init__(self, *, is_independent: bool) -> None:
+        self._is_independent = is_independent
         self._arrived = threading.Event()
         self._outcome: Outcome[T] = Outcome()
 
     def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
         """The task has ended."""
-        if isinstance(error, Cancelled) and task.base is task.kernel.system:
+        if isinstance(error, Cancelled) and self._is_independent and task.base.effective:
             # The end of the run cancelled it; that is no cancellation in the thread's world.
             error = anyio.RunFinishedError()
         self._outcome.task_done(task, value, error)

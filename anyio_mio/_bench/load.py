@@ -318,13 +318,20 @@ def receive_all(
     while progress.goes_on():
         for key, mask in ready(selector):
             client: socket.socket = key.fileobj  # type: ignore[assignment] # as registered
-            with suppress(BlockingIOError):
-                if mask & selectors.EVENT_READ:
-                    received += client.recv_into(room)
-                if mask & selectors.EVENT_WRITE:
-                    client.send(payload)
+            received += exchange(client, mask, room, payload)
     result = figures(array("Q"), progress.seconds(), len(selector.get_map()), received)
     return counted_in(result, received // MEBIBYTE)
+
+
+def exchange(client: socket.socket, mask: int, room: bytearray, payload: bytes) -> int:
+    """Receive and send once, as far as the socket is ready; how many bytes came."""
+    received = 0
+    with suppress(BlockingIOError):
+        if mask & selectors.EVENT_READ:
+            received = client.recv_into(room)
+        if mask & selectors.EVENT_WRITE:
+            client.send(payload)
+    return received
 
 
 def figures(

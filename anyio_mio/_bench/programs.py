@@ -43,7 +43,7 @@ async def start_and_wait(
 
 
 async def checkpoint(n: int) -> None:
-    """Go through a checkpoint that nobody else waits for."""
+    """Go through a checkpoint while no other task is runnable."""
     for _ in range(n):
         await anyio.lowlevel.checkpoint()
 

@@ -95,7 +95,7 @@ def measure_row(
 
 
 def order(backends: list[str], rounds: int) -> Iterator[str]:
-    """Each backend once in each round; nobody always comes after the same neighbour."""
+    """Each backend once in each round, in an order in which none always follows the same one."""
     for number in range(rounds):
         yield from reversed(backends) if number % 2 else backends
 

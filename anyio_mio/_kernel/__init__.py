@@ -1,4 +1,4 @@
-"""Tasks, cancel scopes and the clock: who runs next, until when, and what ends it.
+"""Tasks, cancel scopes and the clock: which task runs next, for how long, and what ends it.
 
 The kernel knows nothing of AnyIO and nothing of sockets. It drives the reactor, and the reactor
 knows it only as a `Scheduler`.
@@ -11,10 +11,12 @@ Rules:
   turn: half a millisecond, or until the next deadline. No task keeps I/O, timers or signals from
   another, and none of those that yielded waits for ever.
 * K4 No child outlives its task group.
-* K5 A parked task is resumed once: whoever takes it out of its wait queue resumes it.
+* K5 A parked task is resumed once, by the code that takes it out of its wait queue.
 * K6 Cancellation is delivered at checkpoints only, is level-triggered, and a wake-up beats a later
   cancel.
 * K7 Every async primitive checks for cancellation. A cancelled task has no budget, so the check is
   the same comparison that keeps tasks fair.
 * K8 Only the entry queue may be used from other threads and from signal handlers.
+* K9 A task has one wait. If other code steps a coroutine of the task and drops it, the wait that is
+  left behind ends before the task's next wait, its next checkpoint or its end.
 """

@@ -1,4 +1,4 @@
-"""Async generators that nobody finished: closed by the run that started them.
+"""Async generators that were not exhausted: the run that started them closes them.
 
 The interpreter calls `first_iteration()` for each async generator's first step and `finalizer()`
 when one is dropped half-way, from any thread in which the garbage collector happens to run. A
@@ -26,7 +26,7 @@ LOGGER: Final = logging.getLogger("anyio_mio.async_generators")
 
 @final
 class AsyncGenerators:
-    """The async generators of one run. Enter it around whatever steps tasks."""
+    """The async generators of one run. Enter it around the code that steps tasks."""
 
     __slots__ = ("_alive", "_kernel", "_previous")
 

@@ -85,13 +85,14 @@ class CancelScope:
             shield: True to keep cancellation from outside away.
 
         Raises:
+            TypeError: the deadline is no number, or ``shield`` no bool.
             ValueError: the deadline is NaN.
         """
         self = object.__new__(cls)
-        if deadline != inf:
-            deadline = float(deadline)
-            if isnan(deadline):
-                raise ValueError("deadline must not be NaN")
+        if deadline != inf and (deadline.__class__ is not float or deadline != deadline):
+            deadline = checked_deadline(deadline)
+        if shield is not False:
+            require_bool(shield)
         self._deadline = deadline
         self._shield = shield
         self._cancel_called = False
@@ -196,9 +197,7 @@ class CancelScope:
 
     @deadline.setter
     def deadline(self, value: float) -> None:
-        value = float(value)
-        if isnan(value):
-            raise ValueError("deadline must not be NaN")
+        value = checked_deadline(value)
         self._require_own_thread()
         self._deadline = value
         task = self.host
@@ -218,6 +217,7 @@ class CancelScope:
 
     @shield.setter
     def shield(self, value: bool) -> None:
+        require_bool(value)
         self._require_own_thread()
         self._shield = value
         if self.host is not None:
@@ -324,9 +324,34 @@ class CancelScope:
 
 LEFT_OPEN: Final = (
     "the task {!r} has ended inside a task group that it left open; its children were cancelled.\n"
-    "  wrong: await group.__aenter__(), or a yield inside 'async with' that nobody continued\n"
+    "  wrong: await group.__aenter__(), or a yield inside 'async with' that was never continued\n"
     "  right: async with anyio.create_task_group() as group: ..."
 )
+
+
+def checked_deadline(value: float) -> float:
+    """``value`` as a float, if it can be a deadline.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is NaN.
+    """
+    try:
+        is_nan = isnan(value)
+    except TypeError:
+        raise TypeError(
+            f"a deadline is a number of seconds on the clock of the run, not {value!r}.\n"
+            "  right: CancelScope(deadline=anyio.current_time() + 5)"
+        ) from None
+    if is_nan:
+        raise ValueError("deadline must not be NaN")
+    return float(value)
+
+
+def require_bool(shield: object) -> None:
+    """Raise TypeError unless ``shield`` is True or False."""
+    if not isinstance(shield, bool):
+        raise TypeError(f"shield must be a bool, not {shield!r}")
 
 
 def push_down(scope: CancelScope) -> None:
@@ -357,7 +382,7 @@ def abandon(task: Task, below: CancelScope, error: BaseException | None) -> Base
         kernel.deadlines.drop(scope)
         if scope.members:
             has_children = True
-            kernel.abandoned.append(scope)
+            kernel.abandoned[scope] = None
             scope.cancel("the task that entered it has ended")
         scope.host = None
     task.scope = below
@@ -394,16 +419,28 @@ def own_scopes(task: Task, below: CancelScope | None) -> Iterator[CancelScope]:
 def _refresh(stack: list[CancelScope], host: Task | None) -> None:
     # An explicit list and no recursion: task groups nest as deeply as the program likes.
     pending: list[tuple[list[CancelScope], Task | None]] = [(stack, host)]
+    message: str | None = None
     while pending:
         stack, task = pending.pop()
-        if _refresh_stack(stack, pending) and task is not None and task.scope.effective:
-            task.interrupt()
+        inside: list[tuple[list[CancelScope], Task | None]] = []
+        has_changed = _refresh_stack(stack, inside)
+        # Taken from the end, the first member comes first: a queue is left from its front.
+        pending += reversed(inside)
+        if task is None or not task.scope.effective:
+            continue
+        if has_changed or task.face is not None:  # a clean-up of asyncio's may wait in it
+            if message is None:  # what is newly cancelled has one cause
+                message = task.scope.cancel_message()
+            task.interrupt(message)
 
 
 def _refresh_stack(
-    stack: list[CancelScope], pending: list[tuple[list[CancelScope], Task | None]]
+    stack: list[CancelScope], inside: list[tuple[list[CancelScope], Task | None]]
 ) -> bool:
-    """Recompute one task's scopes, outermost first; False if one of them did not change."""
+    """Recompute one task's scopes, outermost first; False if one of them did not change.
+
+    The members of those that changed are added to ``inside``.
+    """
     for scope in stack:
         parent = scope.parent
         outside = parent is not None and parent.effective and not scope._shield
@@ -412,5 +449,5 @@ def _refresh_stack(
             return False
         scope.effective = effective
         if scope.members:
-            pending += [(stack_above(member, scope), member) for member in scope.members]
+            inside += [(stack_above(member, scope), member) for member in scope.members]
     return True

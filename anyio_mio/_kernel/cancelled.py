@@ -66,13 +66,20 @@ def scope_errors_of(task: Task) -> Callable[[BaseException], bool]:
 
 FOREIGN_AWAIT: Final = (
     "a task awaited {!r}, which does not belong to mio: it waits for another event loop.\n"
-    "  wrong: await asyncio.sleep(1)\n"
-    "  right: await anyio.sleep(1)"
+    "  wrong: await trio.sleep(1), or a future of asyncio's that was made before the run\n"
+    "  right: await anyio.sleep(1), or a future that was made inside the run"
 )
 NO_TASK: Final = (
     "this operation can only wait inside a task of the run that the object belongs to.\n"
     "  wrong: awaiting a stream of one run in another thread, or after its run is over\n"
     "  right: from another thread, anyio.from_thread.run(stream.receive)"
+)
+
+WAIT_DROPPED: Final = (
+    "other code has begun a wait of this task for the same descriptor and has dropped it; both "
+    "waits were undone.\n"
+    "  wrong: coroutine.send(None), or asyncio.run(coroutine), in a task of mio\n"
+    "  right: await coroutine"
 )
 
 IN_ASYNCIO: Final = (

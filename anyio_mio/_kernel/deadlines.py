@@ -14,11 +14,11 @@ from typing import Final, Protocol, final
 from anyio_mio._reactor.scheduler import Wait
 
 COMPACT_ABOVE: Final = 256
-"""Dead entries that are tolerated whatever the share: rebuilding a small heap saves nothing."""
+"""Dead entries that are always tolerated: rebuilding a small heap saves nothing."""
 
 
 class Owner(Protocol):
-    """Who has a deadline: a cancel scope, or a sleeping task."""
+    """What has a deadline: a cancel scope, or a sleeping task."""
 
     alarm: int
     """The number of its entry; zero if it has none."""
@@ -81,7 +81,7 @@ class Deadlines(list[tuple[float, int, Owner]]):
         return inf
 
     def expire(self, now: float) -> bool:
-        """Expire, in order, whatever is due at ``now``; True if anything was."""
+        """Expire in order what is due at ``now``; True if anything was."""
         any_expired = False
         while self and self[0][0] <= now:
             _, number, owner = heappop(self)

@@ -1,12 +1,12 @@
 """The entry queue: the only way into the kernel from other threads and from signal handlers (K8).
 
-A deque takes the callbacks, and the waker ends the kernel's sleep: once per burst, because whoever
-finds the flag raised knows that a wake-up is under way.
+A deque takes the callbacks, and the waker ends the kernel's sleep. It is called once for a burst: a
+flag says that a wake-up is under way, and while it is raised no second one is made.
 
-That is true as long as a raised flag means that something is in the deque, since the kernel looks
-there, and lowers the flag, before it sleeps. So adding and raising, and lowering and taking, happen
-under one lock; and because a signal handler may still add in the midst of taking, the kernel first
-counts what is there, then lowers the flag, and takes no more than it has counted.
+A raised flag must mean that the deque holds a callback, because the kernel empties the deque and
+lowers the flag before it sleeps. So one lock protects both adding and raising, and lowering and
+taking. A signal handler may still add a callback while the kernel takes them. Therefore the kernel
+counts the callbacks first, then lowers the flag, and takes no more than it has counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Refusable(Protocol):
 class EntryQueue(deque[Callback]):
     """Callbacks from outside, run by the kernel in the order of arrival.
 
-    A deque itself, so that a turn without any tests for them without a call.
+    It subclasses deque so that ``if self.entry:`` costs no method call.
     """
 
     __slots__ = ("_closed", "_lock", "_waking", "waker")
@@ -61,7 +61,7 @@ class EntryQueue(deque[Callback]):
             return True
 
     def run(self, on_error: Callable[[BaseException], object]) -> None:
-        """Call what has arrived so far; ``on_error`` is told what nobody else can be told."""
+        """Call what has arrived so far; ``on_error`` gets the errors."""
         for callback in self.take():
             try:
                 callback()
@@ -83,6 +83,13 @@ class EntryQueue(deque[Callback]):
         for callback in late:
             if isinstance(callback, Refusable):
                 callback.refuse()
+
+    def die_in_child(self) -> None:
+        """After a fork: refuse everything, without a lock that another thread may have held."""
+        self._lock = threading.RLock()
+        self._closed = True
+        self.clear()
+        self.waker.close_in_child()
 
 
 def nothing() -> None:

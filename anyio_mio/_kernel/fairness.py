@@ -70,7 +70,7 @@ QUICK: Final = SLICE / 8
 EVENTS_PER_POLL: Final = 512
 
 INTERVAL: Final = 0.005
-"""Seconds; `sys.getswitchinterval()` unless somebody has changed it."""
+"""Seconds; `sys.getswitchinterval()` unless the program has changed it."""
 
 PAUSE: Final = 1e-6
 """Seconds; on Linux such a sleep takes some 55 µs, one percent of the interval."""
@@ -80,6 +80,10 @@ def gil_is_enabled() -> bool:
     """Whether threads take turns; importing an extension may switch the lock on."""
     ask: Callable[[], bool] | None = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
     return ask is None or ask()
+
+
+sleep: Final = time.sleep
+"""Taken at import: blockbuster replaces `time.sleep`, and takes our pause for a task's mistake."""
 
 
 @final
@@ -97,14 +101,14 @@ class OtherThreads:
         if now >= self._next:
             self._next = now + INTERVAL
             if threading.active_count() > 1 and gil_is_enabled():
-                time.sleep(PAUSE)
+                sleep(PAUSE)
 
 
 @final
 class ShuffledQueue(deque["Task"]):
     """Gives out the tasks of one generation in a random order, then those of the next.
 
-    A generation is what is in the queue when the one before is used up, so nobody is passed over
+    A generation is what is in the queue when the one before is used up, so no task is passed over
     (K2). The kernel takes any deque; in its loop this one costs nothing while it is not used.
 
     Args:
@@ -129,3 +133,8 @@ class ShuffledQueue(deque["Task"]):
         task = super().popleft()
         self.rotate(place)
         return task
+
+
+def stand_still() -> float:
+    """The clock of slices that end by their number of steps alone."""
+    return 0.0

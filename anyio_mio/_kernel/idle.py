@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @final
-class IdleWaiters(list["Task"]):
+class IdleWaiters(dict["Task", None]):
     """The tasks inside ``wait_all_tasks_blocked()``.
 
     While there are any, the kernel polls without blocking; a turn in which nothing was ready,
@@ -26,7 +26,7 @@ class IdleWaiters(list["Task"]):
         await kernel.checkpoint()
         task = kernel.current
         assert task is not None
-        self.append(task)
+        self[task] = None
         await kernel.park(self)
 
     def wake(self, kernel: Kernel) -> None:
@@ -42,10 +42,10 @@ class IdleWaiters(list["Task"]):
 
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled task out."""
-        if task in self:
-            self.remove(task)
-            return True
-        return False
+        if task not in self:
+            return False
+        del self[task]
+        return True
 
 
 @final

@@ -7,8 +7,9 @@ write a byte to a descriptor that the selector watches (`signal.set_wakeup_fd`).
 The first Ctrl-C is delivered to the main task at its next checkpoint, where programs expect
 exceptions. If a second one comes before that, some task hogs the CPU, and it is raised right there:
 but only in the program's own code. Inside ours it could come between taking a task out of a queue
-and resuming it, so there it waits for a checkpoint too. While nobody steps tasks, between two tests
-of a test runner, Ctrl-C does what it does without us.
+and resuming it, so there it waits for a checkpoint too. If the main task cannot be told, because it
+waits for a thread or for children that do not end, the second one ends all waits of the run. While
+no tasks are stepped, between two tests of a test runner, Ctrl-C does what it does without us.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
+from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.entry import nothing
+from anyio_mio._kernel.idle import FOREVER
 from anyio_mio._kernel.running import running
+from anyio_mio._kernel.traps import YIELDED
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._reactor.scheduler import Waitable
 
 PACKAGE: Final = __name__.partition(".")[0]
 OURS: Final = tuple(
@@ -35,6 +40,8 @@ OURS: Final = tuple(
 
 DOORS: Final[set[CodeType]] = set()
 """Functions of ours that step the program's code: what runs below them is not ours any more."""
+
+PRESSED_TWICE: Final = "Ctrl-C was pressed again while the program was ending"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -91,9 +98,7 @@ class Interrupts:
         if (hogged or running.kernel is not kernel) and not is_ours(frame):
             kernel.interrupted = False
             raise KeyboardInterrupt
-        kernel.interrupted = True
-        if kernel.current is kernel.main:
-            kernel.budget = 0
+        kernel.interruption.note(kernel)
         kernel.entry.put(nothing)
 
     def _watch_wakeups(self, stack: contextlib.ExitStack) -> None:
@@ -120,9 +125,57 @@ class Interrupts:
             stack.callback(self._give_sigint_back)
 
     def _give_sigint_back(self) -> None:
-        # The program may have set a handler of its own meanwhile.
+        # The program may have set a handler of its own during the run.
         if signal.getsignal(signal.SIGINT) == self.handle:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@final
+class Interruption:
+    """A Ctrl-C on its way to the main task.
+
+    Where the main task waits for a thread it cannot be told, and where it waits for its children
+    these may not end. If another Ctrl-C comes while it still waits there, every wait of the run
+    ends: a thread is left behind, and a shield is no obstacle.
+    """
+
+    __slots__ = ("_is_second", "_stuck_on", "broke_off")
+
+    def __init__(self) -> None:
+        self._stuck_on: Waitable | None = None  # what the main task could not leave at once
+        self._is_second = False
+        self.broke_off = False
+
+    def note(self, kernel: Kernel) -> None:
+        """A Ctrl-C has come; called by the signal's handler, between any two bytecodes."""
+        kernel.interrupted = True
+        if kernel.current is kernel.main:
+            kernel.budget = 0
+        stuck_on = self._stuck_on
+        if stuck_on is not None:
+            self._is_second = kernel.main is None or kernel.main.parked_on is stuck_on
+
+    def deliver(self, kernel: Kernel) -> None:
+        """Before a sleep: end the main task's wait, or else its next checkpoint raises."""
+        main = kernel.main
+        if self._is_second:
+            self._is_second = False
+            self._break_off(kernel)
+        elif main is None:  # the run ends, and raises it then
+            self._stuck_on = FOREVER
+        elif kernel.throw(main, KeyboardInterrupt()):
+            kernel.interrupted = False
+            self._stuck_on = main.parked_on if main.error is None else None
+        elif main.parked_on is not YIELDED:
+            self._stuck_on = main.parked_on
+
+    def _break_off(self, kernel: Kernel) -> None:
+        self.broke_off = True
+        kernel.interrupted = kernel.main is None  # after the main task the run itself raises it
+        kernel.root.cancel(PRESSED_TWICE)
+        for task in kernel.tasks():
+            error = KeyboardInterrupt() if task is kernel.main else Cancelled(PRESSED_TWICE)
+            task.force(error)
 
 
 def is_ours(frame: FrameType | None) -> bool:

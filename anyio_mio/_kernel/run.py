@@ -11,6 +11,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 from weakref import WeakSet
 
+from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.interrupts import Interrupts, release_in_child
 from anyio_mio._kernel.worker_threads import WORKERS
 
@@ -44,7 +45,7 @@ class Outcome(Generic[T]):
 
     @property
     def error(self) -> BaseException | None:
-        """What the task raised, as long as nobody has unwrapped it."""
+        """What the task raised, until `unwrap()` is called."""
         return self._error
 
     def unwrap(self) -> T:
@@ -60,7 +61,7 @@ class Outcome(Generic[T]):
 
 
 def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
-    """Run ``main`` to its end, then whatever it left behind, then release everything.
+    """Run ``main`` to its end, then what it left behind, then release everything.
 
     Returns:
         What ``main`` returned. Its exception passes through as it is.
@@ -82,11 +83,25 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
     kernel.raise_pending(outcome.error)
     try:
         return outcome.unwrap()
-    except BaseExceptionGroup as group:
-        if group.split(KeyboardInterrupt)[1] is not None:
+    except (BaseExceptionGroup, Cancelled) as error:
+        if not is_ctrl_c(error, broke_off=kernel.interruption.broke_off):
             raise
-        # Ctrl-C went through task groups on its way; programs expect it bare, as from asyncio.
+        # Ctrl-C went through task groups on its way; programs expect it bare, as from asyncio. The
+        # groups say nothing that the user does not know, in some thirty lines, so they stay out of
+        # sight: they are its __context__.
         raise KeyboardInterrupt from None
+
+
+def is_ctrl_c(error: BaseException, *, broke_off: bool) -> bool:
+    """Whether an error that has ended the main task is a Ctrl-C, and nothing else.
+
+    Args:
+        error: what the main task has ended with.
+        broke_off: whether a second Ctrl-C has cancelled the run.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(KeyboardInterrupt)[1] is None
+    return broke_off
 
 
 def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool = True) -> None:

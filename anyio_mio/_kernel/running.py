@@ -5,14 +5,22 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
+from anyio_mio._reactor.dead_selector import FORKED
+
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
 
 
 class Running(threading.local):
-    """The kernel whose tasks this thread is stepping, else None."""
+    """What this thread runs.
+
+    Attributes:
+        kernel: the kernel whose tasks it is stepping, else None.
+        was_forked: whether this thread was forked from one that ran a kernel.
+    """
 
     kernel: Kernel | None = None
+    was_forked: bool = False
 
 
 running: Final = Running()
@@ -26,6 +34,8 @@ def running_kernel() -> Kernel:
     """
     kernel = running.kernel
     if kernel is None:
+        if running.was_forked:
+            raise RuntimeError(FORKED)
         raise RuntimeError(
             "mio is not running in this thread.\n"
             "  wrong: calling this before or after the run, or from another thread\n"

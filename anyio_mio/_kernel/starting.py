@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from anyio_mio._kernel.cancel_scope import push_down_to
-from anyio_mio._kernel.running import running_kernel
 from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
+    from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
     from anyio_mio._kernel.task_group import TaskGroup
 
@@ -31,8 +31,8 @@ class Starting:
         "_done",
         "_error",
         "_group",
+        "_handed_over",
         "_started",
-        "_waiting",
         "value",
     )
 
@@ -41,32 +41,27 @@ class Starting:
         self._caller: Task | None = None
         self._child: Task | None = None
         self._started = False
+        self._handed_over = False
         self._done = False
-        self._waiting = False
         self._caller_cancelled = False
         self._error: BaseException | None = None
         self.value: object = None
 
-    @property
-    def is_started(self) -> bool:
-        """True once ``started()`` was called, even before the child exists."""
-        return self._started
-
     def started(self, value: object = None) -> None:
         """The child is ready: it moves into the group, and ``start()`` returns ``value``.
+
+        While the caller is cancelled the call does nothing: the child is cancelled, too, and stays
+        where it is.
 
         Raises:
             RuntimeError: it was called twice.
         """
-        if self._caller_cancelled or self._done:
-            return
-        if self._started:
+        if self._handed_over or (self._started and not self._caller_cancelled):
             raise RuntimeError(STARTED_TWICE)
         self._started = True
         self.value = value
-        if self._child is not None:
-            self._hand_over(self._child)
-            self._resume_caller()
+        if self._child is not None and not self._done:
+            self._hand_over_unless_cancelled(self._child)
 
     async def run(self, child: Task) -> None:
         """Start the child under the current task and wait for ``started()``, or for its end.
@@ -80,19 +75,21 @@ class Starting:
         self._group.starting += 1
         kernel.start(child)
         try:
-            while not self._started and not self._done:
-                self._waiting = True
+            if self._started:  # by the function that made the coroutine
+                self._hand_over_unless_cancelled(child)
+                await kernel.yield_now()
+            while not self._handed_over and not self._done:
                 await kernel.park(self)
         finally:
             self._group.starting -= 1
             self._group.wake_host_if_done()
             self._child = self._caller = None
             del child
-        if not self._started:
-            self._raise_failure()
+        if not self._handed_over:
+            self._raise_failure(kernel)
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """The child ended before it had started."""
+        """The child ended before it was handed over."""
         self._done = True
         self._error = error
         self._resume_caller()
@@ -106,18 +103,25 @@ class Starting:
 
     def abort(self, task: object, /) -> bool:
         """The caller is cancelled: the child hears of it, and the caller waits on."""
-        self._caller_cancelled = True
+        if not self._done and not self._handed_over:  # else it was woken first (K6)
+            self._caller_cancelled = True
         return False
 
     def take_error(self, error: BaseException, /) -> bool:
         """Ctrl-C while the caller waits: the child gets it, if its own wait can be left."""
         child = self._child
-        return self._waiting and child is not None and child.kernel.throw(child, error)
+        return child is not None and not self._done and child.kernel.throw(child, error)
 
     def _resume_caller(self) -> None:
-        if self._waiting and self._caller is not None:
-            self._waiting = False
-            self._caller.kernel.resume(self._caller)
+        caller = self._caller
+        if caller is not None and caller.parked_on is self:
+            caller.kernel.resume(caller)
+
+    def _hand_over_unless_cancelled(self, child: Task) -> None:
+        if not child.base.effective:
+            self._hand_over(child)
+            self._handed_over = True
+            self._resume_caller()
 
     def _hand_over(self, child: Task) -> None:
         group, old = self._group, child.base
@@ -136,12 +140,15 @@ class Starting:
         child.owner, child.host, child.info = group, group.host, None
         push_down_to(child)
 
-    def _raise_failure(self) -> None:
+    def _raise_failure(self, kernel: Kernel) -> None:
+        """The child has ended where it began: raise its error, or else the caller's."""
         error, self._error = self._error, None
         try:
-            running_kernel_raises = error is None and self._caller_cancelled
-            if running_kernel_raises:
-                running_kernel().raise_if_cancelled()
-            raise error if error is not None else RuntimeError(NEVER_STARTED)
+            if error is None and self._caller_cancelled:
+                kernel.raise_if_cancelled()
+            if error is None and not self._started:
+                error = RuntimeError(NEVER_STARTED)
+            if error is not None:
+                raise error
         finally:
             del error

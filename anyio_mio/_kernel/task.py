@@ -7,7 +7,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Protocol, final
 
 from anyio_mio._kernel.cancel_scope import abandon
-from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
+from anyio_mio._kernel.cancelled import WAIT_DROPPED, Cancelled, is_cancellation
+from anyio_mio._reactor.scheduler import Leavable, TwoSided
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.cancel_scope import CancelScope
@@ -17,10 +18,17 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """Who is told when a task is done: its task group, or whoever else started it."""
+    """What is told when a task is done: its task group, or other code that started it."""
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
         """The task ended with ``value`` or with ``error``."""
+
+
+class Wanted(Protocol):
+    """A thing that a task holds and that other tasks wait for: a lock."""
+
+    def owner_ended(self, owner: Task, /) -> None:
+        """The task has ended without giving it back."""
 
 
 class Task:
@@ -30,9 +38,13 @@ class Task:
         scope: the innermost cancel scope it is in; never None.
         base: the scope it was started in, which is not its own; ``scope`` is ``base`` or inside.
         host: the task whose task group it belongs to; None for the main task.
-        parked_on: what it waits on (K1); None while it runs or is runnable.
+        parked_on: what it waits on, or `YIELDED`, from the operation that suspends it until its
+            next step. If it is set while the task runs, other code has stepped a coroutine of the
+            task and dropped it (K9).
         error: what will be thrown into it when it resumes.
         alarm: see `Deadlines`; not zero while it sleeps.
+        wanted: what the task holds and others wait for; None if it never held such a thing. The
+            thing writes it.
         info: free for the face that shows tasks to users.
         face: what ``asyncio.current_task()`` returns in it; None until asyncio is used.
     """
@@ -54,6 +66,7 @@ class Task:
         "parked_on",
         "scope",
         "send",
+        "wanted",
     )
 
     def __init__(  # noqa: PLR0913 - all of it differs from task to task
@@ -81,6 +94,7 @@ class Task:
         self.alarm: int = 0
         self.done: bool = False
         self.info: object = None
+        self.wanted: dict[Wanted, None] | None = None
         self.face: TaskFace | None = None
 
     def __repr__(self) -> str:
@@ -95,6 +109,46 @@ class Task:
             return "running"
         return "runnable" if self.kernel.is_runnable(self) else "parked"
 
+    def end_earlier_wait(self, waitable: Waitable | None) -> None:
+        """Undo a wait of this task, which runs, that other code has begun and dropped (K9).
+
+        Such code calls ``coroutine.send()``. ``parked_on`` is set, since the step is not over.
+
+        Args:
+            waitable: what the task waits on now, and has entered already; None if it waits no more.
+
+        Raises:
+            RuntimeError: the two waits are for the two directions of one descriptor.
+        """
+        earlier, self.parked_on = self.parked_on, None
+        assert earlier is not None
+        if earlier is not waitable:
+            earlier.abort(self)
+        elif isinstance(earlier, TwoSided) and earlier.reader is earlier.writer:
+            earlier.abort(self), earlier.abort(self)
+            raise RuntimeError(WAIT_DROPPED)
+        self.error = None
+        for queue in (self.kernel.run_queue, self.kernel.spent):
+            while self in queue:  # it was woken, too, or had only yielded
+                queue.remove(self)
+
+    def force(self, error: BaseException) -> None:
+        """End its wait with ``error`` even if that leaves a thread behind.
+
+        A task that waits for other tasks goes on waiting for them.
+        """
+        parked_on = self.parked_on
+        if parked_on is None or self.error is not None:
+            return
+        if parked_on.abort(self) or (isinstance(parked_on, Leavable) and parked_on.leave(self)):
+            self.kernel.fail(self, error)
+
+    def end_wanted(self) -> None:
+        """The task has ended: tell what it still holds."""
+        wanted, self.wanted = self.wanted, None
+        for thing in wanted or ():
+            thing.owner_ended(self)
+
     def finish(self, value: object, error: BaseException | None) -> None:
         """The coroutine has ended with ``value`` or with ``error``: tell the owner."""
         try:
@@ -108,14 +162,18 @@ class Task:
         """Its sleep is over."""
         self.kernel.resume(self)
 
-    def interrupt(self) -> None:
-        """Its innermost scope has become cancelled: end its wait, if the wait allows (K6)."""
+    def interrupt(self, message: str) -> None:
+        """Its innermost scope has become cancelled: end its wait, if the wait allows (K6).
+
+        Args:
+            message: the text of the exception; see `CancelScope.cancel_message()`.
+        """
         kernel = self.kernel
         if kernel.current is self:
             kernel.budget = 0
         parked_on = self.parked_on
         if parked_on is not None and self.error is None and parked_on.abort(self):
-            kernel.fail(self, Cancelled(self.scope.cancel_message()))
+            kernel.fail(self, Cancelled(message))
 
 
 @final

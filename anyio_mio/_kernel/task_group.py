@@ -118,8 +118,9 @@ class TaskGroup:
         """Resume the host if it waits for nothing any more."""
         if self._is_waiting and not self.cancel_scope.members and not self.starting:
             self._is_waiting = False
-            assert self.host is not None
-            self.host.kernel.resume(self.host)
+            host = self.host
+            if host is not None and host.parked_on is self:
+                host.kernel.resume(host)
 
     def describe(self, task: object, /) -> Wait:
         """Name the children that the parent task waits for."""
@@ -132,11 +133,12 @@ class TaskGroup:
 
     def abort(self, task: object, /) -> bool:
         """The waiting host is cancelled: its children are too, and it goes on waiting."""
-        self._host_was_cancelled = True
+        if self._is_waiting:  # else its last child has woken it before (K6)
+            self._host_was_cancelled = True
         return False
 
     def _run_broke_down(self) -> bool:
-        """True if nobody steps tasks any more, and this coroutine is being collected."""
+        """True if no kernel steps tasks any more, and this coroutine is being collected."""
         return self.host is not None and running.kernel is not self.host.kernel
 
     def _require_host(self) -> None:
@@ -152,7 +154,7 @@ class TaskGroup:
         kernel = running_kernel()
         if not self.cancel_scope.members and not self.starting:
             # A schedule point and no cancellation point: the body's result is there already.
-            # Others may start children meanwhile (K4).
+            # Other tasks may start children during it (K4).
             await kernel.yield_now()
         while self.cancel_scope.members or self.starting:
             self._is_waiting = True
@@ -162,13 +164,15 @@ class TaskGroup:
 
     def _child_failed(self, error: BaseException) -> None:
         host = self.host
-        if host is not None and host.done:  # it has left the group open; nobody else can be told
+        if host is not None and host.done:  # it has left the group open: no task can get the error
             if not is_cancellation(error):
                 host.kernel.crash_with(error)
         elif not (isinstance(error, Cancelled) or is_cancellation(error)):
             self._add_error(error)
             self.cancel_scope.cancel(f"a child task raised {type(error).__name__}")
-        elif not self.cancel_scope.effective:
+        elif self.cancel_scope.effective:
+            self.cancel_scope.cancel("a child task was cancelled")
+        else:
             self.cancel_scope.cancel("a child task ended with a stray cancellation")
 
     def _add_error(self, error: BaseException) -> None:
@@ -184,7 +188,7 @@ class TaskGroup:
             if not errors:  # asyncio's cancel() of the host: it leaves the block as it is
                 return self._errors[0]
             return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
-        if exc is None and self._host_was_cancelled:
+        if exc is None and self._host_was_cancelled and self.cancel_scope.effective:
             return Cancelled(self.cancel_scope.cancel_message())
         return exc
 

@@ -1,9 +1,9 @@
 """The one door out of a task: ``await PAUSE``.
 
-A coroutine suspends by yielding to whoever drives it. In mio all suspensions are the same object,
-`PAUSE`, awaited after the task has been parked with `Kernel.park()` or put back into the run queue.
-Results do not travel through the door: a task that resumes looks at the object it waited on, and
-errors are thrown in by the kernel.
+A coroutine suspends by yielding to the code that drives it. In mio each suspension yields the same
+object: a task awaits `PAUSE` after it has been parked with `Kernel.park()` or put back into a run
+queue. No result comes back through `PAUSE`. A task that resumes looks at the object that it waited
+on, and the kernel throws errors into the coroutine.
 
 `PAUSE` is a one-element tuple whose ``__await__`` is the tuple's own iterator. It looks odd and
 saves a Python frame at each suspension: a loop that only suspends takes 111 ns a round with it, and
@@ -23,7 +23,8 @@ class Paused:
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "PAUSED"
+        # asyncio puts it into "Task got bad yield: ...".
+        return "<a wait for mio's event loop; await this coroutine in a task of mio>"
 
 
 PAUSED: Final = Paused()
@@ -38,3 +39,17 @@ class Pause(tuple[Paused]):
 
 
 PAUSE: Final = cast("Awaitable[None]", Pause((PAUSED,)))
+
+
+@final
+class Yielded:
+    """What a task is parked on that waits only for its turn in the run queue."""
+
+    __slots__ = ()
+
+    def abort(self, task: object, /) -> bool:
+        """It will run soon in any case."""
+        return False
+
+
+YIELDED: Final = Yielded()

@@ -112,7 +112,7 @@ class Job(Generic[T]):
         kernel: whose task waits.
         function: called without arguments in the thread.
         abandon_on_cancel: True to let a cancelled task go at once; the result is dropped then.
-        at_end: called in the kernel's thread when the thread is through, even if nobody waits.
+        at_end: called in the kernel's thread when the thread is through, even if no task waits.
     """
 
     __slots__ = (
@@ -182,10 +182,14 @@ class Job(Generic[T]):
 
     def abort(self, task: object, /) -> bool:
         """Let a cancelled task go, if it may leave the thread alone."""
-        if self._abandon_on_cancel and self._task is task:
-            self._task = None
-            return True
-        return False
+        return self._abandon_on_cancel and self.leave(task)
+
+    def leave(self, task: object, /) -> bool:
+        """Let a task go, and leave the thread alone."""
+        if self._task is not task:
+            return False
+        self._task = None
+        return True
 
     def _work(self, worker: WorkerThread) -> None:
         function, self._function = self._function, None
@@ -196,16 +200,22 @@ class Job(Generic[T]):
         except BaseException as exc:
             self._error = exc
         del function
-        # First the result, then the thread: whoever awaits finds an idle thread at once, and a
-        # run that is over already drops both.
+        # First the result, then the thread: the task that awaits finds an idle thread at once,
+        # and a run that is over already drops both.
         WORKERS.release(worker)
-        self._kernel.entry.put(self._finish)
+        if not self._kernel.entry.put(self):
+            self.refuse()
 
-    def _finish(self) -> None:
+    def __call__(self) -> None:
+        """The thread is through: an entry, called in the kernel's thread."""
         task, self._task = self._task, None
-        if task is not None:
+        if task is not None and task.parked_on is self:
             self._kernel.resume(task)
         else:
             self._value = self._error = None
         if self._at_end is not None:
             self._at_end()
+
+    def refuse(self) -> None:
+        """The run was over first: drop the result, which the error's traceback ties to this."""
+        self._value = self._error = None

@@ -41,6 +41,9 @@ T = TypeVar("T")
 MAX_DATAGRAM: Final = 65536
 """Bytes: no UDP datagram is longer."""
 
+NOT_LOOKED_UP: Final = ("", "<broadcast>")
+"""Hosts that stand for an address in CPython's socket module."""
+
 FIRST_RETRY_SECONDS: Final = 0.001
 LONGEST_RETRY_SECONDS: Final = 0.02
 
@@ -138,9 +141,25 @@ class UDPSocket(DatagramSocket["tuple[bytes, Address]"], AbstractUDPSocket):
         return sock.recvfrom
 
     async def send(self, item: tuple[bytes, Address]) -> None:
-        """Send one datagram, given as ``(data, address)``; see `ConnectedUDPSocket.send()`."""
+        """Send one datagram, given as ``(data, address)``; see `ConnectedUDPSocket.send()`.
+
+        A host that is a name is looked up first, at each call, in a worker thread.
+        """
         data, address = item
+        if address.__class__ is tuple and not is_numeric(address[0]):
+            address = await self._look_up(address)
         await self._send(data, NO_WAIT, address)
+
+    async def _look_up(self, address: Address) -> Address:
+        """The first numeric address of a name, of the socket's family."""
+        host, port = address[:2]
+        try:
+            found = await anyio.getaddrinfo(
+                host, port, family=self._sock.family, type=socket.SOCK_DGRAM
+            )
+        except OSError as exc:
+            raise self._translate(exc) from exc
+        return found[0][4]
 
 
 class ConnectedUNIXDatagramSocket(DatagramSocket[bytes], AbstractConnectedUNIXDatagramSocket):
@@ -199,6 +218,11 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
             raise self._translate(exc) from exc
         self._scheduler.budget -= sent >> BYTES_PER_UNIT_SHIFT
         return True
+
+
+def is_numeric(host: str) -> bool:
+    """Whether the system takes a host as it is, without looking it up: digits, or a special one."""
+    return ":" in host or host.replace(".", "").isdecimal() or host in NOT_LOOKED_UP
 
 
 def receive_from_ipv6(sock: socket.socket, size: int, flags: int) -> tuple[bytes, Address]:

@@ -142,6 +142,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
             except OSError as exc:
                 if exc.errno not in (errno.ENOTCONN, errno.EPIPE, errno.ECONNRESET):
                     raise
+            self._registration.try_writing_again()
 
     def _peer_name(self) -> Any:
         """The other end's address, which is the same for the life of the stream."""

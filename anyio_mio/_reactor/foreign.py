@@ -126,7 +126,7 @@ class ForeignWaits:
         """
         scheduler = self._reactor.scheduler
         wait = self.waits.get(fd) or ForeignWait(self, fd)
-        if wait.reader is not None:
+        if wait.reader is not None and wait.reader is not scheduler.current:
             raise scheduler.errors.busy("reading from")
         wait.reader = scheduler.current
         self._arm(wait)
@@ -136,7 +136,7 @@ class ForeignWaits:
         """Park the current task until ``fd`` is writable; see `wait_readable()`."""
         scheduler = self._reactor.scheduler
         wait = self.waits.get(fd) or ForeignWait(self, fd)
-        if wait.writer is not None:
+        if wait.writer is not None and wait.writer is not scheduler.current:
             raise scheduler.errors.busy("writing to")
         wait.writer = scheduler.current
         self._arm(wait)

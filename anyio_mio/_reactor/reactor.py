@@ -153,8 +153,6 @@ class Reactor:
             The scheduler's busy error: asyncio's ``add_reader()`` has the descriptor.
         """
         fd, registry = registration.fd, self.registry
-        if self.emulated:
-            registration.ready &= ~(READABLE | WRITABLE)
         first, second = registry.add, registry.change
         owner = registry.book.get(fd)
         if owner is not None and not isinstance(owner, (ForeignWait, Registration)):
@@ -228,7 +226,7 @@ class Reactor:
     def die_in_child(self) -> None:
         """After a fork: close this process's copy of the poll, refuse every use (R7)."""
         with contextlib.suppress(OSError):
-            self.poll.close()
+            self.poll.close_in_child()
         self.use(Poll(DeadSelector()))
 
     def use(self, poll: Poll) -> None:

@@ -126,11 +126,12 @@ class Registration:
         Call it when `ready` has no bit of ``WAKES_READER``, and await the result at once.
 
         Raises:
-            The scheduler's busy error: another task waits already (R4).
+            The scheduler's busy error: another task waits already (R4). A wait that the same task
+                has begun and that other code has dropped is no other task.
             OSError: the selector refused the descriptor.
         """
         scheduler = self.reactor.scheduler
-        if self.reader is not None:
+        if self.reader is not None and self.reader is not scheduler.current:
             raise scheduler.errors.busy("reading from")
         self.reader = scheduler.current
         if not self.armed or self.reactor.emulated:
@@ -143,12 +144,23 @@ class Registration:
         See `wait_readable()`; the bits are those of ``WAKES_WRITER``.
         """
         scheduler = self.reactor.scheduler
-        if self.writer is not None:
+        if self.writer is not None and self.writer is not scheduler.current:
             raise scheduler.errors.busy("writing to")
         self.writer = scheduler.current
         if not self.armed or self.reactor.emulated:
             self._arm(WRITABLE)
         return scheduler.park(self)
+
+    def try_writing_again(self) -> None:
+        """Make the next write be tried, and wake the writer: call it after ``shutdown(SHUT_WR)``.
+
+        From then on no write blocks, and the system makes no event of that for a UNIX socket whose
+        peer does not read.
+        """
+        self.ready |= WRITABLE
+        task, self.writer = self.writer, None
+        if task is not None:
+            self.reactor.scheduler.resume(task)
 
     async def attempt(
         self,

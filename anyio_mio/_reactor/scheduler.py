@@ -77,6 +77,25 @@ class TakesError(Protocol):
         """Treat ``error`` as if it had happened inside; False if that is not possible now."""
 
 
+@runtime_checkable
+class Leavable(Protocol):
+    """A waitable that cancellation cannot undo but a second Ctrl-C can: a call in a thread."""
+
+    def leave(self, task: TaskRef, /) -> bool:
+        """Take ``task`` out and drop the result; False if it has been woken already."""
+
+
+@runtime_checkable
+class TwoSided(Protocol):
+    """A waitable with a place for one task in each direction: a descriptor."""
+
+    reader: TaskRef | None
+    writer: TaskRef | None
+
+    def abort(self, task: TaskRef, /) -> bool:
+        """See `Waitable`; with the task in both places, take it out of one."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorClasses:
     """The exception classes of the library whose tasks use the sockets."""
@@ -108,6 +127,9 @@ class Scheduler(Protocol):
 
     def park(self, waitable: Waitable, /) -> Awaitable[None]:
         """Suspend the current task on ``waitable`` once the result is awaited."""
+
+    def resume(self, task: TaskRef, /) -> None:
+        """Make a parked task runnable."""
 
     def fail(self, task: TaskRef, error: BaseException, /) -> None:
         """Make a parked task runnable; ``error`` is raised where it waits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,22 @@ class Supervision:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplicationOptions:
+    """What is to be made of the target, and how HTTP is served.
+
+    Attributes:
+        kind: whether the target is an ASGI application or a handler of streams; ``"auto"`` to tell
+            by its arguments.
+        is_factory: whether the target is called, without arguments, for the application.
+        http: options for `anyio_mio.asgi.serve()`.
+    """
+
+    kind: Literal["auto", "asgi", "raw"] = "auto"
+    is_factory: bool = False
+    http: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """All options.
 
@@ -62,6 +79,7 @@ class Configuration:
         serving: how connections are served.
         tls: the certificate; None for no TLS.
         supervision: how workers are looked after.
+        application: what the target is, and how HTTP is served.
         log_level: name of the level from which log records of the workers are kept.
         captures_output: True to log what workers print to standard output.
     """
@@ -70,6 +88,7 @@ class Configuration:
     serving: ServingOptions = ServingOptions()
     tls: TlsFiles | None = None
     supervision: Supervision = field(default_factory=Supervision)
+    application: ApplicationOptions = field(default_factory=ApplicationOptions)
     log_level: str = "warning"
     captures_output: bool = False
 
@@ -104,6 +123,7 @@ class Assignment:
             serving=ServingOptions(**options["serving"]),
             tls=TlsFiles(**options["tls"]) if options["tls"] else None,
             supervision=Supervision(**options["supervision"]),
+            application=ApplicationOptions(**options["application"]),
             log_level=options["log_level"],
             captures_output=options["captures_output"],
         )

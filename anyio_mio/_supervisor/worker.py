@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
 import ssl
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from socket import socket
-from typing import Any, Final
+from typing import Any, Final, final
 
 import anyio
-from anyio.abc import SocketListener, TaskStatus
+from anyio.abc import SocketListener, TaskGroup, TaskStatus
 
 import anyio_mio
+from anyio_mio._supervisor.application import Target, load_target
 from anyio_mio._supervisor.certificate import CertificateError, CertificateWatch, load_context
 from anyio_mio._supervisor.channel import Channel
 from anyio_mio._supervisor.configuration import Assignment
-from anyio_mio._supervisor.target import TargetError, in_one_line, load_handler
+from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio._supervisor.worker_log import LOGGER, send_logs
 
 CANNOT_SERVE: Final = 78
@@ -42,13 +43,15 @@ def main(text: str) -> int:
     configuration = assignment.configuration
     send_logs(channel, configuration.log_level)
     try:
-        handler = load_handler(configuration.target)
+        target = load_target(configuration.target, configuration.application)
         context = load_context(configuration.tls) if configuration.tls else None
     except (TargetError, CertificateError) as error:
         return refuse(channel, "; ".join(map(str.strip, str(error).splitlines())))
     except BaseException as error:  # noqa: BLE001 - a module may raise anything while it is imported
         return refuse(channel, in_one_line(error))
-    anyio_mio.run(serve, assignment, handler, context, sockets, channel)
+    failure = anyio_mio.run(serve, assignment, target, context, sockets, channel)
+    if failure is not None:
+        return refuse(channel, failure)
     channel.deliver()
     return 0
 
@@ -76,33 +79,102 @@ def refuse(channel: Channel, reason: str) -> int:
 
 async def serve(
     assignment: Assignment,
-    handler: Callable[..., Any],
+    target: Target,
     context: ssl.SSLContext | None,
     sockets: list[socket],
     channel: Channel,
-) -> None:
-    """Serve the supervisor's sockets until SIGTERM, then stop in good order."""
-    options = assignment.configuration.serving
+) -> str | None:
+    """Serve the supervisor's sockets until SIGTERM, then stop in good order.
+
+    Returns:
+        Why the application could not start; None if it was served.
+    """
     listeners = [await SocketListener.from_socket(sock) for sock in sockets]
     async with anyio.create_task_group() as group:
         stop = anyio.Event()
         await group.start(watch_signals, stop)
         group.start_soon(watch_supervisor, channel, stop)
-        channel.send("ready", must_be_kept=True)
-        group.start_soon(send_figures, assignment, listeners, channel)
+        status = Readiness(group, assignment, target, channel)
+        options: dict[str, Any] = {
+            "accept_batch": assignment.configuration.serving.accept_batch,
+            "max_connections": assignment.configuration.serving.max_connections,
+            "ssl_context": context,
+            "grace": assignment.configuration.serving.grace,
+            "stop": stop,
+        }
         if context is not None:
             group.start_soon(renew_certificate, assignment, context)
-        summary = await anyio_mio.serve_listeners(
-            handler,
-            listeners,
-            accept_batch=options.accept_batch,
-            max_connections=options.max_connections,
-            ssl_context=context,
-            grace=options.grace,
-            stop=stop,
-        )
-        channel.send("stopped", must_be_kept=True, **asdict(summary))
+        if target.is_application:
+            failure = await serve_application(assignment, target, listeners, options, status)
+        else:
+            failure = None
+            summary = await anyio_mio.serve_listeners(
+                target.call, listeners, task_status=status, **options
+            )
+            channel.send("stopped", must_be_kept=True, **asdict(summary))
         group.cancel_scope.cancel()
+    return failure
+
+
+def counts_requests(assignment: Assignment) -> bool:
+    """Whether the worker is replaced after a number of requests."""
+    return "requests" in assignment.configuration.supervision.recycle
+
+
+def write_access_log() -> None:
+    """Let the access log go to standard output, past the supervisor: it may have many lines."""
+    logger = logging.getLogger("anyio_mio.access")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
+async def serve_application(
+    assignment: Assignment,
+    target: Target,
+    listeners: list[Any],
+    options: dict[str, Any],
+    status: Readiness,
+) -> str | None:
+    """Serve an ASGI application; return why it could not start, or None."""
+    import anyio_mio.asgi  # an extra
+
+    if "access_log" in assignment.configuration.application.http:
+        write_access_log()
+    try:
+        summary = await anyio_mio.asgi.serve(
+            target.call,
+            task_status=status,
+            listeners=listeners,
+            statistics=status.statistics if counts_requests(assignment) else None,
+            **options,
+            **assignment.configuration.application.http,
+        )
+    except anyio_mio.asgi.ApplicationError as error:
+        cause = f": {in_one_line(error.__cause__)}" if error.__cause__ else ""
+        return "; ".join(map(str.strip, str(error).splitlines())) + cause
+    status.channel.send("stopped", must_be_kept=True, **asdict(summary))
+    return None
+
+
+@final
+class Readiness(TaskStatus[Any]):
+    """Tells the supervisor that this worker serves, and from then on its figures."""
+
+    def __init__(
+        self, group: TaskGroup, assignment: Assignment, target: Target, channel: Channel
+    ) -> None:
+        self.channel = channel
+        self.statistics: dict[str, int] = {"requests": 0}
+        self._group = group
+        self._assignment = assignment
+        self._target = target
+
+    def started(self, value: Any = None) -> None:
+        """Say so; ``value`` are the listeners."""
+        self.channel.send("ready", must_be_kept=True, serves=self._target.kind)
+        self._group.start_soon(send_figures, self._assignment, value, self.channel, self.statistics)
 
 
 async def watch_signals(
@@ -125,7 +197,9 @@ async def watch_supervisor(channel: Channel, stop: anyio.Event) -> None:
     stop.set()
 
 
-async def send_figures(assignment: Assignment, listeners: list[Any], channel: Channel) -> None:
+async def send_figures(
+    assignment: Assignment, listeners: list[Any], channel: Channel, statistics: dict[str, int]
+) -> None:
     """Send the listeners' figures regularly; they are the sign that this loop still turns."""
     timeout = assignment.configuration.supervision.worker_timeout
     while True:
@@ -135,6 +209,7 @@ async def send_figures(assignment: Assignment, listeners: list[Any], channel: Ch
             accepted=sum(each.accepted for each in every),
             open=sum(each.open for each in every),
             memory=resident_bytes(),
+            requests=statistics["requests"],
         )
         await anyio.sleep(min(LONGEST_SILENCE, timeout / 4) if timeout else LONGEST_SILENCE)
 

@@ -46,7 +46,7 @@ TRACEBACK_TIME: Final = 0.5
 """Seconds that a stuck worker gets to print its stacks before it is killed."""
 
 SUPERSEDED_AFTER: Final = 2.0
-"""Seconds that a new worker gets to become ready if a newer reload is asked for meanwhile."""
+"""Seconds that a new worker gets to become ready if another reload is asked for before it is."""
 
 LONGEST_LINE: Final = 65536
 
@@ -266,7 +266,7 @@ class WorkerProcess:
         kind = report.pop("kind")
         if kind == "ready":
             self.last_heard = anyio.current_time()
-            self._log("worker ready", worker=self.number, pid=self.pid)
+            self._log("worker ready", worker=self.number, pid=self.pid, **report)
             if self.phase is Phase.STARTING:
                 self.phase = Phase.SERVING
             self.settled.set()

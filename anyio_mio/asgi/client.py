@@ -23,7 +23,7 @@ LINGER: Final = 2.0
 """Seconds in which a client may read its last answer while it still sends."""
 
 MOST_LINGERING: Final = 16 * 1024 * 1024
-"""Bytes that are read and thrown away meanwhile."""
+"""Bytes that are read and thrown away during it."""
 
 RESET: Final = struct.pack("ii", 1, 0)
 

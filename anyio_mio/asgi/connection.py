@@ -11,13 +11,25 @@ looks through its connections at each tick.
 from __future__ import annotations
 
 import logging
+import os
+import time
 from typing import Any, Final, final
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
 from anyio.abc import ByteStream
 
-from anyio_mio.asgi.client import GONE, abort, linger, reset_on_close
-from anyio_mio.asgi.errors import ClientDisconnected, describe, is_about_the_client
+from anyio_mio.asgi import proxy
+from anyio_mio.asgi.client import GONE, abort, linger, raw_socket, reset_on_close
+from anyio_mio.asgi.errors import (
+    ApplicationError,
+    ClientDisconnected,
+    describe,
+    is_about_the_client,
+)
 from anyio_mio.asgi.exchange import Exchange
+from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.request_parser import RequestParser
 from anyio_mio.asgi.response import DONE
@@ -29,6 +41,9 @@ LOGGER: Final = logging.getLogger("anyio_mio.asgi")
 
 LARGEST_WRITE: Final = 262144
 """Bytes that one write takes: a slow client must read so much in the time that a write may take."""
+
+FIRST_READ: Final = 4096
+"""Bytes that are read at once as long as a PROXY header may come."""
 
 MOST_SKIPPED: Final = 262144
 """Bytes of a body that are read for nothing after the answer, to keep the connection."""
@@ -54,6 +69,8 @@ class Connection:
         "_base",
         "_is_broken",
         "_is_fresh",
+        "_is_trusted",
+        "_must_copy",
         "app",
         "idle_since",
         "is_busy",
@@ -70,12 +87,16 @@ class Connection:
         self.site = site
         self.app: Application = site.app
         self.stream = stream
-        self.parser = RequestParser(site, self)
         self.read_due = self.write_due = NEVER
         self.idle_since = site.tick
         self.is_gone = self.is_busy = self._is_broken = False
         self.session: WebSocket | None = None
         self._base = site.base_scope(stream)
+        client = self._base["client"]
+        self._is_trusted = site.trusted.includes(client[0] if client else None)
+        self._must_copy = self._base["scheme"] == "https" or not hasattr(os, "sendfile")
+        takes_fields = site.settings.proxy_headers and self._is_trusted
+        self.parser = RequestParser(site, self, proxy.FIELDS if takes_fields else frozenset())
         self._is_fresh = True
 
     # The conversation.
@@ -84,18 +105,41 @@ class Connection:
         """Answer the client's requests until the connection has to be closed."""
         parser = self.parser
         requests = parser.requests
+        answer = self._answer_watched if self.site.is_watched else self._answer
         goes_on = True
         try:
+            if self.site.settings.proxy_protocol and self._is_trusted:
+                await self._read_proxy_header()
             while goes_on:
                 while not requests and not parser.fault and not self.is_gone:
                     await self._read_head()
                 if not requests:
                     break
-                goes_on = await self._answer(requests.popleft())
+                goes_on = await answer(requests.popleft())
             if goes_on and parser.fault and not self.is_gone:
                 await self._refuse(parser.fault)
         finally:
             parser.close()
+
+    async def _answer_watched(self, exchange: Exchange) -> bool:
+        """As `_answer()`, where requests are limited, counted or logged."""
+        site = self.site
+        site.requests += 1
+        limit = site.settings.limit_concurrency
+        if limit is not None and site.active >= limit:
+            await self._refuse(503, exchange)
+            return False
+        site.active += 1
+        began = time.perf_counter()
+        try:
+            return await self._answer(exchange)
+        finally:
+            site.active -= 1
+            site.stop_after_last_request()
+            if site.access_log is not None:
+                seconds = time.perf_counter() - began
+                scope = self._scope(exchange)
+                site.access_log(scope, exchange.url, exchange.status, exchange.sent, seconds)
 
     async def _answer(self, exchange: Exchange) -> bool:
         """Let the application answer one request; True if the connection goes on."""
@@ -182,6 +226,22 @@ class Connection:
         """The status for what the client has sent and cannot be parsed; or 0."""
         return self.parser.fault
 
+    async def _read_proxy_header(self) -> None:
+        """Learn from a proxy where the connection comes from; without its header, hang up."""
+        data = b""
+        self.read_due = self.site.head_due
+        try:
+            while (header := parse_header(data)) is None:
+                data += await self.stream.receive(FIRST_READ)
+        except (*GONE, ProxyHeaderError) as error:
+            LOGGER.debug("no PROXY header from %s: %r", self._base["client"], error)
+            self.is_gone = True
+            return
+        if header.client is not None:
+            self._base["client"], self._base["server"] = header.client, header.server
+        if data[header.size :]:
+            self.parser.feed(data[header.size :])
+
     async def _read_head(self) -> None:
         """Read a piece of the next request's head, which has one limit from its first byte on."""
         site, parser = self.site, self.parser
@@ -252,9 +312,46 @@ class Connection:
             await self.stream.send(bytes(view[:LARGEST_WRITE]))
             view = view[LARGEST_WRITE:]
 
-    async def write_file(self, file: Any, offset: int, count: int) -> None:
-        """Send a part of an open file."""
-        raise NotImplementedError
+    async def write_file(self, fd: int, offset: int, count: int) -> None:
+        """Send a part of an open file.
+
+        Raises:
+            ClientDisconnected: the client is gone.
+            ApplicationError: the file has become shorter.
+        """
+        send_some = self._read_and_send if self._must_copy else self._send_from_file
+        try:
+            while count:
+                self.write_due = self.site.send_due
+                sent = await send_some(fd, offset, min(count, LARGEST_WRITE))
+                if not sent:
+                    raise ApplicationError("a file became shorter while it was sent")
+                offset += sent
+                count -= sent
+        except GONE as error:
+            self.is_gone = True
+            raise ClientDisconnected("the client is gone") from error
+        except BaseException:
+            self._is_broken = True
+            raise
+        self.write_due = NEVER
+
+    async def _send_from_file(self, fd: int, offset: int, count: int) -> int:
+        """Let the system copy; the number of bytes that it took."""
+        sock = raw_socket(self.stream)
+        await (
+            anyio.lowlevel.checkpoint()
+        )  # a client that reads fast must not keep the others waiting
+        while True:
+            try:
+                return os.sendfile(sock.fileno(), fd, offset, count)
+            except BlockingIOError:
+                await anyio.wait_writable(sock)
+
+    async def _read_and_send(self, fd: int, offset: int, count: int) -> int:
+        data = await anyio.to_thread.run_sync(os.pread, fd, count, offset)
+        await self.stream.send(data)
+        return len(data)
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         """What the application is told about a request."""
@@ -279,5 +376,7 @@ class Connection:
         if root:
             scope["path"] = root + scope["path"]
             scope["raw_path"] = root.encode("ascii", "ignore") + scope["raw_path"]
+        if exchange.forwarded:
+            proxy.heed(scope, exchange.forwarded, self.site.trusted)
         if exchange.takes_trailers:
             scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}

@@ -14,7 +14,7 @@ class ApplicationError(Exception):
 
 
 class ClientDisconnected(OSError):
-    """The client is gone: ``send()`` has nobody to send to.
+    """The client is gone, so ``send()`` cannot send.
 
     An ``OSError``, as the specification asks from version 2.4 on. An application may let it pass.
     """

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, final
 import anyio
 import anyio.lowlevel
 
+from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.response import DONE, Link, Response
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -73,6 +74,8 @@ class Exchange(Response):
 
     async def receive(self) -> dict[str, Any]:
         """The application's ``receive()``: the body piece by piece, then the disconnect."""
+        if LIBRARY.name == ASYNCIO:
+            return await call_in_task(self.receive)
         source = self._source
         while self.state < DONE:
             if not self._body_taken and (self.chunks or self.is_complete):

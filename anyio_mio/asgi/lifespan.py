@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, final
 import anyio
 from anyio.abc import TaskGroup
 
+from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.errors import ApplicationError, describe, unexpected
 from anyio_mio.asgi.site import ASGI, Application
 
@@ -101,6 +102,8 @@ class Lifespan:
             self._answered.set()
 
     async def _receive(self) -> dict[str, str]:
+        if LIBRARY.name == ASYNCIO:
+            return await call_in_task(self._receive)
         if not self._announced:
             self._announced = STARTUP
             return {"type": STARTUP}

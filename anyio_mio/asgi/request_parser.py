@@ -55,6 +55,7 @@ class RequestParser:
         "_max_count",
         "_max_head",
         "_noted",
+        "_noted_names",
         "_parser",
         "_settings",
         "_source",
@@ -66,9 +67,10 @@ class RequestParser:
         "unparsed",
     )
 
-    def __init__(self, site: Site, source: Source) -> None:
+    def __init__(self, site: Site, source: Source, more_noted: frozenset[bytes]) -> None:
         self._settings = site.settings
         self._source = source
+        self._noted_names = NOTED | more_noted if more_noted else NOTED
         self.requests: deque[Exchange] = deque()
         self.is_idle = True
         self.fault = 0
@@ -146,7 +148,7 @@ class RequestParser:
         name = name.lower()
         value = value.rstrip()  # the parser leaves the blanks behind a value
         self._headers.append((name, value))
-        if name in NOTED:
+        if name in self._noted_names:
             self._noted.append((name, value))
 
     def on_headers_complete(self) -> None:

@@ -11,12 +11,15 @@ How a body is framed:
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final, Protocol
 
 import anyio
 import anyio.lowlevel
 
+from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.errors import ApplicationError, ClientDisconnected, unexpected
+from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart
 from anyio_mio.asgi.response_head import join_head, parse_length
 
 NEW: Final = 0
@@ -44,8 +47,6 @@ WITHOUT_LENGTH: Final = frozenset({204, 205})
 START: Final = "http.response.start"
 BODY: Final = "http.response.body"
 TRAILER_EVENT: Final = "http.response.trailers"
-PATH_SEND: Final = "http.response.pathsend"
-FILE_SEND: Final = "http.response.zerocopysend"
 
 
 class Site(Protocol):
@@ -69,7 +70,7 @@ class Link(Protocol):
     async def write(self, data: bytes) -> None:
         """Send to the client; ClientDisconnected if it is gone."""
 
-    async def write_file(self, file: Any, offset: int, count: int) -> None:
+    async def write_file(self, fd: int, offset: int, count: int) -> None:
         """Send a part of an open file; ClientDisconnected if the client is gone."""
 
 
@@ -108,13 +109,16 @@ class Response:
         self.version = version
         self.keeps_alive = keeps_alive
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: dict[str, Any]) -> None:  # noqa: C901 - hot: one frame
         """The application's ``send()``.
 
         Raises:
             ClientDisconnected: the client is gone.
             ApplicationError: the event is out of order, or it is none.
         """
+        if LIBRARY.name == ASYNCIO:
+            await call_in_task(self.send, message)
+            return
         try:
             kind = message["type"]
         except (TypeError, KeyError):
@@ -307,7 +311,60 @@ class Response:
 
     async def _send_file(self, message: dict[str, Any]) -> None:
         """Send a file, or a part of one, without copying it through the application."""
-        raise self._unexpected(message, "which is not there yet")
+        if self.state not in (STARTED, STREAMING):
+            raise self._unexpected(
+                message, f"before {START!r}" if self.state == NEW else "too late"
+            )
+        with FilePart.of_event(message) as part:
+            if message["type"] == PATH_SEND:
+                message = {**message, "more_body": False}
+            if self.state == STARTED and self._length is None and not message.get("more_body"):
+                self._set_length(part.count)
+            await self._send_part(message, part)
+
+    async def _send_part(self, message: dict[str, Any], part: FilePart) -> None:
+        is_last = not message.get("more_body")
+        if self.state == STARTED and self._length is not None and is_last:
+            self._check_whole(part.count)
+        data = self._require_body(message)
+        self.sent += part.count
+        before, count, behind = self._frame_part(part, is_last=is_last)
+        if data or before:
+            await self.link.write(data + before)
+        if count:
+            await self.link.write_file(part.fd, part.offset, count)
+        if behind:
+            await self.link.write(behind)
+        if is_last:
+            await self._end_body()
+
+    def _frame_part(self, part: FilePart, *, is_last: bool) -> tuple[bytes, int, bytes]:
+        """What goes ahead of a part of a file, how much of it is sent, and what goes behind."""
+        count = part.count
+        if self.framing == NO_BODY:
+            return b"", 0, b""
+        if self.framing == BY_LENGTH:
+            before = self._within_length(b"", is_last=is_last)
+            if count and not is_last and self.sent == self._length:
+                count -= 1  # held back, as in a body of bytes
+                self._held = os.pread(part.fd, 1, part.offset + count)
+            return before, count, b""
+        before = behind = b""
+        if self.framing == CHUNKED:
+            before, behind = (b"%x\r\n" % count, b"\r\n") if count else (b"", b"")
+            if is_last and not self._with_trailers:
+                behind += b"0\r\n\r\n"
+        return before, count, behind
+
+    def _set_length(self, length: int) -> None:
+        """Give an answer the length that its only file has."""
+        self._head += b"\r\ncontent-length: %d" % length
+        self._length = length
+
+    def _check_whole(self, size: int) -> None:
+        has_body = self.method != "HEAD" and self.status not in BODILESS
+        if has_body and not self._with_trailers and self._length != size:
+            raise self._wrong_length(size)
 
     # Errors.
 

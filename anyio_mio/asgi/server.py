@@ -41,7 +41,10 @@ LEAST_SHUTDOWN: Final = 3.0
 
 
 class Options(HTTPOptions, total=False):
-    """All options: where to listen, `HTTPOptions`, and those of `anyio_mio.serve_tcp()`."""
+    """All options: where to listen, `HTTPOptions`, and those of `anyio_mio.serve_tcp()`.
+
+    ``statistics`` is a dict in which the server keeps ``"requests"``, how many there were.
+    """
 
     host: str | None
     port: int
@@ -49,6 +52,7 @@ class Options(HTTPOptions, total=False):
     unix: str | os.PathLike[str] | None
     unix_mode: int | None
     listeners: Iterable[Any]
+    statistics: dict[str, int] | None
     grace: float
     stop: anyio.Event
     max_connections: int | None
@@ -110,10 +114,15 @@ class Server:
 
     def __init__(self, app: Application, options: dict[str, Any]) -> None:
         settings, self._options = split(options)
+        if settings.proxy_protocol and options.get("ssl_context") is not None:
+            raise ValueError(
+                "proxy_protocol cannot be read below TLS of our own\n"
+                "  right: let the proxy end TLS, or pass X-Forwarded-For from it"
+            )
         self._stop = self._options.get("stop") or anyio.Event()
         self._options["stop"] = self._stop
         self._grace: float = self._options.get("grace", 10.0)
-        self._site = Site(app, settings, self._stop)
+        self._site = Site(app, settings, self._stop, self._options.pop("statistics", None))
         self._clients: set[Connection] = set()
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
         self._stopping = anyio.Event()

@@ -13,7 +13,9 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
+from anyio_mio.asgi.access_log import AccessLog
 from anyio_mio.asgi.options import Settings
+from anyio_mio.asgi.proxy import Trusted
 
 Application: TypeAlias = Callable[
     [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
@@ -38,7 +40,11 @@ class Site:
             and for the client to read.
         default_fields: header fields for each answer, each with CRLF before it.
         is_stopping: whether each answer is the last one of its connection.
-        active: requests that the application has now; only counted with a limit.
+        trusted: the proxies that are believed.
+        access_log: writes a line for each answer; None for no log.
+        is_watched: whether requests are counted, limited or logged.
+        requests: how many there were; ``active`` are with the application now. Counted only where
+            they are watched.
     """
 
     __slots__ = (
@@ -46,8 +52,10 @@ class Site:
         "_fields",
         "_head_ticks",
         "_idle_ticks",
-        "_requests_left",
+        "_last_request",
         "_send_ticks",
+        "_statistics",
+        "access_log",
         "active",
         "app",
         "body_due",
@@ -55,27 +63,41 @@ class Site:
         "head_due",
         "idle_due",
         "is_stopping",
+        "is_watched",
+        "requests",
         "resolution",
         "send_due",
         "settings",
         "state",
         "stop",
         "tick",
+        "trusted",
     )
 
-    def __init__(self, app: Application, settings: Settings, stop: anyio.Event) -> None:
+    def __init__(
+        self,
+        app: Application,
+        settings: Settings,
+        stop: anyio.Event,
+        statistics: dict[str, int] | None = None,
+    ) -> None:
         self.app = app
         self.settings = settings
         self.stop = stop
         self.state: dict[str, Any] = {}
         self.is_stopping = False
-        self.active = 0
+        self.active = self.requests = 0
+        self.trusted = Trusted(settings.trusted)
+        self.access_log = AccessLog(settings.access_log) if settings.access_log else None
+        self._statistics = statistics
+        watchers = (settings.limit_concurrency, settings.max_requests, self.access_log, statistics)
+        self.is_watched = any(watcher is not None for watcher in watchers)
         self.resolution = settings.resolution()
         self._head_ticks = self.ticks(settings.head_timeout)
         self._idle_ticks = self.ticks(settings.keep_alive)
         self._body_ticks = self.ticks(settings.body_timeout)
         self._send_ticks = self.ticks(settings.send_timeout)
-        self._requests_left = requests_until_stop(settings)
+        self._last_request = requests_until_stop(settings)
         self._fields = b"".join(b"\r\n" + field_line(*pair) for pair in settings.headers)
         if settings.server_header:
             self._fields += b"\r\nserver: anyio-mio"
@@ -97,10 +119,11 @@ class Site:
         """One more tick is over."""
         self._set_time(self.tick + 1)
 
-    def count_request(self) -> None:
-        """One more request; the server stops after the last that it may serve."""
-        self._requests_left -= 1
-        if self._requests_left <= 0:
+    def stop_after_last_request(self) -> None:
+        """Stop the server if it has served as many requests as it may."""
+        if self._statistics is not None:
+            self._statistics["requests"] = self.requests
+        if self.requests >= self._last_request:
             self.stop.set()
 
     def _set_date(self) -> None:

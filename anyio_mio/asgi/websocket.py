@@ -23,6 +23,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.client import GONE, abort, has_unread, linger
 from anyio_mio.asgi.errors import (
     ApplicationError,
@@ -157,6 +158,8 @@ class WebSocket:
 
     async def receive(self) -> dict[str, Any]:
         """The application's ``receive()``: the connection, messages, the disconnect."""
+        if LIBRARY.name == ASYNCIO:
+            return await call_in_task(self.receive)
         if not self._was_connected:
             self._was_connected = True
             return {"type": "websocket.connect"}
@@ -254,6 +257,9 @@ class WebSocket:
             ClientDisconnected: the client is gone.
             ApplicationError: the event is out of order, or it is none.
         """
+        if LIBRARY.name == ASYNCIO:
+            await call_in_task(self.send, message)
+            return
         kind = message.get("type") if isinstance(message, dict) else None
         state = self._state
         if kind == SEND and state == OPEN:

@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from logging import Logger
 
     class StockHandle(events.Handle):
         """A callback that waits to be called."""
@@ -75,7 +74,6 @@ if TYPE_CHECKING:
         def _fatal_error(self, error: BaseException, message: str) -> None: ...
         def _read_ready__on_eof(self) -> None: ...
 
-    logger: Logger
     format_callback: Callable[[Any, Any], str]
     format_handle: Callable[[events.Handle], str]
     loop_of: Callable[[Any], object]
@@ -84,7 +82,6 @@ else:
     StockHandle = events.Handle
     StockTimerHandle = events.TimerHandle
     StockSocketTransport = selector_events._SelectorSocketTransport
-    logger = base_events.logger
     format_callback = format_helpers._format_callback_source
     format_handle = base_events._format_handle
     loop_of = futures._get_loop
@@ -123,6 +120,11 @@ def current_task_setters(
         return partial(swap, loop), partial(swap, loop, None)
     current: dict[Any, Any] = tasks._current_tasks  # type: ignore[attr-defined]
     return partial(current.__setitem__, loop), partial(current.pop, loop, None)
+
+
+def warn(message: str, *args: object) -> None:
+    """Log a warning as asyncio does."""
+    base_events.logger.warning(message, *args)  # type: ignore[attr-defined]
 
 
 def set_running_loop(loop: events.AbstractEventLoop | None) -> None:

@@ -156,6 +156,11 @@ class Callbacks:
         self.is_queued = True
         self._kernel.resume(self.task)
 
+    def wake(self) -> None:
+        """Ask for a step if a handle waits: after another thread, or a signal, has added one."""
+        if self.ready and not self.is_queued:
+            self.schedule()
+
     def require_own_thread(self) -> None:
         """Raise RuntimeError in a thread in which the run could miss the call."""
         if self._kernel.current is None and not self.is_running:

@@ -54,6 +54,8 @@ CLOSED: Final = (
 class Loop(StockLoop):
     """What the loop of a run and a loop of its own have in common."""
 
+    _closed = True  # until it is made: a constructor may raise, and __del__() looks
+
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._now = kernel.now
@@ -62,7 +64,6 @@ class Loop(StockLoop):
         self._callbacks = Callbacks(kernel, self.leave)
         super().__init__(Descriptors(kernel.reactor, self._callbacks))
         self._ready: deque[StockHandle] = self._callbacks.ready
-        self._from_threads: deque[StockHandle] = deque()
         self._previous_handlers: dict[int, Any] = {}
 
     # Callbacks and timers.
@@ -80,13 +81,21 @@ class Loop(StockLoop):
             callback.wake(*args)
             return None  # type: ignore[return-value] # futures do not look at it
         if self._debug or self._closed:
-            return super().call_soon(callback, *args, context=context)  # type: ignore[return-value]
+            return self._call_soon_in_debug_mode(callback, args, context)
         handle = Handle(callback, args, self, context)
         callbacks = self._callbacks
         if not callbacks.is_queued:
             callbacks.schedule()
         self._ready.append(handle)
         return handle
+
+    def _call_soon_in_debug_mode(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> Handle:
+        handle: Any = super().call_soon(callback, *args, context=context)
+        if handle._source_traceback:  # its last frame is the caller's, not ours
+            del handle._source_traceback[-2:]
+        return handle  # type: ignore[no-any-return]
 
     def _call_soon(
         self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
@@ -113,8 +122,8 @@ class Loop(StockLoop):
         handle: StockHandle = StockHandle(callback, args, self, context)
         if handle._source_traceback:
             del handle._source_traceback[-1]
-        self._from_threads.append(handle)
-        if not self._kernel.entry.put(self._take_from_threads):
+        self._ready.append(handle)
+        if not self._kernel.entry.put(self._callbacks.wake):
             raise RuntimeError(CLOSED)
         return handle
 
@@ -147,9 +156,6 @@ class Loop(StockLoop):
     def time(self) -> float:
         """Return the time of the kernel's clock."""
         return self._now()
-
-    def _take_from_threads(self) -> None:
-        self._callbacks.add(self._from_threads.popleft())
 
     # Descriptors.
 
@@ -300,6 +306,8 @@ class Loop(StockLoop):
         self._is_in_child = True
         self._closed = True
         self._thread_id = None
+        if sniffio.thread_local.name == "asyncio":
+            sniffio.thread_local.name = None
 
     # Insides.
 
@@ -317,9 +325,10 @@ class Loop(StockLoop):
             seconds = self.time() - start
             if seconds >= self.slow_callback_duration:
                 text = asyncio_internals.format_handle(handle)
-                asyncio_internals.logger.warning("Executing %s took %.3f seconds", text, seconds)
+                asyncio_internals.warn("Executing %s took %.3f seconds", text, seconds)
         finally:
             self._current_handle = None
+            del handle  # a task's error keeps this frame, and would keep the task with it
 
     def _check_closed(self) -> None:
         if self._closed:

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from anyio_mio._backend.options import asyncio_sides
 from anyio_mio._kernel.cancel_scope import CancelScope
 from anyio_mio._kernel.cancelled import adopt
+from anyio_mio._kernel.entry import nothing
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.run import living_kernels
 from anyio_mio._kernel.running import running
@@ -118,6 +119,11 @@ def wake_up(loop: IdleLoop) -> None:
         loop.__class__ = RunLoop  # type: ignore[assignment]
         kernel = loop._kernel
         RunLoop.__init__(loop, kernel)
+        if kernel.is_dead:
+            loop.die_in_child()
+        if kernel.is_dead or not kernel.entry.put(nothing):  # touched when its run is over
+            loop.release()
+            return
         loop._callbacks.on_raise = partial(end_run, kernel)
         kernel.at_shutdown.append(loop.shut_down)
         kernel.asyncio = loop

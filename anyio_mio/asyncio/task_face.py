@@ -10,6 +10,12 @@ future is done: at once for a plain future, after its clean-up for a task of asy
 mio's `Cancelled`, which is a ``CancelledError`` too. If the future ends with a value all the same,
 the task gets the value, and its next wait is cancelled.
 
+Libraries for asyncio clean up with further waits: psycopg asks the server to end a query and waits
+for its answer. So a scope does not cancel the futures that a task awaits while such a `Cancelled`
+is still on its way, in an ``except``, a ``finally`` or an ``__aexit__()``. A weak reference to it
+tells. A library that swallows it is cancelled again at its next wait, and another scope that is
+cancelled cancels the clean-up too.
+
 ``cancel()`` of a face ends the wait with a plain ``CancelledError``. If the task does not wait, or
 its wait cannot be left, the error comes at the next wait that can be: a result that is there is
 never lost, as it is in asyncio.
@@ -25,9 +31,10 @@ from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
+from weakref import ref
 
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
-from anyio_mio._kernel.traps import PAUSED
+from anyio_mio._kernel.traps import PAUSED, YIELDED
 from anyio_mio._reactor.scheduler import Wait
 from anyio_mio.asyncio.asyncio_internals import loop_of
 
@@ -59,6 +66,7 @@ class TaskFace:
     __slots__ = (
         "__weakref__",
         "_cancelled_by_scope",
+        "_delivered",
         "_error",
         "_future",
         "_loop",
@@ -73,6 +81,7 @@ class TaskFace:
         self._loop = loop
         self._future: Any = None
         self._cancelled_by_scope = False
+        self._delivered: ref[Cancelled] | None = None
         self._error: BaseException | None = None
         self._must_cancel: Any = None
         self._requests = 0
@@ -91,8 +100,8 @@ class TaskFace:
         self._cancelled_by_scope = False
         task.parked_on = self
         future.add_done_callback(self, context=task.context)
-        if task.scope.effective:
-            task.interrupt()
+        if task.scope.effective and not self._cleans_up():
+            task.interrupt(task.scope.cancel_message())
         if self._must_cancel is not None:
             self._deliver()
 
@@ -106,7 +115,9 @@ class TaskFace:
         if error is not None:
             task.kernel.fail(task, error)
         elif self._cancelled_by_scope and ended_by_cancellation(future):
-            task.kernel.fail(task, Cancelled(task.scope.cancel_message()))
+            error = Cancelled(task.scope.cancel_message())
+            self._delivered = ref(error)
+            task.kernel.fail(task, error)
         else:
             task.kernel.resume(task)
         del error
@@ -116,9 +127,11 @@ class TaskFace:
 
     def abort(self, task: Task, /) -> bool:
         """Cancel the future for a cancelled scope. The task waits until it is done."""
-        if self._future is not None and not self._cancelled_by_scope:
+        future = self._future
+        if future is not None and not self._cancelled_by_scope:
             self._cancelled_by_scope = True
-            self._future.cancel(msg=task.scope.cancel_message())
+            if not future.cancel(msg=task.scope.cancel_message()) and future.done():
+                self.wake(future)  # it was set in another thread, which the loop refused
         return False
 
     def take_error(self, error: BaseException, /) -> bool:
@@ -240,6 +253,10 @@ class TaskFace:
 
     # Insides.
 
+    def _cleans_up(self) -> bool:
+        """Whether a cancellation that ended a wait for a future is still on its way."""
+        return self._delivered is not None and self._delivered() is not None
+
     def _deliver(self) -> None:
         """End the wait that the task is in, if it can be left; else its next step tries again."""
         task, msg = self.task, self._must_cancel
@@ -256,7 +273,7 @@ class TaskFace:
         if self._future is not None:
             return bool(self._future.cancel(msg=msg) if msg else self._future.cancel())
         error = asyncio.CancelledError(msg) if msg else asyncio.CancelledError()
-        if task.parked_on is not None:
+        if task.parked_on is not None and task.parked_on is not YIELDED:
             return task.kernel.throw(task, error)
         if task.error is None:  # it has yielded, or has not begun: it is runnable
             task.error = error

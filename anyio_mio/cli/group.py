@@ -7,6 +7,7 @@ import click
 from anyio_mio.cli.bench import bench
 from anyio_mio.cli.console import stats, tree
 from anyio_mio.cli.demo import demo
+from anyio_mio.cli.doctor import doctor
 from anyio_mio.cli.run import run
 
 if sys.platform == "win32":
@@ -24,6 +25,7 @@ def group() -> None:
 
 group.add_command(bench)
 group.add_command(demo)
+group.add_command(doctor)
 group.add_command(run)
 group.add_command(serve)
 group.add_command(stats)

@@ -16,7 +16,13 @@ from anyio_mio._supervisor import live
 from anyio_mio._supervisor.adopted import AdoptionError, adopt_sockets
 from anyio_mio._supervisor.binding import BindError, parse
 from anyio_mio._supervisor.certificate import CertificateError, load_context
-from anyio_mio._supervisor.configuration import Configuration, ServingOptions, Supervision, TlsFiles
+from anyio_mio._supervisor.configuration import (
+    ApplicationOptions,
+    Configuration,
+    ServingOptions,
+    Supervision,
+    TlsFiles,
+)
 from anyio_mio._supervisor.listening import ListeningSockets
 from anyio_mio._supervisor.log import FORMATS, Log, open_standard_descriptors
 from anyio_mio._supervisor.one_process import Choices
@@ -24,6 +30,7 @@ from anyio_mio._supervisor.service_manager import ServiceManager
 from anyio_mio._supervisor.supervisor import Supervisor
 from anyio_mio._supervisor.target import TargetError, load_handler
 from anyio_mio._supervisor.worker import CANNOT_SERVE
+from anyio_mio.cli.application_options import application_options, take_application
 from anyio_mio.cli.serve_here import serve_here
 from anyio_mio.serving.threads import check_threads
 
@@ -101,15 +108,20 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
     "--log-level", type=LEVELS, default="warning", show_default=True, help="Of the workers' logs."
 )
 @click.option("--live/--no-live", "show_live", default=False, help="A table of the workers.")
+@application_options
 @click.pass_context
 def serve(context: click.Context, /, **given: Any) -> None:
-    """Serve connections with TARGET: echo, discard, http-hello, or module:async_handler.
+    """Serve TARGET: an application, a handler of streams, echo, discard or http-hello.
+
+    TARGET is module:name. Three arguments (scope, receive, send) make it an ASGI application, one a
+    handler of streams.
 
     Each worker is a process. SIGTERM or Ctrl-C stops in good order, a second one at once; SIGHUP
     replaces the workers one by one, and no client is refused. Sockets of a service manager
     (LISTEN_FDS) are served besides those of --bind.
     """
-    options = CommandLine(**given)
+    application = take_application(given, given["log_format"])
+    options = CommandLine(**given, application=application)
     options.check()
     open_standard_descriptors()
     log = Log(FORMATS[options.log_format])
@@ -149,6 +161,9 @@ class CommandLine:
     log_format: str
     log_level: str
     show_live: bool
+    reload: bool
+    max_requests: int | None
+    application: ApplicationOptions
 
     def check(self) -> None:
         """Refuse what no worker could serve; a module of the user's is imported by the workers.
@@ -210,6 +225,7 @@ class CommandLine:
         limits = {
             "accepted": self.recycle_connections,
             "memory": memory * MIB if memory else None,
+            "requests": self.max_requests,
         }
         return Configuration(
             target=self.target,
@@ -225,6 +241,7 @@ class CommandLine:
                 recycle={name: limit for name, limit in limits.items() if limit},
                 recycle_jitter=self.recycle_jitter,
             ),
+            application=self.application,
             log_level=self.log_level,
             captures_output=self.show_live and sys.stdout.isatty(),
         )
@@ -253,7 +270,8 @@ def run(options: CommandLine, log: Log) -> int:
             log("serving", address=address, workers=options.workers, target=options.target)
         configuration = options.configuration(are_shared=sockets.are_shared)
         supervisor = Supervisor(configuration, sockets.slots, log, manager)
-        succeeded = anyio_mio.run(live.run, supervisor, log, options.show_live)
+        watched = Path.cwd() if options.reload else None
+        succeeded = anyio_mio.run(live.run, supervisor, log, options.show_live, watched)
     return 0 if succeeded else 1
 
 

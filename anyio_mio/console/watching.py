@@ -1,6 +1,6 @@
 """Ask consoles again and again, each in a thread of its own, and keep what they said last.
 
-A program that is stuck, or has ended, delays nobody but its own row.
+A program that is stuck, or has ended, delays its own row only.
 """
 
 from __future__ import annotations

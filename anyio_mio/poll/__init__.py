@@ -26,14 +26,15 @@ an event that an operation *will* succeed.
 Draining readiness
 ==================
 
-Registrations are edge-triggered: an event says that something changed, and what merely stays as it
-was is not told again. After an event, repeat the operation until it raises `BlockingIOError`. Five
-connections may be one event; whoever accepts one of them leaves four behind, and the next event,
-when a sixth arrives, frees just one more. Then, for the selectors that make their edges by hand,
-say so: ``registry.would_block(source, Interest.READABLE)``. It costs nothing elsewhere.
+Registrations are edge-triggered: an event says that something changed. A state that lasts makes no
+second event. After an event, repeat the operation until it raises `BlockingIOError`. Five
+connections may be one event; a program that accepts one of them leaves four behind, and the next
+event, when a sixth arrives, frees just one more. When the operation would block, call
+``registry.would_block(source, Interest.READABLE)``: selectors that make their edges by hand need
+it, and it costs nothing elsewhere.
 
-An operation that failed for another reason (no descriptor left, say) did not drain anything. Its
-owner has to come back by itself, with a timer: there is no event to wait for.
+An operation that failed for another reason (no descriptor left, say) did not drain anything. No
+event will come for what is left, so the owner has to try again after a time.
 
 Closing
 =======

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. The buffer keeps the selector's bits. An `Event` is made for whoever iterates, at that moment.
+1. The buffer keeps the selector's bits. Iterating makes an `Event`, at that moment.
 2. An event shows what its registration is at that moment: deregistering or reregistering a source
    while the events of the same poll are being handled silences those that are left.
 """
@@ -39,11 +39,11 @@ class Event:
     """What one poll has to say about one registration.
 
     Only `is_readable` and `is_writable` come on every platform. The others may be missing where
-    they would be true: they are there to save a system call, and whoever ignores them loses
-    nothing. A closed flag that is there is never wrong about a stream or a pipe; a datagram socket
-    cannot be closed by anyone else, and has it set when just an error is pending.
+    they would be true: they save a system call, and a program that ignores them loses nothing. A
+    closed flag that is there is never wrong about a stream or a pipe. A datagram socket cannot be
+    closed by its peer; it has the flag set when an error is pending.
 
-    An error may come alone. Whoever waits, in either direction, tries the operation then too.
+    An error may come alone. An owner that waits, in either direction, tries the operation then too.
 
     Attributes:
         token: What the source was registered with.

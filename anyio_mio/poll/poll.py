@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import final
 
 from anyio_mio.poll._sys.closable import Closable
-from anyio_mio.poll._sys.selector import Selector, default_selector
+from anyio_mio.poll._sys.selector import Selector, close_in_child, default_selector
 from anyio_mio.poll.event import Events
 from anyio_mio.poll.registry import Registry
 
@@ -26,9 +26,9 @@ class Poll(Closable):
     Attributes:
         registry: Where sources are registered.
         harvest: ``harvest(timeout, capacity)`` waits like `poll()` and returns the pairs of
-            descriptor and bits themselves, for an owner who keeps readiness by descriptor and looks
-            tokens up in ``registry.book``: the backend's reactor. It *is* the selector's
-            ``select``, bound once: a call of our own would cost 0.06 µs at each turn (measured).
+            descriptor and bits themselves, for a caller that looks owners up in ``registry.book``:
+            the backend's reactor. It *is* the selector's ``select``, bound once: a call of our own
+            would cost 0.06 µs at each turn (measured).
 
     Ownership:
         The poll closes its selector and its waker; the sources are their owners'.
@@ -55,7 +55,7 @@ class Poll(Closable):
         """Wait for events and put them into `events`, in place of those that are there.
 
         It may return without any: because the time is over, because a source was deregistered
-        meanwhile, or for no reason at all. Whoever has a deadline looks at the clock.
+        during the wait, or for no reason at all. A caller with a deadline looks at the clock.
 
         Args:
             events: The buffer. What exceeds its capacity comes with the next poll.
@@ -83,6 +83,15 @@ class Poll(Closable):
         """Release the selector and the waker; a second call does nothing."""
         self.registry.close()
         self._selector.close()
+
+    def close_in_child(self) -> None:
+        """Close this process's copy after a fork, for a poll that the parent goes on with.
+
+        It takes no lock, since a thread that exists in the parent only may have held it, and wakes
+        no wait of the parent.
+        """
+        self.registry.close_in_child()
+        close_in_child(self._selector)
 
     def __repr__(self) -> str:
         return f"<Poll on {self._selector!r}>"

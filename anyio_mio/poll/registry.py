@@ -123,7 +123,7 @@ class Registry:
             OSError: `source` is closed (EBADF), or the system has no room (ENOSPC, ENOMEM).
 
         Ownership:
-            The caller's, who deregisters it before closing it.
+            The caller's, which deregisters it before closing it.
         """
         if not isinstance(source, (int, HasFileno)):
             source.register(self, token, interest)
@@ -243,7 +243,7 @@ class Registry:
     def forget(self, fd: int) -> None:
         """Take a descriptor out of the book without a system call.
 
-        For an owner who is about to close the last descriptor of a file on a selector with native
+        For an owner that is about to close the last descriptor of a file on a selector with native
         edges: closing ends the registration. It takes no lock, since it is one operation of a dict.
         """
         owner = self.book.pop(fd, None)
@@ -281,6 +281,13 @@ class Registry:
                 self.forget(fd)
             if self._waker is not None:
                 self._waker.close()
+
+    def close_in_child(self) -> None:
+        """After a fork: as `close()`, without a lock or a wake. For `Poll`."""
+        self._lock = threading.Lock()
+        self.book.clear()
+        if self._waker is not None:
+            self._waker.close_in_child()
 
     def __repr__(self) -> str:
         return f"<Registry of {len(self.book)} sources on {self._selector.name}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NewType
 
 Token = NewType("Token", int)
-"""What an event carries so that its reader knows whose it is, chosen by whoever registers.
+"""What an event carries to identify its source. The caller of `register()` chooses it.
 
 It is an `int` that a type checker tells from a descriptor: handing one in for the other is the
 mistake that it prevents. While running it *is* the int, so it compares, hashes, counts and prints

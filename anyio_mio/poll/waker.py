@@ -8,8 +8,8 @@ Rules:
 3. No lock that `wake` takes can be held by the code that a signal handler interrupts: it is
    reentrant, and nothing blocks while it is held.
 
-On Linux the descriptor is an eventfd. Each write to it makes a new edge even though nobody read the
-one before, so an edge-triggered owner never reads it back: a wake-up costs one system call on
+On Linux the descriptor is an eventfd. Each write to it makes a new edge, whether or not the one
+before was read, so an edge-triggered owner never reads it back: a wake-up costs one system call on
 either side. Only the counter has an end, at 2**64 - 2, where the write fails and `wake` drains it.
 
 Elsewhere it is a pipe, whose end comes after some 64 KiB: a full pipe was not read for that long,
@@ -45,9 +45,9 @@ class _Bell(Protocol):
 class Waker(Closable):
     """Ends the wait of a poll, from any thread or signal handler.
 
-    With a `Poll`, `poll.registry.waker(token)` makes one and registers it. Below that, whoever owns
-    the selector registers `fileno()` for READABLE, and calls `drain()` and then the selector's
-    `rearm` after each delivery if the selector is not edge-triggered.
+    With a `Poll`, `poll.registry.waker(token)` makes one and registers it. Without a poll, the
+    owner of the selector registers `fileno()` for READABLE. If the selector is not edge-triggered,
+    it calls `drain()` and then the selector's `rearm` after each delivery.
 
     Args:
         pipe: Use a pipe even where there is an eventfd, for tests.
@@ -60,15 +60,15 @@ class Waker(Closable):
 
     def __init__(self, *, pipe: bool = False) -> None:
         self._bell: _Bell | None = _make_bell(pipe=pipe)
-        # Without it a wake could write to the number of a descriptor that `close` released and
-        # someone else got. Reentrant, because a signal handler may wake while its thread does (3).
+        # Without it a wake could write to a descriptor that `close` released and that has been
+        # opened again since. Reentrant: a signal handler may wake while its thread does (3).
         self._lock = threading.RLock()
 
     def wake(self) -> None:
         """End the current wait, or the next one.
 
-        Safe in any thread and in signal handlers. After `close` there is nobody left to wake and
-        nothing happens: a thread that finishes late is no mistake.
+        Safe in any thread and in signal handlers. After `close` it does nothing: a thread that
+        finishes late is no mistake.
         """
         with self._lock:
             if self._bell is not None:
@@ -94,6 +94,14 @@ class Waker(Closable):
             bell, self._bell = self._bell, None
             if bell is not None:
                 bell.close()
+
+    def close_in_child(self) -> None:
+        """After a fork: release this process's descriptors, and wake nothing.
+
+        It takes no lock: a thread that exists in the parent only may have held it.
+        """
+        self._lock = threading.RLock()
+        self.close()
 
     def __repr__(self) -> str:
         bell = self._bell

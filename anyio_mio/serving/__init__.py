@@ -1,8 +1,9 @@
 """Serve connections: limits, errors, TLS, and an orderly stop.
 
-`server` has `serve_tcp()`, `serve_unix()` and `serve_listeners()`; `options` checks what they are
-told, `tls` makes the handshakes, and `spare_descriptor` lets a server that has no descriptor left
-close connections that it cannot serve.
+`server` has `serve_tcp()`, `serve_unix()` and `serve_listeners()`. `options` checks their options,
+`tls` makes the handshakes, `outcomes` counts how handlers end, `threads` serves from several
+threads, and `spare_descriptor` lets a server that has no descriptor left close connections that it
+cannot serve.
 
 Rules:
 
@@ -14,17 +15,29 @@ Rules:
 
 from __future__ import annotations
 
-from anyio_mio.serving.server import AcceptErrorKind as AcceptErrorKind
-from anyio_mio.serving.server import ListenerStatistics as ListenerStatistics
-from anyio_mio.serving.server import ServeSummary as ServeSummary
+from anyio_mio._net.accept_errors import AcceptErrorKind as AcceptErrorKind
+from anyio_mio._net.acceptor import ErrorHook as ErrorHook
+from anyio_mio._net.acceptor import ListenerStatistics as ListenerStatistics
+from anyio_mio._net.listeners import SocketListener as SocketListener
+from anyio_mio._net.streams import SocketStream as SocketStream
+from anyio_mio._net.unix_streams import UNIXSocketStream as UNIXSocketStream
+from anyio_mio.serving.options import ServeOptions as ServeOptions
+from anyio_mio.serving.options import TLSOptions as TLSOptions
+from anyio_mio.serving.outcomes import ServeSummary as ServeSummary
 from anyio_mio.serving.server import serve_listeners as serve_listeners
 from anyio_mio.serving.server import serve_tcp as serve_tcp
 from anyio_mio.serving.server import serve_unix as serve_unix
 
 __all__ = [
-    "ListenerStatistics",
-    "ServeSummary",
     "AcceptErrorKind",
+    "ErrorHook",
+    "ListenerStatistics",
+    "ServeOptions",
+    "ServeSummary",
+    "SocketListener",
+    "SocketStream",
+    "TLSOptions",
+    "UNIXSocketStream",
     "serve_listeners",
     "serve_tcp",
     "serve_unix",

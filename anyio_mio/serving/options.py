@@ -1,12 +1,12 @@
-"""How to serve: the choices of a server, checked before it starts."""
+"""The options of a server, and how they are checked before it starts."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from signal import Signals
-from typing import Any, Literal, Self
+from typing import Any, Literal, Required, Self, TypedDict
 
 import anyio
 
@@ -15,13 +15,61 @@ from anyio_mio._net.arguments import check_count, check_handler, check_hook, che
 from anyio_mio.serving.tls import check_server_context
 
 
+class ServeOptions(TypedDict, total=False):
+    """The options of `anyio_mio.serve_tcp()`, `serve_unix()` and `serve_listeners()`.
+
+    Attributes:
+        accept_batch: The most connections that are accepted before other tasks get their turn; None
+            for 64. Use 1 where several processes share a socket.
+        max_connections: The most connections that are open at once; others stay in the system's
+            queue. None, the default, for no limit.
+        shed: True to close connections that cannot be served, because of ``max_connections`` or
+            because no descriptor is left. By default they stay in the system's queue.
+        on_accept_error: Called as ``on_accept_error(error, kind)`` with each error of ``accept()``
+            and its `AcceptErrorKind`. It may return another kind, which then decides; None keeps
+            it.
+        handler_errors: What happens to an exception that leaves a handler. ``"log"``, the default:
+            it is logged and its connection is closed; no handler ends the server. ``"raise"``: it
+            ends the server, as with AnyIO's ``listener.serve()``.
+        grace: Seconds that handlers get to finish when the server stops (10).
+        queued: What becomes of connections in the system's queue when the server stops: ``"serve"``
+            (default) or ``"refuse"``.
+        signals: Signals that stop the server, such as ``(signal.SIGTERM,)``. The first one stops it
+            in good order, the second one at once.
+        stop: An event that stops the server when it is set.
+    """
+
+    accept_batch: int | None
+    max_connections: int | None
+    shed: bool
+    on_accept_error: ErrorHook | None
+    handler_errors: Literal["log", "raise"]
+    grace: float
+    queued: Literal["serve", "refuse"]
+    signals: Sequence[Signals]
+    stop: anyio.Event | None
+
+
+class TLSOptions(ServeOptions, total=False):
+    """The options of a server whose clients speak TLS.
+
+    Attributes:
+        ssl_context: A context for servers, with a certificate. Handlers then get a `TLSStream`.
+            None for no TLS.
+        handshake_timeout: Seconds that a client has for its handshake (10).
+    """
+
+    ssl_context: Required[ssl.SSLContext | None]
+    handshake_timeout: float
+
+
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """The choices; `anyio_mio.serve_tcp()` documents each of them.
+class Settings:
+    """The options of a server, checked, with their defaults; see `ServeOptions`.
 
     Raises:
-        TypeError: a choice is of the wrong type.
-        ValueError: a choice is out of range.
+        TypeError: an option is of the wrong type.
+        ValueError: an option is out of range.
     """
 
     accept_batch: int | None = None
@@ -33,7 +81,7 @@ class Policy:
     handler_errors: Literal["log", "raise"] = "log"
     grace: float = 10.0
     queued: Literal["serve", "refuse"] = "serve"
-    signals: tuple[Signals, ...] = ()
+    signals: Sequence[Signals] = ()
     stop: anyio.Event | None = None
 
     @classmethod

@@ -13,6 +13,7 @@ awaits a result that was cancelled elsewhere, and raises that task's exception a
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any, Final, final
 
 import anyio
@@ -25,6 +26,27 @@ CLIENT_IS_GONE: Final = (anyio.BrokenResourceError, anyio.EndOfStream)
 ENDS_THE_PROCESS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 FAILED: Final = "the handler of the connection from %r failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSummary:
+    """What a server did.
+
+    Attributes:
+        accepted: connections that were accepted.
+        finished: handlers that returned, or ended because the client hung up.
+        failed: handlers that raised an exception, and TLS handshakes that failed.
+        cancelled: handlers that were cancelled, as when the grace period was over.
+        shed: connections that were closed because they could not be served.
+        aborted: connections that were gone before they could be served.
+    """
+
+    accepted: int
+    finished: int
+    failed: int
+    cancelled: int
+    shed: int
+    aborted: int
 
 
 @final

@@ -12,12 +12,13 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias, final
+from dataclasses import replace
+from typing import Any, Final, TypeAlias, Unpack, final, overload
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import Listener, TaskGroup, TaskStatus
+from anyio.streams.tls import TLSStream
 
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.task_group import end_left_open
@@ -29,8 +30,14 @@ from anyio_mio._net.logs import log
 from anyio_mio._net.streams import SocketStream
 from anyio_mio._net.unix_paths import StrOrBytesPath, listen_unix
 from anyio_mio._net.unix_streams import UNIXSocketStream
-from anyio_mio.serving.options import Policy
-from anyio_mio.serving.outcomes import Outcomes, close_stream, log_failed_close, must_pass
+from anyio_mio.serving.options import ServeOptions, Settings, TLSOptions
+from anyio_mio.serving.outcomes import (
+    Outcomes,
+    ServeSummary,
+    close_stream,
+    log_failed_close,
+    must_pass,
+)
 from anyio_mio.serving.spare_descriptor import SpareDescriptor
 from anyio_mio.serving.threads import add_up, check_threads, listen_again, serve_in_threads
 from anyio_mio.serving.tls import HANDSHAKE_ERRORS, ServerTLSStream
@@ -50,25 +57,32 @@ LONGEST_QUEUE: Final = 65536
 Handler: TypeAlias = Callable[[Any], Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
-class ServeSummary:
-    """What a server did.
+@overload
+async def serve_tcp(
+    handler: Callable[[SocketStream], Awaitable[object]],
+    port: int,
+    *,
+    host: str | None = ...,
+    backlog: int = ...,
+    reuse_port: bool = ...,
+    threads: int = ...,
+    task_status: TaskStatus[Sequence[SocketListener]] = ...,
+    **options: Unpack[ServeOptions],
+) -> ServeSummary: ...
 
-    Attributes:
-        accepted: connections that were accepted.
-        finished: handlers that returned, or ended because the client hung up.
-        failed: handlers that raised an exception, and TLS handshakes that failed.
-        cancelled: handlers that were cancelled, as when the grace period was over.
-        shed: connections that were closed because they could not be served.
-        aborted: connections that were gone before they could be served.
-    """
 
-    accepted: int
-    finished: int
-    failed: int
-    cancelled: int
-    shed: int
-    aborted: int
+@overload
+async def serve_tcp(
+    handler: Callable[[TLSStream], Awaitable[object]],
+    port: int,
+    *,
+    host: str | None = ...,
+    backlog: int = ...,
+    reuse_port: bool = ...,
+    threads: int = ...,
+    task_status: TaskStatus[Sequence[SocketListener]] = ...,
+    **options: Unpack[TLSOptions],
+) -> ServeSummary: ...
 
 
 async def serve_tcp(  # noqa: PLR0913 - the last are options by name
@@ -80,7 +94,7 @@ async def serve_tcp(  # noqa: PLR0913 - the last are options by name
     reuse_port: bool = False,
     threads: int = 1,
     task_status: TaskStatus[Sequence[SocketListener]] = anyio.TASK_STATUS_IGNORED,
-    **policy: Any,
+    **options: Any,
 ) -> ServeSummary:
     """Listen on a TCP port and run ``handler(stream)`` for each connection.
 
@@ -93,22 +107,7 @@ async def serve_tcp(  # noqa: PLR0913 - the last are options by name
         threads: how many threads serve, each with a run and listeners of its own; 1 unless Python
             is a free-threaded build. Limits hold for each thread. The handler runs in all of them.
         task_status: ``started()`` gets the listeners when they listen; those of this run.
-        **policy: the options, with their defaults in parentheses:
-
-            * ``accept_batch``, the most connections accepted before others get their turn; 1 where
-              several processes share a socket (64).
-            * ``max_connections``, the most that are open at once; others stay queued (no limit).
-            * ``shed``, True to close what cannot be served, for the limit or for want of
-              descriptors; otherwise it stays queued.
-            * ``ssl_context``, for TLS, and ``handshake_timeout`` in seconds (10).
-            * ``on_accept_error(error, kind)``, which may return another `AcceptErrorKind`.
-            * ``handler_errors``, ``"log"`` (default: the one connection is closed, and no handler
-              ends the server) or ``"raise"`` (it ends, as AnyIO's ``listener.serve()``).
-            * ``signals``, such as ``(signal.SIGTERM,)``: stop at the first, at once at the second.
-            * ``stop``, an `anyio.Event` that stops it as well.
-            * ``queued``, ``"serve"`` (default) or ``"refuse"``: what becomes of connections in the
-              system's queue when it stops.
-            * ``grace``, seconds that the handlers get when it stops (10).
+        **options: see `ServeOptions`; with TLS, `TLSOptions`.
 
     Returns:
         A summary, when it was stopped by a signal or by ``stop``.
@@ -124,7 +123,7 @@ async def serve_tcp(  # noqa: PLR0913 - the last are options by name
 
     Checkpoint: always. If cancelled, it stops in the same order, then re-raises the cancellation.
     """
-    settings = Policy.of(handler, policy)
+    settings = Settings.of(handler, options)
     check_threads(threads)
     if threads > 1 and port and not reuse_port:
         # SO_REUSEPORT alone would let two servers share a port, each with half of the clients.
@@ -149,12 +148,36 @@ async def in_threads(
 
     async def serve(sockets: Sequence[socket.socket], stop: anyio.Event, /) -> ServeSummary:
         listeners = [SocketListener(sock, running_kernel().reactor) for sock in sockets]
-        settings = replace(server.policy, stop=stop, signals=())
+        settings = replace(server.settings, stop=stop, signals=())
         return await Server(server.handler, listeners, settings).run(anyio.TASK_STATUS_IGNORED)
 
     slots = [[listen_again(each._sock, backlog) for each in server.listeners] for _ in range(more)]
     summaries = await serve_in_threads(lambda: server.run(task_status), serve, slots)
     return add_up(summaries)
+
+
+@overload
+async def serve_unix(
+    handler: Callable[[UNIXSocketStream], Awaitable[object]],
+    path: StrOrBytesPath,
+    *,
+    mode: int | None = ...,
+    backlog: int = ...,
+    task_status: TaskStatus[Sequence[SocketListener]] = ...,
+    **options: Unpack[ServeOptions],
+) -> ServeSummary: ...
+
+
+@overload
+async def serve_unix(
+    handler: Callable[[TLSStream], Awaitable[object]],
+    path: StrOrBytesPath,
+    *,
+    mode: int | None = ...,
+    backlog: int = ...,
+    task_status: TaskStatus[Sequence[SocketListener]] = ...,
+    **options: Unpack[TLSOptions],
+) -> ServeSummary: ...
 
 
 async def serve_unix(
@@ -164,7 +187,7 @@ async def serve_unix(
     mode: int | None = None,
     backlog: int = 65536,
     task_status: TaskStatus[Sequence[SocketListener]] = anyio.TASK_STATUS_IGNORED,
-    **policy: Any,
+    **options: Any,
 ) -> ServeSummary:
     """Listen on a UNIX socket and run ``handler(stream)`` for each connection.
 
@@ -176,7 +199,7 @@ async def serve_unix(
         mode: permissions of the path.
         backlog: how many connections may wait in the system's queue.
         task_status: ``started()`` gets the listeners when they listen.
-        **policy: as for `serve_tcp()`.
+        **options: as for `serve_tcp()`.
 
     Raises:
         OSError: the path cannot be bound; EADDRINUSE if a server listens there, or if it is no
@@ -185,7 +208,7 @@ async def serve_unix(
 
     Everything else is as for `serve_tcp()`.
     """
-    settings = Policy.of(handler, policy)
+    settings = Settings.of(handler, options)
     sock, bound = listen_unix(path, mode=mode, backlog=backlog)
     try:
         listener = SocketListener(sock, running_kernel().reactor, UNIXSocketStream)
@@ -197,12 +220,32 @@ async def serve_unix(
     return await Server(handler, [listener], settings).run(task_status)
 
 
+@overload
+async def serve_listeners(
+    handler: Callable[[SocketStream], Awaitable[object]],
+    listeners: Iterable[Listener[Any]],
+    *,
+    task_status: TaskStatus[Sequence[SocketListener]] = ...,
+    **options: Unpack[ServeOptions],
+) -> ServeSummary: ...
+
+
+@overload
+async def serve_listeners(
+    handler: Callable[[TLSStream], Awaitable[object]],
+    listeners: Iterable[Listener[Any]],
+    *,
+    task_status: TaskStatus[Sequence[SocketListener]] = ...,
+    **options: Unpack[TLSOptions],
+) -> ServeSummary: ...
+
+
 async def serve_listeners(
     handler: Handler,
-    listeners: Iterable[Any],
+    listeners: Iterable[Listener[Any]],
     *,
     task_status: TaskStatus[Sequence[SocketListener]] = anyio.TASK_STATUS_IGNORED,
-    **policy: Any,
+    **options: Any,
 ) -> ServeSummary:
     """Serve listeners that exist already; they are closed at the end.
 
@@ -211,7 +254,7 @@ async def serve_listeners(
         listeners: listeners made while mio runs: by ``anyio.create_tcp_listener()`` or by
             ``anyio.abc.SocketListener.from_socket()``.
         task_status: ``started()`` gets the listeners.
-        **policy: as for `serve_tcp()`.
+        **options: as for `serve_tcp()`.
 
     Raises:
         TypeError: something is not a listener of mio's.
@@ -219,7 +262,7 @@ async def serve_listeners(
 
     Everything else is as for `serve_tcp()`.
     """
-    settings = Policy.of(handler, policy)
+    settings = Settings.of(handler, options)
     return await Server(handler, flatten(listeners), settings).run(task_status)
 
 
@@ -247,17 +290,17 @@ class Server:
     """One call of `serve_listeners()`."""
 
     def __init__(
-        self, handler: Handler, listeners: Sequence[SocketListener], policy: Policy
+        self, handler: Handler, listeners: Sequence[SocketListener], settings: Settings
     ) -> None:
         self._kernel = running_kernel()
         self.handler = handler
         self._name = task_name(handler)
         self.listeners = listeners
-        self.policy = policy
-        self._limit = policy.max_connections
-        self._permits = anyio.Semaphore(policy.max_connections or 1)
+        self.settings = settings
+        self._limit = settings.max_connections
+        self._permits = anyio.Semaphore(settings.max_connections or 1)
         self._spare = SpareDescriptor()
-        self._stopping = policy.stop or anyio.Event()
+        self._stopping = settings.stop or anyio.Event()
         self._idle = anyio.Event()
         self._watching = anyio.CancelScope(shield=True)
         self._open = 0
@@ -268,7 +311,7 @@ class Server:
     async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Serve until told to stop; see the module."""
         try:
-            if self.policy.shed:
+            if self.settings.shed:
                 self._spare.take()
             await self._serve(task_status)
         finally:  # even where it was cancelled before it began
@@ -282,7 +325,7 @@ class Server:
             with anyio.CancelScope(shield=True):  # or it could not be ended
                 self._handlers = await group.start(self._host_handlers)
             try:
-                if self.policy.signals:
+                if self.settings.signals:
                     await group.start(self._watch_signals)
                 task_status.started(self.listeners)
                 await self._accept_until_stopped()
@@ -309,19 +352,19 @@ class Server:
 
     async def _accept_from(self, acceptor: Acceptor[SocketStream]) -> None:
         """Drain one listener again and again; a permit comes before each accept."""
-        batch = self.policy.accept_batch or ACCEPT_BATCH
-        on_error = self.policy.on_accept_error
+        batch = self.settings.accept_batch or ACCEPT_BATCH
+        on_error = self.settings.on_accept_error
         while True:
             await acceptor.wait_until_ready()
             if self._limit is None:
                 acceptor.drain(self._start, batch, on_error)
-            elif self.policy.shed and self._permits.value == 0:
+            elif self.settings.shed and self._permits.value == 0:
                 acceptor.shed += acceptor.drain(close_stream, batch, on_error)
             else:
                 # First come, first served: with several listeners none can starve the others.
                 await self._permits.acquire()
                 acceptor.drain_within_permits(self._permits, self._start, batch, on_error)
-            if self.policy.shed and acceptor.is_out_of_descriptors:
+            if self.settings.shed and acceptor.is_out_of_descriptors:
                 await self._shed_all_queued(acceptor, batch)
 
     async def _shed_all_queued(self, acceptor: Acceptor[SocketStream], batch: int) -> None:
@@ -344,17 +387,17 @@ class Server:
         scope, is_served = task.scope, True
         try:
             try:
-                if self.policy.ssl_context is None:
+                if self.settings.ssl_context is None:
                     await self.handler(stream)  # not in a function: each step would pass its frame
                 else:
-                    is_served = await self._handle_tls(stream, self.policy.ssl_context)
+                    is_served = await self._handle_tls(stream, self.settings.ssl_context)
             finally:
                 if task.scope is not scope:
                     await end_left_open(scope)
             self._outcomes.finished += is_served
         except BaseException as error:
             self._count(error, stream)
-            if self.policy.handler_errors == "raise" or must_pass(error):
+            if self.settings.handler_errors == "raise" or must_pass(error):
                 raise
         finally:
             try:
@@ -365,7 +408,7 @@ class Server:
 
     async def _handle_tls(self, stream: SocketStream, context: ssl.SSLContext) -> bool:
         """Make the handshake and run the handler; return False if the handshake failed."""
-        timeout = self.policy.handshake_timeout
+        timeout = self.settings.handshake_timeout
         try:
             tls = await ServerTLSStream.shake_hands(stream, context, timeout)
         except HANDSHAKE_ERRORS as error:
@@ -378,7 +421,7 @@ class Server:
     def _count(self, error: BaseException, stream: SocketStream) -> None:
         assert self._handlers is not None
         is_cancelled = self._handlers.cancel_scope.cancel_called
-        logs = self.policy.handler_errors == "log" and not must_pass(error)
+        logs = self.settings.handler_errors == "log" and not must_pass(error)
         self._outcomes.count(error, stream, is_cancelled=is_cancelled, logs=logs)
 
     def _connection_is_over(self) -> None:
@@ -392,7 +435,7 @@ class Server:
 
     async def _watch_signals(self, *, task_status: TaskStatus[None]) -> None:
         """The first signal stops the server; any other cuts the grace period short."""
-        with self._watching, anyio.open_signal_receiver(*self.policy.signals) as received:
+        with self._watching, anyio.open_signal_receiver(*self.settings.signals) as received:
             task_status.started()
             async for number in received:
                 log(logging.INFO, "stopping: %s", number.name)
@@ -405,7 +448,7 @@ class Server:
         for listener in self.listeners:
             listener.remove_path()  # first: a successor may bind it, and no client is turned away
         # A handler that failed, or a second signal, has ended them all: none is left to serve.
-        if self.policy.queued == "serve" and not self._handlers.cancel_scope.cancel_called:
+        if self.settings.queued == "serve" and not self._handlers.cancel_scope.cancel_called:
             self._serve_the_queue()
         for listener in self.listeners:
             close_stream(listener)
@@ -427,7 +470,7 @@ class Server:
         self._ending = True
         with anyio.CancelScope(shield=True):
             if self._open:
-                with anyio.move_on_after(self.policy.grace):
+                with anyio.move_on_after(self.settings.grace):
                     await self._idle.wait()
             self._cancel_handlers()
 

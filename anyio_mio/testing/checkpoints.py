@@ -15,7 +15,7 @@ def assert_checkpoints() -> Iterator[None]:
 
     On mio an operation that need not wait is a checkpoint without yielding, as long as its task has
     budget: it looks for cancellation, and it pays. Both count here, waiting and paying.
-    ``checkpoint_if_cancelled()`` alone does not, since it lets nobody else run.
+    ``checkpoint_if_cancelled()`` alone does not, since it lets no other task run.
 
         with assert_checkpoints():
             await stream.send(b"")

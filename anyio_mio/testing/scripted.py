@@ -125,7 +125,7 @@ class ScriptedSelector(Closable):
         del self.registered[fd]
 
     def rearm(self, fd: int, bits: int) -> None:
-        """See `Selector.rearm`. It is recorded, whatever `edge_triggered` says."""
+        """See `Selector.rearm`. It is recorded for each value of `edge_triggered`."""
         self.calls.append(Call("rearm", fd, bits))
 
     def select(self, timeout: float | None, capacity: int) -> list[Pair]:

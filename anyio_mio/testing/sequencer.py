@@ -40,7 +40,7 @@ class Sequencer:
         Raises:
             RuntimeError: the position is taken, or a task before was cancelled while it waited.
 
-        Checkpoint: always. Cancellation: the sequence is broken, and all who wait learn of it.
+        Checkpoint: always. Cancellation: the sequence is broken, and waiting tasks get an error.
         """
         if position in self._taken:
             raise RuntimeError(f"position {position} of this sequence is taken already")

@@ -47,6 +47,10 @@ class TrioScheduler:
         abort = partial(abort_wait, waitable, current_task())
         return wait_task_rescheduled(abort)  # noqa: ASYNC105 - the caller awaits it
 
+    def resume(self, task: Task, /) -> None:
+        """Make a parked task runnable."""
+        reschedule(task)
+
     def fail(self, task: Task, error: BaseException, /) -> None:
         """Make a parked task runnable; ``error`` is raised where it waits."""
         reschedule(task, outcome.Error(error))

@@ -214,6 +214,67 @@ async def test_a_task_that_swallows_its_cancellation_delivers_and_the_next_wait_
     assert scope.cancelled_caught
 
 
+async def test_the_clean_up_of_a_library_may_wait_while_its_cancellation_is_on_its_way() -> None:
+    steps = []
+
+    async def library() -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.001)
+            steps.append("except")
+            raise
+        finally:
+            steps.append(await value_after(0.001, "finally"))
+
+    with anyio.move_on_after(0.01) as scope:
+        await library()
+
+    assert scope.cancelled_caught
+    assert steps == ["except", "finally"]
+
+
+async def test_a_library_that_swallows_its_cancellation_is_cancelled_again() -> None:
+    swallowed: list[str] = []
+
+    async def stubborn() -> None:
+        while len(swallowed) < 3:
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                swallowed.append("once")
+        await asyncio.sleep(10)
+
+    with anyio.fail_after(5), anyio.move_on_after(0.01) as scope:
+        await stubborn()
+
+    assert scope.cancelled_caught
+    assert len(swallowed) == 3
+
+
+async def test_another_scope_that_is_cancelled_ends_a_clean_up() -> None:
+    steps = []
+
+    async def library() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                steps.append("cancelled again")
+                raise
+
+    with anyio.move_on_after(0.03) as outer:
+        with anyio.move_on_after(0.01):
+            await library()
+        steps.append("inside")
+        await checkpoint()
+
+    assert outer.cancelled_caught
+    assert steps == ["cancelled again"]
+
+
 async def test_what_is_shielded_by_asyncio_runs_on() -> None:
     inner = asyncio.create_task(value_after(0.03))
 

@@ -21,7 +21,7 @@ BOUNDS: Final = {
     "system calls: a round trip alone": Bound(3.05, "a wait, a receive, a send"),
     "system calls: a round trip among 100": Bound(2.1, "a receive, a send; all share a wait"),
     "system calls: a UNIX round trip among 100": Bound(2.1, "the same"),
-    "system calls: a datagram among 100": Bound(2.1, "a receive, a send; all share a wait"),
+    "system calls: a datagram among 100": Bound(2.12, "a receive, a send; all share a wait"),
     "system calls: a short connection": Bound(
         7.4,
         "accept4, getsockname (Python's socket object asks), recvfrom for the data and for the end,"

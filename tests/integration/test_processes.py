@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import anyio
 import anyio.to_process
 import anyio.to_thread
+import blockbuster
 import pytest
 from anyio.abc import Process
 
@@ -307,3 +309,15 @@ def test_the_workers_of_a_process_pool_end_with_the_run(run: Run[None], fails: b
 
     with pytest.raises(ProcessLookupError):
         os.kill(workers[0], 0)
+
+
+def test_a_process_starts_where_blocking_calls_are_refused_and_asyncio_goes_on() -> None:
+    # blockbuster refuses them where asyncio has a running loop, as in a task of mio.
+    async def main() -> tuple[bytes, bool]:
+        before = asyncio.current_task()
+        with blockbuster.blockbuster_ctx():
+            process = await anyio.run_process(["echo", "hello"])
+            await anyio.to_thread.run_sync(int)
+        return process.stdout, asyncio.current_task() is before
+
+    assert anyio.run(main, backend="mio") == (b"hello\n", True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+import time
+import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import anyio
 import anyio.lowlevel
@@ -342,3 +345,122 @@ def test_without_a_descriptor_left_the_run_fails_and_nothing_leaks(
 
     with pytest.raises(OSError, match="no descriptor left"):
         anyio.run(anyio.sleep, 0, backend="mio")
+
+
+async def wait_for_thread(done: threading.Event) -> None:
+    await anyio.to_thread.run_sync(done.wait, 20)
+
+
+async def child_waits_for_thread(done: threading.Event) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait_for_thread, done)
+
+
+async def start_waits_for_thread(done: threading.Event) -> None:
+    async def child(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await wait_for_thread(done)
+
+    async with anyio.create_task_group() as group:
+        await group.start(child)
+
+
+async def child_is_shielded(done: threading.Event) -> None:
+    async def child() -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(20)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(child)
+
+
+async def shielded_wait_for_thread(done: threading.Event) -> None:
+    with anyio.CancelScope(shield=True):
+        await wait_for_thread(done)
+
+
+async def an_independent_task_waits_for_thread(done: threading.Event) -> None:
+    running_kernel().spawn_system(wait_for_thread(done), "waits at the end")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        wait_for_thread,
+        child_waits_for_thread,
+        start_waits_for_thread,
+        child_is_shielded,
+        shielded_wait_for_thread,
+        an_independent_task_waits_for_thread,
+    ],
+)
+def test_a_second_one_ends_the_run_whatever_it_waits_for(
+    program: Callable[[threading.Event], Awaitable[None]],
+) -> None:
+    log: list[str] = []
+    done = threading.Event()
+
+    def press() -> None:
+        for _ in range(2):
+            time.sleep(0.03)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    async def main() -> None:
+        threading.Thread(target=press).start()
+        try:
+            await program(done)
+        finally:
+            log.append("unwound")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            anyio.run(main, backend="mio")
+    finally:
+        done.set()
+
+    assert log == ["unwound"]
+
+
+def test_one_that_the_program_has_handled_does_not_make_the_next_a_second_one() -> None:
+    log: list[str] = []
+
+    async def stays(scope: anyio.CancelScope) -> None:
+        await anyio.sleep(0.01)
+        press_ctrl_c()
+        await anyio.sleep(0.01)
+        press_ctrl_c()
+        try:
+            await anyio.sleep(0.01)
+            log.append("the other task went on")
+        finally:
+            scope.cancel()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(stays, group.cancel_scope)
+            for _ in range(2):
+                try:
+                    await anyio.sleep(5)
+                except KeyboardInterrupt:
+                    log.append("handled")
+            await anyio.sleep(5)
+
+    anyio.run(main, backend="mio")
+
+    assert log == ["handled", "handled", "the other task went on"]
+
+
+def test_what_a_user_sees_of_it_is_short() -> None:
+    async def serve() -> None:
+        async with anyio.create_task_group() as outer:
+            outer.start_soon(anyio.sleep_forever)
+            async with anyio.create_task_group() as inner:
+                inner.start_soon(anyio.sleep_forever)
+                press_ctrl_c()
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        anyio.run(serve, backend="mio")
+
+    shown = "".join(traceback.format_exception(caught.value))
+    assert len(shown.splitlines()) < 20
+    assert "Group" not in shown
+    assert isinstance(caught.value.__context__, BaseExceptionGroup)

@@ -83,3 +83,25 @@ def test_programs_work_in_any_order() -> None:
 
     for seed in range(5):
         assert anyio_mio.run(main, shuffle=seed) == list(range(50))
+
+
+class JumpingClock:
+    """A clock on which each look at it takes a time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.time = 0.0
+        self.seconds = seconds
+
+    def now(self) -> float:
+        self.time += self.seconds
+        return self.time
+
+    def time_to_wait(self, deadline: float) -> float:
+        return 0.0
+
+
+def test_time_does_not_decide_a_shuffled_order() -> None:
+    quick = order_of_tasks(shuffle=1, clock=JumpingClock(1e-9))
+    slow = order_of_tasks(shuffle=1, clock=JumpingClock(1.0))
+
+    assert quick == slow

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -238,5 +239,120 @@ def test_starts_may_nest() -> None:
     async def main() -> None:
         async with anyio.create_task_group() as group:
             assert await group.start(outer, group) == "inner"
+
+    run_main(main)
+
+
+def test_a_caller_that_is_shielded_again_gets_the_value() -> None:
+    async def main() -> None:
+        async def child(*, task_status: TaskStatus[int]) -> None:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.001)
+            outer.cancel()
+            inner.shield = True
+            task_status.started(12)
+
+        values = []
+        with anyio.CancelScope() as outer, anyio.CancelScope() as inner:
+            async with anyio.create_task_group() as group:
+                values.append(await group.start(child))
+        assert values == [12]
+
+    run_main(main)
+
+
+def test_a_child_that_ends_well_after_its_caller_was_shielded_again_has_a_value() -> None:
+    async def main() -> None:
+        async def child(*, task_status: TaskStatus[int]) -> None:
+            outer.cancel()
+            task_status.started(12)
+            inner.shield = True
+
+        values = []
+        with anyio.CancelScope() as outer, anyio.CancelScope() as inner:
+            async with anyio.create_task_group() as group:
+                values.append(await group.start(child))
+        assert values == [12]
+
+    run_main(main)
+
+
+@pytest.mark.invariant("K6")
+def test_a_caller_that_is_cancelled_after_its_wake_up_gets_the_value() -> None:
+    async def main() -> None:
+        log: list[str] = []
+
+        async def child(*, task_status: TaskStatus[int]) -> None:
+            await anyio.lowlevel.checkpoint()
+            task_status.started(1)
+            scope.cancel()
+            with pytest.raises(RuntimeError, match="twice"):
+                task_status.started(2)
+            log.append("told")
+
+        values = []
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope:
+                values.append(await group.start(child))
+        assert (values, log) == ([1], ["told"])
+
+    run_main(main)
+
+
+def starts_early(*, task_status: TaskStatus[str]) -> Coroutine[Any, Any, None]:
+    """Says that it has started before its coroutine exists."""
+    task_status.started("early")
+    return anyio.sleep(0.001)
+
+
+def test_a_start_before_the_coroutine_exists_is_a_checkpoint() -> None:
+    async def main() -> None:
+        log: list[str] = []
+
+        async def other() -> None:
+            log.append("other ran")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(other)
+            assert await group.start(starts_early) == "early"
+            assert log == ["other ran"]
+
+    run_main(main)
+
+
+def test_a_start_before_the_coroutine_exists_is_cancelled_with_its_child() -> None:
+    async def main() -> None:
+        async def child() -> None:
+            try:
+                await anyio.sleep(0.001)
+            except anyio.get_cancelled_exc_class():
+                log.append("child cancelled")
+                raise
+
+        def early(*, task_status: TaskStatus[None]) -> Coroutine[Any, Any, None]:
+            task_status.started()
+            return child()
+
+        log: list[str] = []
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await group.start(early)
+            assert scope.cancelled_caught
+            assert log == ["child cancelled"]
+
+    run_main(main)
+
+
+def test_started_twice_before_the_coroutine_exists_is_an_error() -> None:
+    def early(*, task_status: TaskStatus[None]) -> Coroutine[Any, Any, None]:
+        task_status.started()
+        task_status.started()
+        return anyio.lowlevel.checkpoint()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            with pytest.raises(RuntimeError, match="twice"):
+                await group.start(early)
 
     run_main(main)

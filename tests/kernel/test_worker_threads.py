@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 
@@ -247,3 +249,93 @@ def test_no_thread_is_left_behind_by_a_hundred_calls() -> None:
     anyio.run(main, backend="mio")
 
     assert len(our_threads()) <= 40 + 4  # the default limiter's, and what other tests have left
+
+
+def test_an_error_that_comes_after_the_run_is_dropped_at_once() -> None:
+    # It was kept by a cycle: the job, its error, the error's traceback, the job's own frame.
+    class Argument:
+        pass
+
+    def fail(go: threading.Event, argument: Argument) -> None:
+        go.wait(5)
+        raise ValueError
+
+    async def main(go: threading.Event) -> None:
+        argument = Argument()
+        arguments.append(weakref.ref(argument))
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await anyio.to_thread.run_sync(fail, go, argument, abandon_on_cancel=True)
+
+    arguments: list[weakref.ref[Argument]] = []
+    go = threading.Event()
+    gc.collect()
+    gc.disable()
+    try:
+        anyio.run(main, go, backend="mio")
+        go.set()
+        wait_until(lambda: arguments[0]() is None)
+    finally:
+        gc.enable()
+
+
+async def get_a_stray_cancellation() -> None:
+    """Raise a cancellation that belongs to no scope around the caller."""
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await anyio.sleep(1)
+        except anyio.get_cancelled_exc_class() as error:
+            stray = error
+    raise stray
+
+
+def test_a_thread_gets_the_stray_cancellation_of_what_it_called() -> None:
+    def call() -> str:
+        try:
+            anyio.from_thread.run(get_a_stray_cancellation)
+        except BaseException as error:  # noqa: BLE001 - its class is what is asked for
+            return type(error).__name__
+        return "nothing"
+
+    async def main(abandon: bool) -> str:
+        return await anyio.to_thread.run_sync(call, abandon_on_cancel=abandon)
+
+    assert [anyio.run(main, abandon, backend="mio") for abandon in (True, False)] == [
+        "Cancelled",
+        "Cancelled",
+    ]
+
+
+def test_a_thread_that_follows_a_task_is_cancelled_with_it_at_the_end_of_the_run() -> None:
+    log: list[str] = []
+    done = threading.Event()
+
+    async def task() -> None:
+        try:
+            await anyio.to_thread.run_sync(inner)
+        except anyio.get_cancelled_exc_class():
+            log.append("task cancelled")
+            raise
+
+    def inner() -> None:
+        try:
+            anyio.from_thread.run(anyio.sleep_forever)
+        except BaseException as error:
+            log.append(type(error).__name__)
+            raise
+
+    def outer() -> None:
+        try:
+            anyio.from_thread.run(task)
+        except BaseException as error:  # noqa: BLE001 - its class is what is asked for
+            log.append(type(error).__name__)
+        done.set()
+
+    async def main() -> None:
+        with anyio.move_on_after(0.03):
+            await anyio.to_thread.run_sync(outer, abandon_on_cancel=True)
+
+    anyio.run(main, backend="mio")
+    assert done.wait(5)
+    assert log == ["Cancelled", "task cancelled", "RunFinishedError"]

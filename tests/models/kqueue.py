@@ -55,7 +55,9 @@ from anyio_mio.poll._sys.kqueue import (
     KqueueSelector,
 )
 
-EVERYTHING = select.POLLIN | select.POLLOUT | select.POLLRDHUP
+POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)  # PyPy has no name for it
+EPOLLRDHUP = getattr(select, "EPOLLRDHUP", 0x2000)
+EVERYTHING = select.POLLIN | select.POLLOUT | POLLRDHUP
 
 
 @dataclass
@@ -217,7 +219,7 @@ class Knote:
     @property
     def epoll_bits(self) -> int:
         """What wakes the filter."""
-        wakes = select.EPOLLIN | select.EPOLLRDHUP
+        wakes = select.EPOLLIN | EPOLLRDHUP
         if self.filter == FILTER_WRITE:
             wakes = select.EPOLLOUT
         return wakes | (select.EPOLLET if self.flags & EV_CLEAR else 0)
@@ -231,7 +233,7 @@ class Knote:
 
     def _read(self) -> Kevent | None:
         seen = self.file.look()
-        is_over = seen & (select.POLLHUP if self.file.is_pipe else select.POLLRDHUP)
+        is_over = seen & (select.POLLHUP if self.file.is_pipe else POLLRDHUP)
         if not (is_over or seen & (select.POLLIN | select.POLLERR)):
             return None
         return self._kevent(seen, is_over=bool(is_over), data=self.file.bytes_to_read())
@@ -281,7 +283,7 @@ class File:
         poll = select.poll()
         poll.register(self._fd, EVERYTHING)
         seen = sum(bits for _, bits in poll.poll(0))
-        if self.is_socket and seen & select.POLLHUP and not seen & select.POLLRDHUP:
+        if self.is_socket and seen & select.POLLHUP and not seen & POLLRDHUP:
             return 0
         return seen
 

@@ -230,3 +230,24 @@ def test_a_timeout_is_cut_to_what_every_system_takes() -> None:
     assert clamped(1.5) == 1.5
     assert clamped(1e300) == clamped(float("inf")) == MAX_TIMEOUT
     assert MAX_TIMEOUT * 1000 < 2**31
+
+
+@pytest.mark.skipif("epoll" not in available_selectors(), reason="a limit of epoll")
+def test_more_descriptors_than_epoll_watches_are_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch, unix: Pair
+) -> None:
+    class Full:
+        def register(self, fd: int, bits: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def __getattr__(self, name: str) -> object:
+            return lambda *_: None
+
+    monkeypatch.setattr("select.epoll", Full)
+    with (
+        default_selector("epoll") as selector,
+        pytest.raises(OSError, match="max_user_watches") as caught,
+    ):
+        selector.register(unix[0].fileno(), READS)
+
+    assert caught.value.errno == errno.ENOSPC

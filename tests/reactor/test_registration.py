@@ -160,6 +160,46 @@ def test_a_cancelled_waiter_is_not_woken(bench: Bench) -> None:
     assert bench.deliver((5, READABLE)) == []
 
 
+def test_a_wait_that_the_same_task_has_dropped_is_no_second_reader(bench: Bench) -> None:
+    registration = waiting(bench)
+    del bench.scheduler.parked["reader"]
+    bench.park("reader", registration.wait_readable)
+    registration.ready &= WRITE_WOULD_BLOCK
+    bench.park("writer", registration.wait_writable)
+    del bench.scheduler.parked["writer"]
+    bench.park("writer", registration.wait_writable)
+    bench.deliver((5, READABLE | WRITABLE))
+
+    assert bench.scheduler.woken == ["reader", "writer"]
+
+
+def test_after_a_shutdown_writing_is_tried_again_and_the_writer_is_woken(bench: Bench) -> None:
+    registration = bench.reactor.register(5)
+    registration.ready = 0
+    bench.park("reader", registration.wait_readable)
+    bench.park("writer", registration.wait_writable)
+    registration.try_writing_again()
+
+    assert bench.scheduler.woken == ["writer"]
+    assert registration.ready == WRITABLE
+
+
+@pytest.mark.parametrize("edge_triggered", [True, False])
+@pytest.mark.parametrize("other", [READABLE, WRITABLE])
+def test_arming_one_direction_leaves_the_readiness_of_the_other(
+    edge_triggered: bool, other: int
+) -> None:
+    bench = Bench(ScriptedSelector(edge_triggered=edge_triggered))
+    registration = bench.reactor.register(5)
+    registration.ready = other
+    if other == WRITABLE:
+        bench.park("task", registration.wait_readable)
+    else:
+        bench.park("task", registration.wait_writable)
+
+    assert registration.ready == other
+
+
 @pytest.mark.invariant("R5")
 def test_closing_wakes_both_waiters_with_the_closed_error(bench: Bench) -> None:
     registration = waiting(bench)

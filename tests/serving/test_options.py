@@ -18,7 +18,7 @@ import anyio_mio
 import anyio_mio.trio as mio_trio
 from anyio_mio._net.arguments import check_handler
 from anyio_mio.serving import AcceptErrorKind, serve_listeners, serve_tcp
-from anyio_mio.serving.options import Policy
+from anyio_mio.serving.options import Settings
 from tests.shared.certificates import issued_for
 
 Stream = anyio.abc.SocketStream
@@ -178,13 +178,13 @@ def test_a_tls_context_without_a_certificate_is_refused(version: ssl.TLSVersion)
 @pytest.mark.parametrize("verify_mode", [ssl.CERT_NONE, ssl.CERT_REQUIRED])
 def test_a_servers_tls_context_passes(version: ssl.TLSVersion, verify_mode: Any) -> None:
     how = {"maximum_version": version, "verify_mode": verify_mode}
-    Policy(ssl_context=with_certificate(ssl.PROTOCOL_TLS_SERVER, **how))
+    Settings(ssl_context=with_certificate(ssl.PROTOCOL_TLS_SERVER, **how))
 
 
 def test_one_that_finds_its_certificate_by_the_clients_name_passes() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sni_callback = lambda *_: None
-    Policy(ssl_context=context)
+    Settings(ssl_context=context)
 
 
 WRONG_FOR_TRIO: list[dict[str, Any]] = [

@@ -605,7 +605,7 @@ def test_a_unix_path_is_removed_at_the_end(tmp_path: Path) -> None:
 def test_what_is_no_listener_of_mio_is_refused() -> None:
     async def main(clients: Clients) -> None:
         with pytest.raises(TypeError, match="right:"):
-            await serve_listeners(say_hello, [object()])
+            await serve_listeners(say_hello, [object()])  # type: ignore[list-item]
 
     run(main)
 

@@ -135,7 +135,7 @@ def test_what_cannot_serve_is_refused_with_the_right_line(
     monkeypatch.setattr(threads_module, "gil_is_enabled", lambda: True)
 
     with pytest.raises(error, match=words) as caught:
-        anyio_mio.run(lambda: anyio_mio.serve_tcp(echo, 0, threads=threads))  # type: ignore[arg-type]
+        anyio_mio.run(lambda: anyio_mio.serve_tcp(echo, 0, threads=threads))  # type: ignore[call-overload]
 
     assert "right:" in str(caught.value)
 

@@ -2,7 +2,7 @@
 
 They are Linux's epoll bits, on every platform: there the pairs of the kernel pass through
 untranslated, and elsewhere the selector translates once, at the edge of the system. A pair
-``(fd, bits)`` therefore means the same thing whoever delivered it.
+``(fd, bits)`` therefore means the same, whichever selector delivered it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ over loopback or from a machine in the same rack, waking a core and warming its 
 more than the wait was long. Measured with one connection on two cores, 64 bytes each way: 32 µs of
 CPU and 63 µs of time for a round trip; with a spin of 20 µs, 22 and 20.
 
-Consequences. Who spins keeps a core while it waits, and makes a system call each microsecond. If
+Consequences. A spinning thread keeps a core busy, and makes a system call each microsecond. If
 others need the core it only delays them, and a server that mostly sleeps spins in vain.
 
 Decision. It is an option, off unless asked for. A spin in vain lets the next sleeps go without one:
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 from anyio_mio.poll._sys.closable import Closable
-from anyio_mio.poll._sys.selector import Selector
+from anyio_mio.poll._sys.selector import Selector, close_in_child
 
 MOST_PASSED: Final = 63
 """Sleeps without a spin between two attempts, at most."""
@@ -77,6 +77,10 @@ class BusyPoll(Closable):
     def close(self) -> None:
         """Close the other selector."""
         self._selector.close()
+
+    def close_in_child(self) -> None:
+        """See `close_in_child()`."""
+        close_in_child(self._selector)
 
     def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
         """See `Selector.select`."""

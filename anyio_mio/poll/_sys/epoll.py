@@ -31,6 +31,7 @@ makes its own selector.
 
 from __future__ import annotations
 
+import errno
 import select
 from collections.abc import Callable
 from typing import Final, Protocol, final
@@ -76,7 +77,10 @@ class EpollSelector(Closable):
 
     def register(self, fd: int, bits: int, *, edge: bool = True) -> None:
         """See `Selector.register`."""
-        self._ctl_add(fd, bits | EDGE if edge else bits)
+        try:
+            self._ctl_add(fd, bits | EDGE if edge else bits)
+        except OSError as error:
+            raise in_words(error) from None
 
     def reregister(self, fd: int, bits: int, *, edge: bool = True) -> None:
         """See `Selector.reregister`."""
@@ -108,3 +112,14 @@ class EpollSelector(Closable):
     def __repr__(self) -> str:
         state = "closed" if self._epoll.closed else f"fd={self._epoll.fileno()}"
         return f"<EpollSelector {state}>"
+
+
+def in_words(error: OSError) -> OSError:
+    """Say what the number ENOSPC means here; other errors speak for themselves."""
+    if error.errno != errno.ENOSPC:
+        return error
+    return OSError(
+        errno.ENOSPC,
+        "this user's epolls watch as many descriptors as the system allows\n"
+        "  right: sysctl -w fs.epoll.max_user_watches=1000000, or fewer connections",
+    )

@@ -4,7 +4,7 @@ What the system offers is a look at the state: as long as bytes wait, each look 
 owner of an edge-triggered registration is promised silence between two changes, and would otherwise
 be woken without end. So, as Mio does where the kernel has no edges:
 
-* Delivering a direction disarms it. It is not looked at again, whatever arrives.
+* Delivering a direction disarms it. It is not looked at again, even if more arrives.
 * The owner goes on until the operation would block, and says so with `rearm`. Now the state cannot
   be ready any more, unless something new has come: looking again finds changes only.
 * HANGUP and ERROR cannot be left out of a look. They disarm both directions, and a descriptor
@@ -120,6 +120,12 @@ class LevelSelector(Closable):
             self._waker.wake()
             self._waker.close()
 
+    def close_in_child(self) -> None:
+        """After a fork: close without a lock, and without a wake, which the parent would get."""
+        self._lock = threading.Lock()
+        self._watches.clear()
+        self._waker.close_in_child()
+
     def __repr__(self) -> str:
         return f"<LevelSelector {type(self._scan).__name__} watching {len(self._watches)}>"
 
@@ -161,7 +167,7 @@ class LevelSelector(Closable):
                 self._look_for(fd, watch.armed)
 
     def _in_turn(self, seen: list[tuple[int, int]], capacity: int) -> list[tuple[int, int]]:
-        """Begin after the descriptor that was served last, so that nobody starves."""
+        """Begin after the descriptor that was served last, so that none starves."""
         if len(seen) <= capacity:
             return seen
         return sorted(seen, key=lambda pair: (pair[0] <= self._last_fd, pair[0]))

@@ -119,7 +119,7 @@ class SelectScan:
         self._bits.pop(fd, None)
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        bits = self._bits.copy()  # other threads change the original meanwhile
+        bits = self._bits.copy()  # other threads change the original during the scan
         try:
             ready = self._ask(
                 _asking_for(READABLE | READ_HANGUP, bits),

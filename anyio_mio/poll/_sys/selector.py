@@ -95,7 +95,7 @@ class Selector(Protocol):
 
         A wait that a signal interrupts goes on once the handler ran, for the time that is left. An
         empty list means that the time is over, or nothing at all: waits longer than `MAX_TIMEOUT`
-        (24 days) end early, so whoever has a deadline looks at the clock.
+        (24 days) end early, so a caller with a deadline looks at the clock.
 
         Args:
             timeout: Seconds. None waits for ever; 0 never blocks and still asks the system;
@@ -110,7 +110,7 @@ class Selector(Protocol):
         """Tell that the owner of `fd` saw WouldBlock in the directions of `bits`.
 
         Does nothing where edges are native. An `fd` that is not registered is ignored: its owner
-        may have lost a race with whoever closed it.
+        may have lost a race with the code that closed it.
         """
 
     def fileno(self) -> int:
@@ -154,6 +154,15 @@ def default_selector(name: str | None = None) -> Selector:
         have = _spelled(available_selectors())
         raise ValueError(f"this platform has no {chosen}: choose one of {have}")
     return _make(chosen)
+
+
+def close_in_child(selector: Selector) -> None:
+    """After a fork: close the child's copy of a selector whose run goes on in the parent.
+
+    A selector that takes a lock to close, or wakes a wait, has a method `close_in_child()` without
+    either: the lock may be held by a thread that the child does not have.
+    """
+    getattr(selector, "close_in_child", selector.close)()
 
 
 def available_selectors() -> tuple[str, ...]:

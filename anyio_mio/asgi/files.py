@@ -1,0 +1,105 @@
+"""Files as bodies: from the page cache to the socket, without a copy in Python.
+
+The events are ``http.response.pathsend``, which sends a whole file by its path, and
+``http.response.zerocopysend``, which sends a part of an open file. Below TLS the file is read in a
+worker thread instead, because what is sent must be encrypted first.
+
+A read of a file that is not in the page cache blocks the loop, as in other servers that use
+``sendfile()``: keep large files that are seldom read on fast disks, or behind a proxy that serves
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from types import TracebackType
+from typing import Any, Final, Self, final
+
+from anyio_mio.asgi.errors import ApplicationError
+
+PATH_SEND: Final = "http.response.pathsend"
+FILE_SEND: Final = "http.response.zerocopysend"
+
+
+@final
+class FilePart:
+    """A part of a file; as a context manager it closes the file, if it has opened it.
+
+    Attributes:
+        fd: the file's descriptor.
+        offset: where the part begins; ``count`` is its length in bytes.
+    """
+
+    def __init__(self, fd: int, offset: int, count: int, *, is_ours: bool) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.count = count
+        self._is_ours = is_ours
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._is_ours:
+            os.close(self.fd)
+
+    @classmethod
+    def of_event(cls, message: dict[str, Any]) -> FilePart:
+        """Open what an event names.
+
+        Raises:
+            ApplicationError: it names no regular file, or no part of one.
+            OSError: the file cannot be opened.
+        """
+        if message["type"] == PATH_SEND:
+            path = message.get("path")
+            if not isinstance(path, (str, os.PathLike)):
+                raise ApplicationError(
+                    f'{PATH_SEND!r} has path={path!r}\n  right: "path": "/srv/file"'
+                )
+            fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            part = cls(fd, 0, 0, is_ours=True)
+        else:
+            part = cls(descriptor_of(message.get("file")), 0, 0, is_ours=False)
+        try:
+            part._measure(message)
+        except BaseException:
+            part.__exit__(None, None, None)
+            raise
+        return part
+
+    def _measure(self, message: dict[str, Any]) -> None:
+        status = os.fstat(self.fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise ApplicationError(f"{message['type']!r} names something that is no regular file")
+        if not self._is_ours:
+            offset = message.get("offset")
+            self.offset = os.lseek(self.fd, 0, os.SEEK_CUR) if offset is None else offset
+        rest = max(status.st_size - self.offset, 0)
+        count = None if self._is_ours else message.get("count")
+        self.count = rest if count is None else count
+        if self.offset < 0 or not 0 <= self.count <= rest:
+            raise ApplicationError(
+                f"{message['type']!r} has offset={self.offset} and count={self.count},"
+                f" the file has {status.st_size} bytes\n  right: a part that is in the file"
+            )
+
+
+def descriptor_of(file: Any) -> int:
+    """The descriptor of an open file.
+
+    Raises:
+        ApplicationError: it has none.
+    """
+    try:
+        return file if isinstance(file, int) else int(file.fileno())
+    except (AttributeError, OSError, ValueError):
+        raise ApplicationError(
+            f"{FILE_SEND!r} has file={file!r}\n  right: a file that was opened with 'rb'"
+        ) from None

@@ -1,0 +1,56 @@
+"""Applications and handlers for tests of the command."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from anyio.abc import ByteStream
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+
+async def hello(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(f"{os.getpid()} {os.environ.get('FROM_FILE', '')}")
+
+
+starlette = Starlette(routes=[Route("/", hello)])
+
+
+async def plain(scope: Any, receive: Any, send: Any) -> None:
+    await starlette(scope, receive, send)
+
+
+def make() -> Starlette:
+    return starlette
+
+
+def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("content-type", "text/plain")])
+    return [b"from WSGI"]
+
+
+async def handler(stream: ByteStream) -> None:
+    async with stream:
+        await stream.send(b"from a handler")
+
+
+async def any_number(*arguments: Any) -> None:
+    if len(arguments) == 3:
+        await starlette(*arguments)
+    else:
+        await handler(*arguments)
+
+
+async def two(a: Any, b: Any) -> None:
+    pass
+
+
+async def fails_to_start(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+
+text = "no application"

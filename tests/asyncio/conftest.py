@@ -1,0 +1,34 @@
+"""These tests run on mio, each for some seconds at the most. The servers start when first used."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+import anyio_mio  # noqa: F401 - makes the backend known
+from tests.asyncio import servers
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "mio"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a PostgreSQL server."""
+    if servers.program("postgres") is None:
+        pytest.skip("there is no postgres: apt install postgresql")
+    with servers.postgres(tmp_path_factory.mktemp("postgres")) as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a Redis server."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("there is no redis-server: apt install redis-server")
+    with servers.redis(tmp_path_factory.mktemp("redis")) as port:
+        yield port

@@ -1,0 +1,211 @@
+"""What is left of asyncio at the end of a run is ended, as `asyncio.run()` does (A4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+import anyio_mio
+
+
+def test_tasks_are_cancelled_and_waited_for() -> None:
+    steps = []
+
+    async def background() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0.01)
+            steps.append("ended")
+
+    async def main() -> None:
+        task = asyncio.create_task(background())
+        await asyncio.sleep(0.001)
+        steps.append(task.get_name())
+
+    anyio_mio.run(main)
+
+    assert steps[1:] == ["ended"]
+
+
+def test_tasks_are_ended_too_when_the_main_function_raises() -> None:
+    steps = []
+
+    async def background() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0.01)
+            steps.append("ended")
+
+    async def main() -> None:
+        task = asyncio.create_task(background())
+        await asyncio.sleep(0.001)
+        raise LookupError(task.get_name())
+
+    with pytest.raises(LookupError):
+        anyio_mio.run(main)
+
+    assert steps == ["ended"]
+
+
+def test_what_such_a_task_raises_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    async def background() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            raise LookupError("gone")
+
+    async def main() -> None:
+        main.task = asyncio.create_task(background())  # type: ignore[attr-defined]
+        await asyncio.sleep(0.001)
+
+    with caplog.at_level(logging.ERROR, "asyncio"):
+        anyio_mio.run(main)
+
+    assert "the end of a run" in caplog.text
+
+
+def test_the_default_executor_is_waited_for() -> None:
+    steps = []
+
+    def work() -> None:
+        time.sleep(0.05)
+        steps.append(threading.current_thread().name)
+
+    async def main() -> None:
+        asyncio.get_running_loop().run_in_executor(None, work)
+        await asyncio.sleep(0)
+
+    anyio_mio.run(main)
+
+    assert len(steps) == 1
+    assert not any(thread.name == steps[0] for thread in threading.enumerate())
+
+
+def test_async_generators_of_asyncios_tasks_are_closed_and_may_wait() -> None:
+    steps = []
+
+    async def generate() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0.001)
+            steps.append("closed")
+
+    kept = generate()
+
+    async def begin() -> None:
+        await anext(kept)
+
+    async def main() -> None:
+        await asyncio.create_task(begin())
+
+    anyio_mio.run(main)
+
+    assert steps == ["closed"]
+
+
+def test_a_generator_that_a_task_of_mio_begins_is_mios() -> None:
+    steps = []
+
+    async def generate() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            steps.append("closed")
+
+    async def main() -> None:
+        await asyncio.sleep(0)
+        async for _ in generate():
+            break
+
+    anyio_mio.run(main)
+
+    assert steps == ["closed"]
+
+
+def test_a_task_of_mio_for_a_task_of_asyncio_ends_with_it() -> None:
+    steps = []
+
+    async def body() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            steps.append("ended")
+
+    async def main() -> None:
+        main.task = asyncio.create_task(anyio_mio.asyncio.run_in_task(body))  # type: ignore[attr-defined]
+        await asyncio.sleep(0.001)
+
+    anyio_mio.run(main)
+
+    assert steps == ["ended"]
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()])
+def test_what_ends_a_program_in_a_callback_ends_the_run(error: BaseException) -> None:
+    steps = []
+
+    def fail() -> None:
+        raise error
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(fail)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            steps.append("unwound")
+
+    with pytest.raises(type(error)):
+        anyio_mio.run(main)
+
+    assert steps == ["unwound"]
+
+
+def test_ctrl_c_while_the_main_task_awaits_a_future() -> None:
+    program = """
+import asyncio, os, signal, threading
+import anyio_mio
+
+async def main():
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        await asyncio.get_running_loop().create_future()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        raise
+
+anyio_mio.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20
+    )
+
+    assert done.stdout == "interrupted\n"
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_two_runs_in_a_row_have_loops_of_their_own() -> None:
+    loops = []
+
+    async def main() -> None:
+        await asyncio.sleep(0)
+        loops.append(asyncio.get_running_loop())
+        assert not loops[-1].is_closed()
+
+    anyio_mio.run(main)
+    anyio_mio.run(main)
+
+    assert loops[0] is not loops[1]
+    assert all(loop.is_closed() for loop in loops)

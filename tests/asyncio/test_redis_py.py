@@ -1,0 +1,88 @@
+"""redis-py in tasks of mio, with a real server."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+aioredis = pytest.importorskip("redis.asyncio", reason="redis-py is not installed")
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def client(redis: int) -> AsyncIterator[Any]:
+    """A client with at most four connections, which wait for a free one."""
+    pool = aioredis.BlockingConnectionPool(
+        host="127.0.0.1", port=redis, max_connections=4, timeout=10, decode_responses=True
+    )
+    async with aioredis.Redis(connection_pool=pool) as client:
+        await client.flushall()
+        yield client
+        with anyio.CancelScope(shield=True):
+            await pool.disconnect()
+
+
+async def test_tasks_that_count_at_once_lose_no_count(client: Any) -> None:
+    async def count() -> None:
+        await client.incr("count")
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(count)
+
+    assert await client.get("count") == "50"
+
+
+async def test_a_pipeline_answers_in_the_order_of_its_commands(client: Any) -> None:
+    async with client.pipeline() as pipeline:
+        assert await pipeline.incr("n").incr("n").get("n").execute() == [1, 2, "2"]
+
+
+async def test_a_subscriber_receives_what_is_published(client: Any) -> None:
+    async with client.pubsub() as subscription:
+        await subscription.subscribe("news")
+        await client.publish("news", "hello")
+        with anyio.fail_after(5):
+            async for message in subscription.listen():
+                if message["type"] == "message":
+                    break
+
+    assert message["data"] == "hello"
+
+
+async def test_a_scope_cancels_a_blocking_command_and_the_client_serves_on(client: Any) -> None:
+    with anyio.move_on_after(0.05) as scope:
+        await client.blpop("nothing", timeout=60)
+
+    assert scope.cancelled_caught
+    assert await client.ping()
+    with anyio.fail_after(5):
+        while int((await client.info("clients"))["blocked_clients"]):
+            await anyio.sleep(0.02)
+
+
+async def test_the_pool_under_random_cancellation_leaks_nothing(client: Any) -> None:
+    end, chance, counts = time.monotonic() + 2, random.Random(1), {"done": 0, "cancelled": 0}
+
+    async def repeat() -> None:
+        while time.monotonic() < end:
+            with anyio.move_on_after(chance.random() * 0.004) as scope:
+                async with client.pipeline() as pipeline:
+                    await pipeline.incr("n").blpop("nothing", timeout=0.001).execute()
+                await client.echo("hello")
+            counts["cancelled" if scope.cancelled_caught else "done"] += 1
+
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(repeat)
+
+    assert counts["cancelled"] > 10
+    for number in range(20):
+        assert await client.echo(str(number)) == str(number)
+    assert int((await client.info("clients"))["connected_clients"]) <= 4
