@@ -8,8 +8,8 @@ socket's `FD` or the socket of a C library:
 
 * Make the descriptor non-blocking, wait, then read until `BlockingIOError`.
 * Wait in one task for each direction. A second task gets `anyio.BusyResourceError`.
-* Call `anyio.notify_closing()` before you close it, so that a task that waits gets
-  `anyio.ClosedResourceError` and does not wait for a descriptor number that belongs to another file.
+* Call `anyio.notify_closing()` before you close it. A task that waits then gets
+  `anyio.ClosedResourceError`, and does not wait for a number that belongs to another file by then.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def watching(folder: str) -> AsyncIterator[AsyncIterator[str]]:
 async def main(folder: str = ".") -> None:
     """Print the names of the files that change."""
     async with watching(folder) as names:
-        print("watching", os.path.abspath(folder), flush=True)
+        print("watching", folder, flush=True)
         async for name in names:
             print("changed:", name, flush=True)
 
