@@ -158,7 +158,7 @@ def test_the_kernel_naps_for_a_lock_that_is_there_and_for_no_other(
     else:
         monkeypatch.setattr("sys._is_gil_enabled", lambda: answer, raising=False)
     monkeypatch.setattr("threading.active_count", lambda: 2)
-    monkeypatch.setattr("time.sleep", slept.append)
+    monkeypatch.setattr(fairness, "sleep", slept.append)
 
     fairness.OtherThreads().let_run()
 
