@@ -8,6 +8,7 @@ one test of that. `anyio_mio.asyncio` supplies the loop. The kernel calls it
 * when a task yields what is not the kernel's own (`wait_for`): a future of asyncio;
 * when a task is done, if it has a face (`TaskFace.finish`);
 * for async generators that asyncio's callbacks start (`first_iteration`, `finalizer`);
+* for the task tree (`tasks`, `describe_task`, `can_wake`);
 * at the end of the run (`release`), and in a forked child (`die_in_child`).
 """
 
@@ -56,6 +57,15 @@ class ForeignLoop(Protocol):
 
     def finalizer(self, generator: AsyncGenerator[Any, Any], /) -> bool:
         """Close an adopted generator; in any thread. False if it is not adopted."""
+
+    def tasks(self) -> list[Any]:
+        """Return the loop's own tasks, which the task tree shows beside the kernel's."""
+
+    def describe_task(self, task: Any, /) -> Any:
+        """Describe one of its tasks as a `TaskState`; None if it is done."""
+
+    def can_wake(self) -> bool:
+        """Whether a callback that waits for a descriptor can continue the run."""
 
     def release(self) -> None:
         """Refuse every use from now on: the run is over."""

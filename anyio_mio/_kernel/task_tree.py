@@ -119,33 +119,44 @@ def take_picture(kernel: Kernel, describe_descriptor: DescribeDescriptor) -> Tas
         kernel: the run. Another thread than its own may ask while the run is stuck.
         describe_descriptor: what makes words of a descriptor and of what is done with it.
     """
-    states = tuple(task_states(kernel, kernel.tasks(), describe_descriptor))
+    states = tuple(task_states(kernel, all_tasks(kernel), describe_descriptor))
     return finish_picture(kernel, states)
 
 
 def finish_picture(kernel: Kernel, states: tuple[TaskState, ...]) -> TaskTree:
-    """Put the tasks' states together, add asyncio's tasks, and look for deadlocks."""
+    """Put the tasks' states together, and look for deadlocks."""
     return TaskTree(states, find_deadlocks(states, can_be_woken=can_be_woken(kernel)))
 
 
+def all_tasks(kernel: Kernel) -> list[Any]:
+    """The kernel's tasks, parents before their children, then those of its asyncio loop."""
+    return [*kernel.tasks(), *(kernel.asyncio.tasks() if kernel.asyncio else ())]
+
+
 def can_be_woken(kernel: Kernel) -> bool:
-    """Whether a runnable task, a call from a thread, or a deadline can continue the run."""
+    """Whether a task, a call from a thread, a deadline or a callback can continue the run."""
+    if kernel.asyncio is not None and kernel.asyncio.can_wake():
+        return True
     return bool(kernel.current or kernel.runnable_tasks() or kernel.entry or kernel.deadlines)
 
 
 def task_states(
-    kernel: Kernel, tasks: Iterable[Task], describe_descriptor: DescribeDescriptor
+    kernel: Kernel, tasks: Iterable[Any], describe_descriptor: DescribeDescriptor
 ) -> Iterator[TaskState]:
-    """Describe these tasks of the kernel, one after the other.
+    """Describe these tasks of the run, one after the other.
 
     Args:
         kernel: the run.
-        tasks: some of its tasks; those that end before their turn are left out.
+        tasks: some of `all_tasks()`; those that end before their turn are left out.
         describe_descriptor: what makes words of a descriptor.
     """
     runnable = set(kernel.runnable_tasks())
     for task in tasks:
-        if not task.done:
+        if not isinstance(task, Task):
+            state = kernel.asyncio.describe_task(task) if kernel.asyncio else None
+            if state is not None:
+                yield state
+        elif not task.done:
             yield describe_task(kernel, task, runnable, describe_descriptor)
 
 
@@ -159,7 +170,9 @@ def describe_task(
     elif task in runnable:
         state = "runnable"
     wait = describe_wait(task) if state == "parked" else NO_WAIT
-    stack = tuple(running_stack(kernel) if state == "running" else suspended_stack(task.coro))
+    stack = tuple(
+        running_stack(kernel) if state == "running" else map(stack_frame, frames_of(task.coro))
+    )
     return TaskState(
         id=id(task),
         parent=None if task.host is None else id(task.host),
@@ -234,13 +247,13 @@ def known_wait(stack: tuple[StackFrame, ...]) -> str:
     return ""
 
 
-def suspended_stack(awaitable: object) -> Iterator[StackFrame]:
-    """Read the stack of a coroutine that is suspended, along what each frame awaits."""
+def frames_of(awaitable: object) -> Iterator[FrameType]:
+    """The frames of a coroutine that is suspended, along what each frame awaits."""
     current: Any = awaitable
     for _ in range(DEEPEST):
         frame, current = step_inwards(current)
         if frame is not None:
-            yield stack_frame(frame)
+            yield frame
         if current is None:
             return
 

@@ -129,6 +129,16 @@ def warn(message: str, *args: object) -> None:
     base_events.logger.warning(message, *args)  # type: ignore[attr-defined]
 
 
+def awaited_future(task: Any) -> Any:
+    """Return the future that a task of asyncio awaits; None if it is runnable or runs."""
+    return getattr(task, "_fut_waiter", None)
+
+
+def children_of_gather(future: object) -> Any:
+    """Return the futures that ``asyncio.gather()`` made this one of; empty for any other."""
+    return getattr(future, "_children", ())
+
+
 def set_running_loop(loop: events.AbstractEventLoop | None) -> None:
     """Make a loop what ``asyncio.get_running_loop()`` returns in this thread."""
     events._set_running_loop(loop)

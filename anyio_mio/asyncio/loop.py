@@ -34,6 +34,7 @@ from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop
 from anyio_mio.asyncio.callbacks import Callbacks, Handle, TimerHandle
 from anyio_mio.asyncio.descriptors import Descriptors
 from anyio_mio.asyncio.task_face import OTHER_LOOP, TaskFace
+from anyio_mio.asyncio.task_states import describe_task
 from anyio_mio.asyncio.transports import SocketTransport
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
+    from anyio_mio._kernel.task_tree import TaskState
 
 Ts = TypeVarTuple("Ts")
 
@@ -310,6 +312,20 @@ class Loop(StockLoop):
             return False
         self._asyncgen_finalizer_hook(generator)
         return True
+
+    def tasks(self) -> list[Any]:
+        """Return asyncio's tasks that are not done, for the task tree."""
+        return list(asyncio.all_tasks(self))
+
+    def describe_task(self, task: Any, /) -> TaskState | None:
+        """Describe one of asyncio's tasks, for the task tree; None if it is done."""
+        if task.done():
+            return None
+        return describe_task(self._kernel, task, asyncio.current_task(self))
+
+    def can_wake(self) -> bool:
+        """Whether an event of a descriptor may call back into the program."""
+        return bool(self._selector.watches)
 
     def die_in_child(self) -> None:
         """Refuse every use, in a forked child."""

@@ -34,8 +34,10 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
 from weakref import ref
 
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
+from anyio_mio._kernel.task_tree import frames_of
 from anyio_mio._kernel.traps import PAUSED, YIELDED
 from anyio_mio._reactor.scheduler import Wait
+from anyio_mio.asyncio.task_states import describe_future
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
@@ -143,7 +145,7 @@ class TaskFace:
 
     def describe(self, task: Task, /) -> Wait:
         """Describe the future that the task waits for."""
-        return Wait(f"asyncio's {self._future!r}")
+        return describe_future(self._future, frames_of(task.coro))
 
     def finish(self, value: object, error: BaseException | None, /) -> None:
         """The task has ended: tell who waits for the face."""

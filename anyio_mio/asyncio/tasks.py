@@ -84,6 +84,10 @@ class TaskFuture(asyncio.Future[T]):
         self.scope.cancel("the task of asyncio that waits for it was cancelled")
         return True
 
+    def task_of_mio(self) -> Task | None:
+        """Return the task whose end this future waits for; None before its first step."""
+        return self.scope.host
+
     def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
         """Take the outcome: the owner's side."""
         if self.done():

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, final
 
 from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.task_tree import (
     TaskState,
     TaskTree,
+    all_tasks,
     finish_picture,
     take_picture,
     task_states,
@@ -53,7 +53,7 @@ class Piecewise:
     """A task tree that the run takes in pieces, one in each turn."""
 
     kernel: Kernel
-    pending: deque[Task]
+    pending: deque[Any]
     states: list[TaskState]
     is_begun: bool
     progress: threading.Event
@@ -68,7 +68,7 @@ class Piecewise:
         """Take the next piece. Called in the run's thread."""
         if not self.is_begun:
             self.is_begun = True
-            self.pending.extend(self.kernel.tasks())
+            self.pending.extend(all_tasks(self.kernel))
         piece = [self.pending.popleft() for _ in range(min(TASKS_PER_TURN, len(self.pending)))]
         self.states.extend(task_states(self.kernel, piece, describe_descriptor))
         self.progress.set()

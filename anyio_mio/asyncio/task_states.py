@@ -1,0 +1,163 @@
+"""asyncio's tasks in the task tree, and in words what they and tasks of mio wait for.
+
+Facts. A task of asyncio that waits keeps the future that it awaits. A plain future knows who waits
+for it and not who will set it: that is known by the function that awaits it, such as
+``asyncio.Queue.get()``, and by its variables, such as the children of a ``TaskGroup``.
+
+Decision. `describe_future()` looks at the future first and at the innermost frames next, and is
+used for both kinds of tasks, so a circle of tasks that wait for each other may go through both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from anyio_mio._kernel.task_tree import (
+    StackFrame,
+    TaskState,
+    frames_of,
+    running_stack,
+    stack_frame,
+)
+from anyio_mio._reactor.scheduler import Wait
+from anyio_mio.asyncio.asyncio_internals import awaited_future, children_of_gather
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.kernel import Kernel
+
+INNERMOST: Final = 4
+"""Frames at the end of a stack in which a function of asyncio's may tell what is awaited."""
+
+KNOWN_WAITS: Final = {
+    "Lock.acquire": ("asyncio/locks.py", "a lock of asyncio"),
+    "Event.wait": ("asyncio/locks.py", "an event of asyncio to be set"),
+    "Condition.wait": ("asyncio/locks.py", "the notification of a condition of asyncio"),
+    "Semaphore.acquire": ("asyncio/locks.py", "a semaphore of asyncio"),
+    "Barrier._wait": ("asyncio/locks.py", "the other tasks at a barrier of asyncio"),
+    "Queue.get": ("asyncio/queues.py", "an item of a queue of asyncio"),
+    "Queue.put": ("asyncio/queues.py", "room in a queue of asyncio"),
+    "Queue.join": ("asyncio/queues.py", "the items of a queue of asyncio to be done"),
+    "sleep": ("asyncio/tasks.py", "asyncio.sleep()"),
+    "StreamReader._wait_for_data": ("asyncio/streams.py", "data of a stream of asyncio"),
+    "FlowControlMixin._drain_helper": ("asyncio/streams.py", "room in a stream of asyncio"),
+}
+"""Functions of asyncio's that await a plain future: their file, and the wait."""
+
+GROUPS: Final = {
+    "TaskGroup.__aexit__": ("asyncio/taskgroups.py", "self"),
+    "TaskGroup._aexit": ("asyncio/taskgroups.py", "self"),
+    "_wait": ("asyncio/tasks.py", "fs"),
+    "wait_for": ("asyncio/tasks.py", "fut"),
+}
+"""Functions of asyncio's that wait for tasks by a plain future: their file, and the variable that
+holds the tasks, or their group."""
+
+NOT_OF_THE_TASK: Final = tuple(
+    f"anyio_mio/asyncio/{name}.py" for name in ("callbacks", "loop", "task_states")
+)
+"""Files with the frames around the step of a task: the queue of callbacks, and the tree itself."""
+
+
+def describe_task(kernel: Kernel, task: asyncio.Task[Any], current: object) -> TaskState:
+    """Describe one task of asyncio; ``current`` is the one that runs."""
+    future = awaited_future(task)
+    state: Literal["running", "runnable", "parked"] = "parked" if future else "runnable"
+    stack: tuple[StackFrame, ...]
+    if task is current:
+        state = "running"
+        stack = tuple(without_callbacks(running_stack(kernel)))
+        wait = NO_WAIT
+    else:
+        frames = list(frames_of(task.get_coro()))
+        stack = tuple(map(stack_frame, frames))
+        wait = NO_WAIT if future is None else describe_future(future, frames)
+    return TaskState(
+        id=id(task),
+        parent=None,
+        name=task.get_name(),
+        kind="asyncio",
+        state=state,
+        waits_for=wait.words,
+        waits_for_tasks=tuple(id(each) for each in wait.tasks),
+        needs_a_task=wait.needs_a_task,
+        is_cancelled=cancels(task),
+        stack=stack,
+    )
+
+
+NO_WAIT: Final = Wait("")
+
+
+def cancels(task: asyncio.Task[Any]) -> bool:
+    """Whether a task of asyncio was told to cancel and has not taken it back."""
+    return task.cancelling() > 0
+
+
+def without_callbacks(stack: Iterable[StackFrame]) -> Iterator[StackFrame]:
+    """The stack of the step that runs, without the frames around it."""
+    for frame in stack:
+        if not ends_with(frame.file, NOT_OF_THE_TASK):
+            yield frame
+
+
+def describe_future(future: Any, frames: Iterable[FrameType]) -> Wait:
+    """Say what a task waits for.
+
+    Args:
+        future: the future of asyncio that it awaits.
+        frames: the task's frames, the innermost last.
+    """
+    if tasks := tasks_behind(future):
+        return wait_for_tasks(tasks)
+    for frame in list(frames)[-INNERMOST:]:
+        name, file = frame.f_code.co_qualname, frame.f_code.co_filename
+        group = GROUPS.get(name)
+        if group is not None and ends_with(file, group[0]):
+            tasks = tasks_in(frame.f_locals.get(group[1]))
+            if tasks:
+                return wait_for_tasks(tasks)
+        known = KNOWN_WAITS.get(name)
+        if known is not None and ends_with(file, known[0]):
+            return Wait(known[1])
+    return Wait(f"asyncio future {future!r}")
+
+
+def ends_with(file: str, path: str | tuple[str, ...]) -> bool:
+    """Whether a file is the one of this path, or of one of these, below any directory."""
+    return file.replace("\\", "/").endswith(path)
+
+
+def tasks_behind(future: Any) -> list[Any]:
+    """The tasks, of asyncio or of mio, whose end is the end of this future."""
+    if isinstance(future, asyncio.Task):
+        return [future]
+    if hasattr(future, "task_of_mio"):
+        return [task for task in [future.task_of_mio()] if task is not None]
+    return tasks_in(children_of_gather(future))
+
+
+def tasks_in(found: Any) -> list[Any]:
+    """The tasks of asyncio that are not done in a task, in a group, or in a collection of them."""
+    if isinstance(found, asyncio.TaskGroup):
+        found = getattr(found, "_tasks", ())
+    elif isinstance(found, asyncio.Future):
+        found = [found]
+    return [each for each in found or () if isinstance(each, asyncio.Task) and not each.done()]
+
+
+def wait_for_tasks(tasks: list[Any]) -> Wait:
+    """The wait for the end of these tasks."""
+    names = [name_of(each) for each in tasks]
+    words = names[0] if len(names) == 1 else f"{len(names)} tasks: {', '.join(names[:5])}"
+    more = ", …" if len(names) > 5 else ""
+    return Wait(words + more, tasks=tuple(tasks), needs_a_task=True)
+
+
+def name_of(task: Any) -> str:
+    """A task of asyncio or of mio in a sentence."""
+    if isinstance(task, asyncio.Task):
+        return f"asyncio task {task.get_name()!r}"
+    return f"task {task.name!r}"

@@ -1,0 +1,184 @@
+"""asyncio's tasks in the task tree, and circles of waits that go through both kinds of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+import anyio_mio.asyncio
+from anyio_mio.console import render_tree
+from anyio_mio.console.pictures import ask_for_tree
+from anyio_mio.lowlevel import TaskState, TaskTree, task_tree
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "mio"
+
+
+def find(tree: TaskTree, name: str) -> TaskState:
+    (task,) = [task for task in tree.tasks if task.name == name]
+    return task
+
+
+async def picture_of(wait: Callable[[], Awaitable[object]]) -> TaskState:
+    """The state of a task of asyncio that waits."""
+
+    async def waiting() -> None:
+        await wait()
+
+    task = asyncio.create_task(waiting(), name="waiting")
+    await anyio.sleep(0.01)
+    state = find(task_tree(), "waiting")
+    task.cancel()
+    return state
+
+
+async def test_a_task_of_asyncio_is_in_the_tree_with_its_stack() -> None:
+    state = await picture_of(lambda: asyncio.sleep(100))
+
+    assert (state.kind, state.state, state.parent) == ("asyncio", "parked", None)
+    assert [frame.function.rpartition(".")[2] for frame in state.stack] == ["waiting", "sleep"]
+    assert state.waits_for == "asyncio.sleep()"
+
+
+async def sleep_in_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(100), name="child")
+
+
+async def sleep_in_wait() -> None:
+    await asyncio.wait([asyncio.create_task(asyncio.sleep(100), name="child")])
+
+
+@pytest.mark.parametrize(
+    "wait, words",
+    [
+        (lambda: asyncio.Event().wait(), "an event of asyncio to be set"),
+        (lambda: asyncio.Queue[int]().get(), "an item of a queue of asyncio"),
+        (lambda: asyncio.Semaphore(0).acquire(), "a semaphore of asyncio"),
+        (sleep_in_group, "asyncio task 'child'"),
+        (sleep_in_wait, "asyncio task 'child'"),
+    ],
+    ids=["event", "queue", "semaphore", "group", "wait"],
+)
+@pytest.mark.parametrize("kind", ["asyncio", "mio"])
+async def test_waits_for_asyncios_own_classes_are_named_in_both_kinds_of_tasks(
+    wait: Callable[[], Awaitable[object]], words: str, kind: str
+) -> None:
+    if kind == "asyncio":
+        state = await picture_of(wait)
+    else:
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait, name="waiting")
+            await anyio.sleep(0.01)
+            state = find(task_tree(), "waiting")
+            group.cancel_scope.cancel()
+
+    assert (state.waits_for, state.kind) == (words, kind)
+
+
+async def test_gather_names_its_tasks() -> None:
+    state = await picture_of(lambda: asyncio.gather(*(asyncio.sleep(100) for _ in range(7))))
+
+    assert state.waits_for.startswith("7 tasks: asyncio task '")
+    assert state.waits_for.endswith(", …")
+    assert len(state.waits_for_tasks) == 7
+
+
+async def test_a_plain_future_is_shown_as_it_is() -> None:
+    future = asyncio.get_running_loop().create_future()
+
+    state = await picture_of(lambda: future)
+
+    assert state.waits_for.startswith("asyncio future <Future pending")
+    assert not state.needs_a_task
+
+
+async def test_a_task_of_mio_names_the_task_of_asyncio_that_it_awaits() -> None:
+    awaited = asyncio.create_task(asyncio.sleep(100), name="awaited")
+
+    async def waiting() -> None:
+        await awaited
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(waiting, name="waiting")
+        await anyio.sleep(0.01)
+        tree = task_tree()
+        group.cancel_scope.cancel()
+
+    assert find(tree, "waiting").waits_for == "asyncio task 'awaited'"
+    assert find(tree, "waiting").waits_for_tasks == (find(tree, "awaited").id,)
+
+
+def break_circle(task: asyncio.Task[Any]) -> None:
+    """A circle cannot be cancelled, neither here nor in asyncio."""
+    task._fut_waiter.set_result(None)  # type: ignore[attr-defined]
+
+
+async def test_a_circle_of_waits_goes_through_both_kinds_of_tasks() -> None:
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def in_mio() -> None:
+        await tasks[0]
+
+    tasks.append(asyncio.create_task(anyio_mio.asyncio.run_in_task(in_mio), name="outer"))
+    await anyio.sleep(0.01)
+    tree = task_tree()
+    break_circle(tasks[0])
+
+    (sentence,) = tree.deadlocks
+    assert "'outer' waits for task" in sentence
+    assert "waits for asyncio task 'outer'" in sentence
+    assert f"DEADLOCK: {sentence}" in render_tree(tree)
+
+
+async def test_a_callback_of_asyncio_that_may_come_is_no_deadlock() -> None:
+    """A protocol's callback may set the event that every task waits for."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    event = anyio.Event()
+    trees: list[TaskTree] = []
+
+    def look(kernel: Any) -> None:
+        trees.append(ask_for_tree(kernel)[0])
+        loop.call_soon_threadsafe(event.set)
+
+    async with server:
+        future = loop.run_in_executor(None, look, loop._kernel)  # type: ignore[attr-defined]
+        await event.wait()
+        await future
+
+    assert trees[0].deadlocks == ()
+
+
+async def test_a_step_of_a_task_of_asyncio_is_seen_while_it_runs() -> None:
+    async def look() -> TaskTree:
+        return task_tree()
+
+    tree = await asyncio.create_task(look(), name="looks")
+
+    state = find(tree, "looks")
+    assert state.state == "running"
+    assert [frame.function.rpartition(".")[2] for frame in state.stack] == ["look", "task_tree"]
+
+
+def test_a_run_without_asyncio_does_not_import_it_for_the_tree() -> None:
+    """The kernel asks the loop of the run, which is None there."""
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, anyio_mio\nfrom anyio_mio.lowlevel import task_tree\n"
+        "async def main():\n    print(len(task_tree().tasks), 'anyio_mio.asyncio' in sys.modules)\n"
+        "anyio_mio.run(main)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stdout.split() == ["1", "False"], done.stderr
