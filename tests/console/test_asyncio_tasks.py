@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -75,8 +77,12 @@ async def test_waits_for_asyncios_own_classes_are_named_in_both_kinds_of_tasks(
     if kind == "asyncio":
         state = await picture_of(wait)
     else:
+
+        async def waiting() -> None:
+            await wait()
+
         async with anyio.create_task_group() as group:
-            group.start_soon(wait, name="waiting")
+            group.start_soon(waiting, name="waiting")
             await anyio.sleep(0.01)
             state = find(task_tree(), "waiting")
             group.cancel_scope.cancel()
@@ -171,14 +177,12 @@ async def test_a_step_of_a_task_of_asyncio_is_seen_while_it_runs() -> None:
 
 def test_a_run_without_asyncio_does_not_import_it_for_the_tree() -> None:
     """The kernel asks the loop of the run, which is None there."""
-    import subprocess
-    import sys
-
     program = (
         "import sys, anyio_mio\nfrom anyio_mio.lowlevel import task_tree\n"
         "async def main():\n    print(len(task_tree().tasks), 'anyio_mio.asyncio' in sys.modules)\n"
         "anyio_mio.run(main)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
 
     assert done.stdout.split() == ["1", "False"], done.stderr
