@@ -15,13 +15,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from anyio_mio._kernel.task_tree import (
-    StackFrame,
-    TaskState,
-    frames_of,
-    running_stack,
-    stack_frame,
-)
+from anyio_mio._kernel.task_tree import StackFrame, TaskState, frames_of, running_stack, stack_frame
 from anyio_mio._reactor.scheduler import Wait
 from anyio_mio.asyncio.asyncio_internals import awaited_future, children_of_gather
 
