@@ -13,8 +13,8 @@ import anyio
 import anyio.abc
 
 from anyio_mio._backend import names, processes, running, threads
+from anyio_mio._backend.anyio_internals import CancelScope
 from anyio_mio._backend.capacity_limiter import CapacityLimiter
-from anyio_mio._backend.handles import CancelScope
 from anyio_mio._backend.names import AddressInfo
 from anyio_mio._backend.processes import Process, StrOrBytesPath
 from anyio_mio._backend.signals import SignalReceiver

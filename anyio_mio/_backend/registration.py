@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from anyio._core import _eventloop
-
+from anyio_mio._backend.anyio_internals import put_into_table
 from anyio_mio._backend.backend import MioBackend
 
 TESTED: Final[tuple[tuple[int, int], tuple[int, int]]] = ((4, 14), (4, 16))
@@ -31,4 +30,4 @@ def register() -> None:
             f"anyio_mio does not have. It is tested with anyio {first} to {last}.\n"
             f"  right: pip install --upgrade anyio-mio, or pip install 'anyio=={last}.*'"
         )
-    _eventloop.loaded_backends.setdefault("mio", MioBackend)
+    put_into_table("mio", MioBackend)

@@ -6,9 +6,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from anyio.abc._tasks import get_callable_name
-
 from anyio_mio._backend import compat
+from anyio_mio._backend.anyio_internals import get_callable_name
 from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel import run as kernel_run
 from anyio_mio._kernel.interrupts import door

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from types import CoroutineType
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.abc
 from anyio import TaskHandle
-from anyio.abc import _tasks
-from anyio.abc._tasks import call_for_coroutine, get_callable_name
 
-from anyio_mio._backend.handles import CancelScope, new_handle, new_task
+from anyio_mio._backend.anyio_internals import (
+    HANDLES_NAME_THEMSELVES,
+    CancelScope,
+    call_for_coroutine,
+    get_callable_name,
+    new_handle,
+    new_task,
+    set_start_value,
+)
 from anyio_mio._kernel import task_group
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.starting import Starting
 
 T = TypeVar("T")
-
-HANDLES_NAME_THEMSELVES: Final = not hasattr(_tasks, "get_coro_name")
-"""AnyIO 4.14 names an unnamed task by its handle, and without the module."""
 
 
 class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
@@ -88,7 +91,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
             del caller
         if not return_handle:
             return starting.value
-        handle._start_value = starting.value  # type: ignore[assignment]
+        set_start_value(handle, starting.value)
         return handle
 
     def _require_own_thread(self, kernel: Kernel, coro: Coroutine[Any, Any, Any]) -> None:

@@ -10,11 +10,9 @@ from typing import Any, Final, Generic, TypeVar, final
 
 import anyio
 import sniffio
-from anyio._core._eventloop import threadlocals
 from anyio.abc import AsyncBackend
-from anyio.abc._tasks import get_callable_name
-from anyio.lowlevel import EventLoopToken
 
+from anyio_mio._backend.anyio_internals import get_callable_name, worker_call
 from anyio_mio._backend.capacity_limiter import CapacityLimiter
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.interrupts import door
@@ -44,15 +42,15 @@ class Threads:
     Attributes:
         default_limiter: for calls without a limiter.
         name_limiter: for look-ups of names, which may block for long.
-        token: what threads call the run with.
+        call: calls a function in a worker thread; see `worker_call()`.
     """
 
-    __slots__ = ("default_limiter", "name_limiter", "token")
+    __slots__ = ("call", "default_limiter", "name_limiter")
 
     def __init__(self, backend: type[AsyncBackend], kernel: Kernel) -> None:
         self.default_limiter: CapacityLimiter = CapacityLimiter(DEFAULT_THREADS)
         self.name_limiter: CapacityLimiter = CapacityLimiter(DEFAULT_THREADS)
-        self.token: EventLoopToken = EventLoopToken(backend, kernel)
+        self.call: Callable[..., Any] = worker_call(backend, kernel)
 
 
 def threads_of(backend: type[AsyncBackend], kernel: Kernel) -> Threads:
@@ -114,35 +112,21 @@ async def run_in_worker_thread(
     context = copy_context()
     # The context may say "mio" (anyio.run() sets it); in a thread nothing runs.
     context.run(sniffio.current_async_library_cvar.set, None)
-    job = Job(
+    job: Job[T] = Job(
         kernel,
-        partial(call, Caller(kernel, task, abandon_on_cancel), threads.token, context, func, args),
+        partial(
+            threads.call,
+            worker_thread,
+            Caller(kernel, task, abandon_on_cancel),
+            context,
+            func,
+            args,
+        ),
         abandon_on_cancel=abandon_on_cancel,
         at_end=partial(limiter.release_on_behalf_of, borrower),
     )
     del task, context, func, args  # a failed call's traceback would hold them with this frame
     return await job.run()
-
-
-def call(
-    caller: Caller,
-    token: EventLoopToken,
-    context: Context,
-    func: Callable[..., T],
-    args: tuple[Any, ...],
-) -> T:
-    """In the worker thread: call the function with the way back to its caller open."""
-    worker_thread.caller = caller
-    # What AnyIO's claim_worker_thread() does, without its 2.8 of a call's 9 us of Python.
-    threadlocals.current_token = token
-    try:
-        return context.run(func, *args)
-    except StopIteration as exc:
-        raise RuntimeError("coroutine raised StopIteration") from exc
-    finally:
-        del threadlocals.current_token
-        worker_thread.caller = None
-        del caller, context, func, args
 
 
 def check_cancelled() -> None:
