@@ -129,11 +129,12 @@ class Lock(anyio.Lock):
             raise RuntimeError("Attempted to acquire an already held Lock")
         if owner.done:
             raise owner_has_ended(owner)
+        if not self._waiters:  # the first: from now on the owner must not end with the lock
+            if owner.wanted is None:
+                owner.wanted = self
+            else:
+                owner.add_wanted(self)
         self._waiters[task] = None
-        if owner.wanted is None:
-            owner.wanted = {self: None}
-        else:
-            owner.wanted[self] = None
         await kernel.park(self)
 
     def acquire_nowait(self) -> None:
@@ -160,16 +161,17 @@ class Lock(anyio.Lock):
         if owner is not running_kernel().current or owner is None:
             raise RuntimeError("The current task is not holding this lock")
         if self._waiters:
-            assert owner.wanted is not None
-            del owner.wanted[self]
-            task, _ = self._waiters.popitem(last=False)
-            self._owner = task
+            if owner.wanted is self:
+                owner.wanted = None
+            else:
+                owner.remove_wanted(self)
+            self._owner = task = self._waiters.popitem(False)[0]  # the first: last=False
             if self._waiters:
                 if task.wanted is None:
-                    task.wanted = {self: None}
+                    task.wanted = self
                 else:
-                    task.wanted[self] = None
-            task.kernel.resume(task)
+                    task.add_wanted(self)
+            task.kernel.run_queue.append(task)
         else:
             self._owner = None
 
@@ -183,8 +185,8 @@ class Lock(anyio.Lock):
             return False
         del self._waiters[task]
         owner = self._owner
-        if not self._waiters and owner is not None and owner.wanted is not None:
-            owner.wanted.pop(self, None)
+        if not self._waiters and owner is not None:
+            owner.remove_wanted(self)
         return True
 
     def owner_ended(self, owner: Task) -> None:

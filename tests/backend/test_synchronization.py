@@ -117,7 +117,7 @@ def test_an_owner_that_has_released_its_lock_may_end() -> None:
 
 
 def test_an_owner_keeps_no_lock_that_its_only_waiter_has_left() -> None:
-    async def main() -> int:
+    async def main() -> object:
         from anyio_mio._kernel.running import running_kernel
 
         lock = anyio.Lock()
@@ -127,9 +127,36 @@ def test_an_owner_keeps_no_lock_that_its_only_waiter_has_left() -> None:
                     group.start_soon(lock.acquire)
         task = running_kernel().current
         assert task is not None
-        return len(task.wanted or ())
+        return task.wanted
 
-    assert anyio_mio.run(main) == 0
+    assert anyio_mio.run(main) is None
+
+
+def test_each_of_several_locks_whose_owner_has_ended_is_lost() -> None:
+    locks = [anyio.Lock() for _ in range(3)]
+    lost: list[int] = []
+
+    async def owner() -> None:
+        for lock in locks:
+            lock.acquire_nowait()
+        await anyio.wait_all_tasks_blocked()
+        locks[1].release()
+
+    async def want(number: int) -> None:
+        try:
+            await locks[number].acquire()
+        except anyio.BrokenResourceError:
+            lost.append(number)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(owner)
+            for number in range(3):
+                group.start_soon(want, number)
+
+    anyio_mio.run(main)
+
+    assert lost == [0, 2]
 
 
 def test_a_condition_whose_lock_is_lost_says_so() -> None:
