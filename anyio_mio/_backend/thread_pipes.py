@@ -93,7 +93,7 @@ class Call(Generic[T]):
         await self._ended.wait()
 
     def leave(self) -> None:
-        """Wake the task that waits, whatever becomes of the call."""
+        """Wake the task that waits; the call goes on in its thread."""
         self._ended.set()
 
     def result(self) -> T:

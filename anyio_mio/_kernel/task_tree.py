@@ -7,7 +7,7 @@ at any time, and nothing has to be noted on the way.
 Decision. Each class that parks tasks describes the wait in words (`describe()`); this module walks
 the tasks, their scopes and their stacks, and returns frozen objects that hold no task and no frame.
 
-Cost. Nothing until it is asked for. A picture takes some 10 µs for each task.
+Cost. Nothing until it is asked for. A picture takes 11 to 17 µs for each of 10,000 tasks.
 
 A picture can also be taken from another thread while the loop is stuck. The walk then may meet a
 change half-way; it tries again, and in the end leaves out what it could not read.
@@ -291,7 +291,7 @@ def is_of_the_tree(frame: FrameType) -> bool:
 
 @lru_cache(maxsize=1024)
 def frame_at(code: CodeType, line: int) -> StackFrame:
-    """The frame of a line. Tasks stand on few lines, so most are made before: 2 µs less each."""
+    """The frame of a line. Tasks stand on few lines, so most are made before: 0.3 µs less each."""
     return StackFrame(code.co_filename, line, code.co_qualname)
 
 

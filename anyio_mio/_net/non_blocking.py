@@ -1,4 +1,4 @@
-"""Sockets that never block, whatever ``socket.setdefaulttimeout()`` says.
+"""Sockets that never block, for any value of ``socket.setdefaulttimeout()``.
 
 Facts. A new socket object takes the process's default timeout, and then each of its calls waits for
 so long, with or without MSG_DONTWAIT. A library that sets the default would stop the whole event

@@ -1,8 +1,7 @@
 """Calls from tasks of asyncio: an application that knows asyncio only may make such tasks.
 
 Quart, Django and a2wsgi call ``receive()`` and ``send()`` in tasks of asyncio, where nothing of
-AnyIO's can wait on mio. Such a call is carried over to a task of mio. To see whether it is one
-takes 40 nanoseconds.
+AnyIO's can wait on mio. Such a call is carried over to a task of mio.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One piece of data may hold several requests; they wait in the parser and are answered in order. What
 a client pipelines beyond a piece stays unparsed, and then unread: the socket's own back-pressure.
 
-Every wait for the client has a limit (H2). A timer for each would cost a request a tenth more, so a
+Every wait for the client has a limit (H2). A timer for each would cost each request, so a
 wait only notes in `read_due` or `write_due` when it is over, in ticks of the site, and the site
 looks through its connections at each tick.
 """

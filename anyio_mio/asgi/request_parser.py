@@ -103,8 +103,8 @@ class RequestParser:
     def feed(self, data: bytes | memoryview) -> None:
         """Parse a piece; the callbacks take what is in it.
 
-        A client that pipelines may send hundreds of requests at once, each of which takes twenty
-        times its size in memory: what is behind the first `PIECE` bytes stays unparsed.
+        A client that pipelines may send hundreds of requests at once, each of which takes
+        many times its size in memory: what is behind the first `PIECE` bytes stays unparsed.
         """
         if len(data) > PIECE and not (self._current and self._current.awaited >= len(data)):
             self.unparsed = memoryview(data)[PIECE:]

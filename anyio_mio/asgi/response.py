@@ -78,7 +78,7 @@ class Response:
     """The answer so far.
 
     What a request seldom changes stands in the class and is stored in the object only where it is
-    changed; to store all of it would cost a request 0.3 microseconds.
+    changed; to store all of it would cost each request.
 
     Attributes:
         link: the connection.
@@ -279,7 +279,7 @@ class Response:
             await self.finish()
 
     def cut(self) -> None:
-        """The request cannot be completed: whatever the application sends now is lost."""
+        """The request cannot be completed: what the application sends from now on is lost."""
         self.state = CUT
 
     async def finish(self) -> None:

@@ -3,8 +3,7 @@
 It is checked as it is made. A name must be a token; names repeat from answer to answer, so those
 that were seen stand in a table, with the bytes that they become. A value must hold no CR, LF or
 NUL, or it could end the head early and begin an answer of its own (response splitting). The lines
-are joined first, and CR and LF are counted once in the whole: 0.1 microseconds for any number of
-fields, where a search in each of them takes 0.15.
+are joined first, and CR and LF are counted once in the whole, and not searched for in each value.
 """
 
 from __future__ import annotations

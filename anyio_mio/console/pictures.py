@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.task_tree import (
@@ -38,13 +38,6 @@ TASKS_PER_TURN: Final = 200
 
 TRIES: Final = 5
 """A look from another thread may meet a change of what it reads, and is repeated."""
-
-
-class Resettable(Protocol):
-    """A kernel's entry queue, as this module uses it."""
-
-    def put(self, callback: Callable[[], object], /) -> bool:
-        """Have the run call a function soon; False if the run is over."""
 
 
 @final

@@ -28,7 +28,7 @@ class Poll(Closable):
         harvest: ``harvest(timeout, capacity)`` waits like `poll()` and returns the pairs of
             descriptor and bits themselves, for a caller that looks owners up in ``registry.book``:
             the backend's reactor. It *is* the selector's ``select``, bound once: a call of our own
-            would cost 0.06 µs at each turn (measured).
+            would cost 0.03 µs at each turn (measured).
 
     Ownership:
         The poll closes its selector and its waker; the sources are their owners'.

@@ -7,8 +7,8 @@ numbers of sockets have no limit either.
 
 Decision. Up to `PYTHONS_LIMIT` sockets, Python's own function; beyond, the same call through ctypes
 with sets as long as they must be. ``WSAPoll()`` was the other choice: until Windows 10 version 2004
-it does not report a refused connection, and it reports POLLHUP whatever was asked for, so that a
-sender to a half-closed connection would spin.
+it does not report a refused connection, and it reports POLLHUP even if it was not asked for, so
+that a sender to a half-closed connection would spin.
 
 Cost. Three arrays are filled at each wait: some 40 µs for 1,000 sockets.
 """
