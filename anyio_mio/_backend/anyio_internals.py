@@ -175,7 +175,7 @@ def leave(scope: Any, error: BaseException | None) -> BaseException | None:
 
 
 def new_handle(coro: Coroutine[Any, Any, T], name: str | None) -> TaskHandle[T]:
-    """What ``TaskHandle(coro, name)`` makes while mio runs."""
+    """Return what ``TaskHandle(coro, name)`` makes while mio runs."""
     if not handles_are_known or name is None:
         return new_handle_with_check(coro, name)
     handle: TaskHandle[T] = object.__new__(TaskHandle)
@@ -204,7 +204,7 @@ def new_task(
     base: cancel_scope.CancelScope,
     host: Task,
 ) -> Task:
-    """The task for a handle; it still has to be started."""
+    """Return the task for a handle; it still has to be started."""
     kernel, name, context = host.kernel, handle.name, context or copy_context()
     if not handles_are_known:
         return Task(kernel, handle._run_coro(), name, context, owner, base, host)
@@ -246,7 +246,7 @@ async def end(error: BaseException | None) -> str:
 
 
 def contents(handle: TaskHandle[Any]) -> dict[str, object]:
-    """The type or, where that says nothing, the value of all that a handle holds."""
+    """Return the type or, where that says nothing, the value of all that a handle holds."""
     found: dict[str, object] = {}
     for slot in TaskHandle.__slots__:
         if slot != "__weakref__" and hasattr(handle, slot):
@@ -275,16 +275,16 @@ class Recorder:
         return self.takes
 
     def set(self) -> None:
-        """The event's part."""
+        """Accept the call that AnyIO makes on its event."""
         self.record.append("set")
 
     def task_done(self, task: object, value: object, error: BaseException | None, /) -> None:
-        """The owner's part."""
+        """Accept the call that a task makes on its owner."""
         self.record.append(("done", error))
 
 
 def recorded_handle(recorder: Any, error: BaseException | None) -> TaskHandle[Any]:
-    """A handle of a task that is about to end."""
+    """Return a handle of a task that is about to end."""
     handle: TaskHandle[Any] = object.__new__(TaskHandle)
     handle._coro = end(error)
     handle._cancel_scope = handle._finished_event = recorder
@@ -293,7 +293,7 @@ def recorded_handle(recorder: Any, error: BaseException | None) -> TaskHandle[An
 
 
 def end_by_anyio(error: BaseException | None, takes: bool) -> tuple[object, ...]:
-    """What AnyIO's ``_run_coro()`` does at the end of a task."""
+    """Return what AnyIO's ``_run_coro()`` does at the end of a task."""
     recorder = Recorder(takes)
     handle, rest = recorded_handle(recorder, error), None
     try:
@@ -307,7 +307,7 @@ def end_by_anyio(error: BaseException | None, takes: bool) -> tuple[object, ...]
 
 
 def end_by_copy(error: BaseException | None, takes: bool) -> tuple[object, ...]:
-    """What `HandledTask` does at the end of a task."""
+    """Return what `HandledTask` does at the end of a task."""
     recorder: Any = Recorder(takes)
     handle = recorded_handle(recorder, error)
     task = object.__new__(HandledTask)
@@ -357,7 +357,7 @@ def call_with_token(
     func: Callable[..., T],
     args: tuple[Any, ...],
 ) -> T:
-    """In the worker thread: call the function with the way back to its caller open."""
+    """Call the function in the worker thread, with the token that leads back to its caller."""
     thread.caller = caller
     threadlocals.current_token = token
     try:

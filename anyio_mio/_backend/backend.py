@@ -322,5 +322,5 @@ class MioBackend(anyio.abc.AsyncBackend):
 
 
 def fileno(obj: FileDescriptorLike) -> int:
-    """The descriptor of an int or of an object with ``fileno()``."""
+    """Return the descriptor of an int or of an object with ``fileno()``."""
     return obj if isinstance(obj, int) else obj.fileno()

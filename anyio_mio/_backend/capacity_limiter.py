@@ -132,7 +132,7 @@ class CapacityLimiter(anyio.CapacityLimiter):
         return Wait(f"a token of a limiter that has lent all {self._total_tokens:g}")
 
     def statistics(self) -> CapacityLimiterStatistics:
-        """Tokens, borrowers and number of waiters."""
+        """Return tokens, borrowers and number of waiters."""
         return CapacityLimiterStatistics(
             len(self._borrowers), self._total_tokens, tuple(self._borrowers), len(self._waiters)
         )
@@ -145,12 +145,12 @@ class CapacityLimiter(anyio.CapacityLimiter):
 
 
 def held_already() -> RuntimeError:
-    """The error of a borrower that comes a second time."""
+    """Return the error of a borrower that comes a second time."""
     return RuntimeError("this borrower is already holding one of this CapacityLimiter's tokens")
 
 
 def checked_total(value: float) -> float:
-    """``value`` if it can be a limiter's total; AnyIO's errors otherwise."""
+    """Return ``value`` if it can be a limiter's total; AnyIO's errors otherwise."""
     if not isinstance(value, int) and not math.isinf(value):
         raise TypeError("total_tokens must be an int or math.inf")
     if value < 0:

@@ -39,7 +39,7 @@ ORIGINAL: Final = "original_of_anyio_mio"
 
 
 def asyncio_while_mio_runs(original: Function) -> Function:
-    """A ``current_async_library()`` that lets mio pass for asyncio."""
+    """Return a ``current_async_library()`` that lets mio pass for asyncio."""
 
     def current_async_library() -> Any:
         return original() if running.kernel is None else "asyncio"
@@ -48,7 +48,7 @@ def asyncio_while_mio_runs(original: Function) -> Function:
 
 
 def sniffio_while_mio_runs(original: Any) -> Any:
-    """A module ``sniffio`` that lets mio pass for asyncio."""
+    """Return a module ``sniffio`` that lets mio pass for asyncio."""
     stand_in = ModuleType(original.__name__, original.__doc__)
     stand_in.__dict__.update(vars(original))
     answer = asyncio_while_mio_runs(original.current_async_library)
@@ -57,7 +57,7 @@ def sniffio_while_mio_runs(original: Any) -> Any:
 
 
 def task_group_while_mio_runs(original: Function) -> Function:
-    """A ``get_asynclib()`` that finds mio's task group while mio runs."""
+    """Return a ``get_asynclib()`` that finds mio's task group while mio runs."""
 
     def get_asynclib(asynclib_name: str | None = None) -> Any:
         kernel = running.kernel  # in its callbacks and asyncio's tasks there is no current task
@@ -96,7 +96,7 @@ class Patch:
 
 
 def patches_of_httpcore(package: str, tested: str) -> tuple[Patch, Patch]:
-    """The function that refuses, where it is defined and where it was imported to."""
+    """Return the function that refuses, where it is defined and where it was imported to."""
     locks = Patch(
         module=f"{package}._synchronization",
         name="current_async_library",
@@ -121,7 +121,7 @@ def patches_of_httpcore(package: str, tested: str) -> tuple[Patch, Patch]:
 
 
 def patch_of_sniffio(module: str, tested: str, evidence: str, mentions: str) -> Patch:
-    """The question that a library asks by ``sniffio.current_async_library()``."""
+    """Return the question that a library asks by ``sniffio.current_async_library()``."""
     return Patch(
         module=module,
         name="sniffio",
@@ -211,7 +211,7 @@ def warn_of(patch: Patch) -> None:
 
 
 def looks_as_expected(patch: Patch, module: ModuleType, original: object) -> bool:
-    """Whether the name is what it was, and the evidence still leads where it did."""
+    """Return whether the name is what it was, and the evidence still leads where it did."""
     if not is_of_the_kind(patch, original):
         return False
     evidence: Any = module
@@ -224,7 +224,7 @@ def looks_as_expected(patch: Patch, module: ModuleType, original: object) -> boo
 
 
 def is_of_the_kind(patch: Patch, original: object) -> bool:
-    """Whether this is the module ``sniffio``, or a function that is called as it was."""
+    """Return whether this is the module ``sniffio``, or a function that is called as it was."""
     if patch.name == "sniffio":
         return isinstance(original, ModuleType) and hasattr(original, "current_async_library")
     code = code_of(original)
@@ -232,6 +232,6 @@ def is_of_the_kind(patch: Patch, original: object) -> bool:
 
 
 def code_of(function: object) -> CodeType | None:
-    """The code of a function that is written in Python."""
+    """Return the code of a function that is written in Python."""
     code = getattr(function, "__code__", None)
     return code if isinstance(code, CodeType) else None

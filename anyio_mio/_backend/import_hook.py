@@ -42,7 +42,7 @@ def watch(name: str, callback: Callback) -> None:
 
 
 def is_ours(finder: object) -> bool:
-    """Whether this is our finder, or that of another copy of this package."""
+    """Return whether this is our finder, or that of another copy of this package."""
     kind = type(finder)
     return (kind.__module__, kind.__qualname__) == (Finder.__module__, Finder.__qualname__)
 
@@ -61,7 +61,7 @@ class Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What the finders behind this one find, with our loader; None for other modules."""
+        """Return what the finders behind this one find, with our loader; None for other modules."""
         callback = self.callbacks.get(fullname)
         if callback is None:
             return None

@@ -33,7 +33,9 @@ async def getaddrinfo(
     proto: int,
     flags: int,
 ) -> Sequence[AddressInfo]:
-    """`socket.getaddrinfo()` without blocking. Always a checkpoint; a cancelled call is abandoned.
+    """Call `socket.getaddrinfo()` without blocking.
+
+    Always a checkpoint. A cancelled call is abandoned.
 
     The function is looked up at each call, so that tests can replace it.
 
@@ -57,7 +59,7 @@ async def getaddrinfo(
 async def getnameinfo(
     limiter: anyio.CapacityLimiter, sockaddr: IPAddress, flags: int = 0
 ) -> tuple[str, str]:
-    """`socket.getnameinfo()` without blocking, as `getaddrinfo()`."""
+    """Call `socket.getnameinfo()` without blocking, as `getaddrinfo()` does."""
     if flags & NUMERIC_NAMES == NUMERIC_NAMES:
         await anyio.lowlevel.checkpoint()
         return socket.getnameinfo(sockaddr, flags)
@@ -67,5 +69,5 @@ async def getnameinfo(
 
 
 def is_number(port: str | int | None) -> bool:
-    """Whether a port needs no look-up in the table of services."""
+    """Return whether a port needs no look-up in the table of services."""
     return not isinstance(port, str) or port.isdecimal()

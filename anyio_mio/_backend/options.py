@@ -125,7 +125,7 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
 
 
 def checked_clock(option: Clock | None) -> Clock | None:
-    """The option, if it can be a clock."""
+    """Return the option, if it can be a clock."""
     for name in ("now", "time_to_wait") if option is not None else ():
         if not callable(getattr(option, name, None)):
             raise TypeError(text("clock", option, "anyio_mio.testing.MockClock()"))
@@ -133,7 +133,7 @@ def checked_clock(option: Clock | None) -> Clock | None:
 
 
 def checked_instruments(option: Iterable[Instrument]) -> list[Instrument]:
-    """The option as a list, if it holds instruments."""
+    """Return the option as a list, if it holds instruments."""
     instruments = list(option) if isinstance(option, Iterable) else [option]
     if not isinstance(option, Iterable) or not all(isinstance(i, Instrument) for i in instruments):
         raise TypeError(text("instruments", option, "[MyInstrument()], of lowlevel.Instrument"))
@@ -141,7 +141,7 @@ def checked_instruments(option: Iterable[Instrument]) -> list[Instrument]:
 
 
 def queue_type(seed: int | None) -> Callable[[], deque[Task]]:
-    """What makes the queues of runnable tasks that the option ``shuffle`` means."""
+    """Return what makes the queues of runnable tasks that the option ``shuffle`` means."""
     if seed is None:
         return deque
     if not isinstance(seed, int):
@@ -150,7 +150,7 @@ def queue_type(seed: int | None) -> Callable[[], deque[Task]]:
 
 
 def checked_busy_poll(options: dict[str, Any]) -> float:
-    """The option ``busy_poll``, if it is a time to spin."""
+    """Return the option ``busy_poll``, if it is a time to spin."""
     seconds = options.get("busy_poll", 0)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(text("busy_poll", seconds, "seconds, 20e-6 for example"))
@@ -160,7 +160,7 @@ def checked_busy_poll(options: dict[str, Any]) -> float:
 
 
 def checked_slow_step(options: dict[str, Any]) -> float:
-    """The option ``slow_step``, if it is a limit in seconds."""
+    """Return the option ``slow_step``, if it is a limit in seconds."""
     seconds = options.get("slow_step", 0)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(text("slow_step", seconds, "seconds, 0.1 for example"))
@@ -170,7 +170,7 @@ def checked_slow_step(options: dict[str, Any]) -> float:
 
 
 def make_selector(option: str | Selector | None, busy_poll: float) -> Selector:
-    """The selector that the options mean."""
+    """Return the selector that the options mean."""
     if option is None or isinstance(option, str):
         selector = default_selector(option)
     elif not callable(getattr(option, "select", None)) or not hasattr(option, "edge_triggered"):
@@ -181,7 +181,7 @@ def make_selector(option: str | Selector | None, busy_poll: float) -> Selector:
 
 
 def text(name: str, value: object, right: str) -> str:
-    """What is wrong with an option, and what would be right."""
+    """Return what is wrong with an option, and what would be right."""
     return (
         f"the mio backend's option {name!r} cannot be {value!r}.\n"
         f"  right: anyio.run(main, backend='mio', backend_options={{{name!r}: ...}}) with {right}"
@@ -250,7 +250,7 @@ def without_asyncio_loop(kernel: Kernel) -> Iterator[None]:
 
 
 def forget_in_child() -> None:
-    """After a fork in a task: its context says "mio", and the child may begin another run."""
+    """Forget the run in a forked child, which may begin another one."""
     if sniffio.current_async_library_cvar.get() == "mio":
         sniffio.current_async_library_cvar.set(None)
 

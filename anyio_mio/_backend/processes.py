@@ -161,14 +161,14 @@ async def open_process(
 
 
 def send_stream(fd: int, kernel: Kernel) -> ByteSendStream:
-    """The stream for the writing end of a pipe."""
+    """Return the stream for the writing end of a pipe."""
     if PIPES_ARE_POLLED:
         return PipeSendStream(fd, kernel.reactor)
     return ThreadPipeSendStream(fd, kernel)
 
 
 def receive_stream(fd: int, kernel: Kernel) -> ByteReceiveStream:
-    """The stream for the reading end of a pipe."""
+    """Return the stream for the reading end of a pipe."""
     if PIPES_ARE_POLLED:
         return PipeReceiveStream(fd, kernel.reactor)
     return ThreadPipeReceiveStream(fd, kernel)
@@ -194,7 +194,7 @@ class Pipes:
             os.close(fd)
 
     def child_end(self, name: str, how: int | IO[Any] | None) -> int | IO[Any] | None:
-        """What the child gets as a standard stream; a new pipe if ``how`` is PIPE."""
+        """Return what the child gets as a standard stream; a new pipe if ``how`` is PIPE."""
         if how != subprocess.PIPE:
             return how
         reading, writing = os.pipe()
@@ -204,13 +204,13 @@ class Pipes:
         return theirs
 
     def give_away(self) -> dict[str, int]:
-        """Our ends, by the stream's name; the caller closes them."""
+        """Return our ends, by the stream's name; the caller closes them."""
         ours, self._ours = self._ours, {}
         return ours
 
 
 def kill_at_shutdown(workers: set[anyio.abc.Process]) -> None:
-    """When the run ends, kill and close the processes that are in the set then."""
+    """Wait for the end of the run; then kill and close the processes in the set."""
     running_kernel().at_shutdown.append(partial(kill_all, workers))
 
 
@@ -231,12 +231,12 @@ class ProcessExit(Protocol):
 
 
 def process_exit(popen: subprocess.Popen[bytes]) -> ProcessExit:
-    """The best way to wait that this system has."""
+    """Return the best way to wait that this system has."""
     return DescriptorExit(popen) if hasattr(os, "pidfd_open") else ThreadExit(popen)
 
 
 def open_pidfd(pid: int) -> int:
-    """A descriptor of a process, which is readable when that has ended."""
+    """Return a descriptor of a process, which is readable when that has ended."""
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     return os.pidfd_open(pid)

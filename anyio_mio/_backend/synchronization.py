@@ -51,7 +51,7 @@ class Event(anyio.Event):
         self._flag = True
 
     def is_set(self) -> bool:
-        """Whether the flag is raised."""
+        """Return whether the flag is raised."""
         return self._flag
 
     async def wait(self) -> None:
@@ -82,7 +82,7 @@ class Event(anyio.Event):
         return Wait("an event to be set", needs_a_task=True)
 
     def statistics(self) -> EventStatistics:
-        """How many tasks wait."""
+        """Return how many tasks wait."""
         return EventStatistics(len(self._waiters or ()))
 
 
@@ -176,7 +176,7 @@ class Lock(anyio.Lock):
             self._owner = None
 
     def locked(self) -> bool:
-        """Whether a task holds it."""
+        """Return whether a task holds it."""
         return self._owner is not None
 
     def abort(self, task: Task, /) -> bool:
@@ -190,7 +190,7 @@ class Lock(anyio.Lock):
         return True
 
     def owner_ended(self, owner: Task) -> None:
-        """The task that holds it has ended: nothing will release it."""
+        """Note that the task that holds the lock has ended: nothing will release it."""
         waiters = list(self._waiters)
         self._waiters.clear()
         for task in waiters:
@@ -204,7 +204,7 @@ class Lock(anyio.Lock):
         return Wait(f"the lock that task {owner.name!r} holds", tasks=(owner,), needs_a_task=True)
 
     def statistics(self) -> LockStatistics:
-        """Owner and number of waiters."""
+        """Return owner and number of waiters."""
         owner = task_info(self._owner) if self._owner is not None else None
         return LockStatistics(self._owner is not None, owner, len(self._waiters))
 
@@ -290,12 +290,12 @@ class Semaphore(anyio.Semaphore):
         return Wait("a semaphore", needs_a_task=True)
 
     def statistics(self) -> SemaphoreStatistics:
-        """How many tasks wait."""
+        """Return how many tasks wait."""
         return SemaphoreStatistics(len(self._waiters))
 
 
 def owner_has_ended(owner: Task) -> anyio.BrokenResourceError:
-    """The error of a task that waits for a lock which will never be released."""
+    """Return the error of a task that waits for a lock which will never be released."""
     return anyio.BrokenResourceError(
         f"the task {owner.name!r} has ended without releasing this lock.\n"
         "  wrong: await lock.acquire() in a task that ends or fails before lock.release()\n"
@@ -304,7 +304,7 @@ def owner_has_ended(owner: Task) -> anyio.BrokenResourceError:
 
 
 async def give_way(kernel: Kernel) -> None:
-    """The schedule point after something was taken without waiting.
+    """Yield to other tasks after something was taken without waiting.
 
     Cancellation was checked before; it must not be raised now, or what was taken would be lost.
     Others go first if there are any; alone, a task only spends budget.

@@ -30,13 +30,13 @@ class MioTaskInfo(anyio.TaskInfo):
     __hash__ = anyio.TaskInfo.__hash__
 
     def has_pending_cancellation(self) -> bool:
-        """Whether the task's next checkpoint raises the cancellation; looked up now."""
+        """Return whether the task's next checkpoint raises the cancellation; looked up now."""
         task = self._task()
         return task is not None and not task.done and task.scope.effective
 
 
 def task_info(task: Task) -> MioTaskInfo:
-    """The task's information, made once; `Starting` drops it when the task gets a new host."""
+    """Return the task's information; it is made once, until `Starting` drops it."""
     info = task.info
     if info is None:
         info = task.info = MioTaskInfo(task)
@@ -44,7 +44,7 @@ def task_info(task: Task) -> MioTaskInfo:
 
 
 def current_task_info(kernel: Kernel) -> MioTaskInfo:
-    """The information about the task that runs now.
+    """Return the information about the task that runs now.
 
     Raises:
         RuntimeError: a callback runs, and no task.

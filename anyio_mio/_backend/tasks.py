@@ -108,7 +108,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
 
 
 def coroutine_name(coro: Coroutine[Any, Any, Any]) -> str:
-    """Module and qualified name of a coroutine, as far as it has them."""
+    """Return module and qualified name of a coroutine, as far as it has them."""
     if HANDLES_NAME_THEMSELVES:
         return None  # type: ignore[return-value]
     frame = getattr(coro, "cr_frame", None)

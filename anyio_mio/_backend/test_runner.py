@@ -38,7 +38,7 @@ class Mailbox:
         return Wait("the next test")
 
     def abort(self, task: object, /) -> bool:
-        """Never: see above."""
+        """Refuse to abort: see above."""
         return False
 
 
@@ -53,7 +53,7 @@ class Item(Generic[T]):
         self.outcome: Outcome[T] = Outcome()
 
     def close(self) -> None:
-        """It is not going to be awaited, which is no mistake of the program."""
+        """Close the coroutine, so that it does not warn that it was never awaited."""
         if isinstance(self.coro, CoroutineType):
             self.coro.close()
 
@@ -99,7 +99,7 @@ class TestRunner(AbstractTestRunner):
         kernel.raise_pending()
 
     def is_running(self) -> bool:
-        """Whether a fixture or test is being run right now in this thread."""
+        """Return whether a fixture or test is being run right now in this thread."""
         return running.kernel is self._kernel
 
     def run_asyncgen_fixture(

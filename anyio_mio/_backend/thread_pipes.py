@@ -97,7 +97,7 @@ class Call(Generic[T]):
         self._ended.set()
 
     def result(self) -> T:
-        """What the function returned or raised."""
+        """Return what the function returned or raised."""
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]

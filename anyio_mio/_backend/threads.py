@@ -54,7 +54,7 @@ class Threads:
 
 
 def threads_of(backend: type[AsyncBackend], kernel: Kernel) -> Threads:
-    """The run's side of its worker threads."""
+    """Return the run's side of its worker threads."""
     threads: Threads | None = kernel.threads
     if threads is None:
         threads = kernel.threads = Threads(backend, kernel)
@@ -130,7 +130,7 @@ async def run_in_worker_thread(
 
 
 def check_cancelled() -> None:
-    """In a worker thread: raise the cancellation of the task that called it.
+    """Raise, in a worker thread, the cancellation of the task that called it.
 
     Raises:
         RuntimeError: this is no worker thread of mio.
@@ -167,7 +167,7 @@ class Call(Generic[T]):
         self._arrived.release()
 
     def refuse(self) -> None:
-        """The run ended first."""
+        """End the call with an error: the run ended first."""
         self._error = anyio.RunFinishedError()
         self._arrived.release()
 
@@ -248,7 +248,7 @@ class ThreadResult(Generic[T]):
         self._outcome: Outcome[T] = Outcome()
 
     def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
-        """The task has ended."""
+        """Take over the result of the task."""
         if isinstance(error, Cancelled) and self._is_independent and task.base.effective:
             # The end of the run cancelled it; that is no cancellation in the thread's world.
             error = anyio.RunFinishedError()
@@ -263,7 +263,7 @@ class ThreadResult(Generic[T]):
 
 
 def kernel_of(token: object) -> Kernel:
-    """The kernel that a call from a thread means: the token's, or else the caller's."""
+    """Return the kernel that a call from a thread means: the token's, or else the caller's."""
     if token is None:
         caller = worker_thread.caller
         if caller is None:
@@ -274,7 +274,7 @@ def kernel_of(token: object) -> Kernel:
 
 
 def entered_context() -> Context:
-    """A copy of this thread's context, in which nothing contradicts that mio runs."""
+    """Return a copy of this thread's context, in which nothing contradicts that mio runs."""
     context = copy_context()
     context.run(sniffio.current_async_library_cvar.set, "mio")
     return context

@@ -23,17 +23,17 @@ TRIO_PROGRAMS: Final = ("trio-native", "trio-hosted")
 
 
 def installed() -> list[str]:
-    """The names of the backends that can run here, ours first."""
+    """Return the names of the backends that can run here, ours first."""
     return [name for name, module in REQUIRED_MODULE.items() if importlib.util.find_spec(module)]
 
 
 def variants() -> list[str]:
-    """Names that are compared only where they are asked for."""
+    """Return names that are compared only where they are asked for."""
     return [MIO_BUSY, *(TRIO_PROGRAMS if "trio" in installed() else ())]
 
 
 def runnable_names(text: str) -> list[str]:
-    """The names in a list with commas, for an option of `argparse`."""
+    """Return the names in a list with commas, for an option of `argparse`."""
     names = text.split(",")
     for name in names:
         if name not in installed():
@@ -43,7 +43,7 @@ def runnable_names(text: str) -> list[str]:
 
 
 def run_arguments(name: str) -> dict[str, Any]:
-    """The keyword arguments with which `anyio.run` uses this backend."""
+    """Return the keyword arguments with which `anyio.run` uses this backend."""
     if name == "uvloop":
         return {"backend": "asyncio", "backend_options": {"use_uvloop": True}}
     if name == "asyncio":

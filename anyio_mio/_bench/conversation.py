@@ -23,7 +23,7 @@ class LostBytesError(Exception):
 
 
 def payloads(size: int) -> list[bytes]:
-    """Different payloads of one size, the same at every run."""
+    """Return different payloads of one size, the same at every run."""
     source = random.Random(size)
     return [source.randbytes(size) for _ in range(PAYLOADS)]
 
@@ -137,7 +137,7 @@ class EncryptedConversation(Conversation):
 
 
 def encrypt(talks: list[Conversation]) -> None:
-    """One handshake after the other."""
+    """Make the TLS handshakes, one after the other."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -167,7 +167,7 @@ def collect_the_rest(selector: selectors.BaseSelector, waiting: int) -> None:
 
 
 def ready(selector: selectors.BaseSelector) -> list[tuple[selectors.SelectorKey, int]]:
-    """What is ready, after waiting for it.
+    """Return what is ready, after waiting for it.
 
     Raises:
         LostBytesError: Nothing came for so long that the server must be stuck.

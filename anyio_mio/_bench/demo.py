@@ -74,7 +74,7 @@ def measure_demo(backend: str, connections: int, seconds: float, report: Report)
 
 
 def measure_row(backend: str, seconds: float) -> Figures:
-    """The same as figures of a row: both loads together, and the times of the round trips."""
+    """Return the same as figures of a row: both loads together, and the round trips' times."""
     done = measure_demo(backend, CONNECTIONS, seconds, lambda share: None)
     return {
         "cpu_us": done.cpu_us_per_round_trip,

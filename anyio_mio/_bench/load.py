@@ -122,7 +122,7 @@ def trips(given: argparse.Namespace) -> Iterator[Run]:
 
 
 def dial(given: argparse.Namespace, number: int, choice: list[bytes]) -> Conversation:
-    """A peer of the kind that the command line asks for."""
+    """Return a peer of the kind that the command line asks for."""
     if given.kind == "udp":
         return Conversation(given.port, number, choice, socket.SOCK_DGRAM)
     if given.kind == "tls":
@@ -132,7 +132,7 @@ def dial(given: argparse.Namespace, number: int, choice: list[bytes]) -> Convers
 
 @contextmanager
 def rolling(given: argparse.Namespace) -> Iterator[Run]:
-    """Connections of one round trip; in the place of each that is done a new one is opened."""
+    """Yield a run that replaces each connection after one round trip."""
     choice = payloads(given.size)
     with selectors.DefaultSelector() as selector:
 
@@ -166,12 +166,12 @@ def open_one(
 
 
 def goes_on(progress: Progress, opened: int) -> bool:
-    """Whether there is time, and whether there are ports, for another connection."""
+    """Return whether there is time, and whether there are ports, for another connection."""
     return progress.goes_on(opened / MOST_CONNECTIONS) and opened < MOST_CONNECTIONS
 
 
 def counted_in(result: LoadFigures, in_time: int) -> LoadFigures:
-    """The same figures with only the round trips that were back within the time as the rate's."""
+    """Return the figures with a rate that counts only the round trips within the time."""
     return LoadFigures(**{**asdict(result), "round_trips": in_time})
 
 
@@ -188,7 +188,7 @@ def one_burst(port: int, count: int, choice: list[bytes], times: array[int]) -> 
 
 @contextmanager
 def bursts(given: argparse.Namespace) -> Iterator[Run]:
-    """Connections opened all at once, a round trip on each; then the next burst."""
+    """Yield connections opened all at once, a round trip on each; then the next burst."""
     choice = payloads(given.size)
 
     def run(progress: Progress) -> LoadFigures:
@@ -205,7 +205,7 @@ def bursts(given: argparse.Namespace) -> Iterator[Run]:
 
 @contextmanager
 def probe(given: argparse.Namespace) -> Iterator[Run]:
-    """One connection that makes a round trip now and then, to see how long it takes."""
+    """Yield one connection that makes a round trip now and then, to see how long it takes."""
     [payload, *_] = payloads(given.size)
     go_first()
     with socket.create_connection(("127.0.0.1", given.port), PATIENCE) as client:
@@ -298,7 +298,7 @@ def pieces(given: argparse.Namespace) -> Iterator[Run]:
 def hogs(
     given: argparse.Namespace,
 ) -> Iterator[tuple[selectors.BaseSelector, list[socket.socket]]]:
-    """Connections that do as much as they can."""
+    """Yield connections that do as much as they can."""
     with selectors.DefaultSelector() as selector, ExitStack() as stack:
         place = ("127.0.0.1", given.port)
         clients = [

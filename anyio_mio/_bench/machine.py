@@ -14,7 +14,7 @@ PACKAGES = ("anyio-mio", "anyio", "trio", "uvloop")
 
 
 def facts() -> dict[str, Any]:
-    """What the machine is, what runs on it, and how busy it is now."""
+    """Return what the machine is, what runs on it, and how busy it is now."""
     return {
         "processor": processor_name(),
         "processors": os.cpu_count(),
@@ -26,7 +26,7 @@ def facts() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The processor's name, as the system gives it."""
+    """Return the processor's name, as the system gives it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -35,7 +35,7 @@ def processor_name() -> str:
 
 
 def installed_version(name: str) -> str | None:
-    """Its version, if it is installed."""
+    """Return its version, if it is installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -43,7 +43,7 @@ def installed_version(name: str) -> str | None:
 
 
 def in_words(known: dict[str, Any]) -> list[str]:
-    """The facts in a few lines."""
+    """Return the facts in a few lines."""
     versions = ", ".join(f"{name} {number}" for name, number in known["versions"].items())
     lines = [
         f"{known['processor']}, {known['processors']} processors, {known['system']}",

@@ -30,7 +30,7 @@ class Run:
     sleeps: int
 
     def cpu_us(self, size: int) -> float:
-        """Processor time of an operation that moves so many bytes, in microseconds."""
+        """Return processor time of an operation that moves so many bytes, in microseconds."""
         return self.cpu_seconds * 1e6 / (self.load.verified_bytes / size)
 
 
@@ -48,7 +48,7 @@ def run(server: Server, load: Load, report: Report | None = None) -> Run:
 
 
 def figures(done: Run, drive: Drive) -> Figures:
-    """What one operation cost the server."""
+    """Return what one operation cost the server."""
     return {
         "cpu_us": done.cpu_us(drive.size),
         "rate": done.load.round_trips / done.load.seconds,
@@ -100,7 +100,7 @@ def measure_beside(backend: str, drive: Drive, seconds: float) -> Figures:
 
 
 def measure_idle(backend: str, drive: Drive, seconds: float) -> Figures:
-    """What a connection takes that stands idle, and what all of them cost twenty busy ones."""
+    """Return the memory of an idle connection, and what all of them cost twenty busy ones."""
     with serving(backend, drive.kind) as server:
         with loading(server, BUSY, seconds / 2) as load:
             alone = run(server, load).cpu_us(BUSY.size)
@@ -117,7 +117,7 @@ def measure_idle(backend: str, drive: Drive, seconds: float) -> Figures:
 
 
 def count_system_calls(backend: str, drive: Drive, seconds: float) -> dict[str, float]:
-    """The server's system calls for each operation, by name; empty where they cannot be counted."""
+    """Return the server's system calls for each operation, by name; empty if uncountable."""
     with (
         serving(backend, drive.kind) as server,
         loading(server, drive, seconds) as load,

@@ -165,7 +165,7 @@ def serving(backend: str, kind: str) -> Iterator[Server]:
 
 @contextmanager
 def running_server(command: list[str], backend: str, folder: str) -> Iterator[Server]:
-    """A server process, killed when the block is left: it keeps nothing that could be lost."""
+    """Yield a server process, and kill it when the block is left: it has nothing to lose."""
     with tempfile.TemporaryFile("w+") as errors:
 
         def say_why() -> str:
@@ -235,7 +235,7 @@ def loading(server: Server, drive: Drive, seconds: float) -> Iterator[Load]:
 
 
 def python_module(module: str, argument: str, place: int | None) -> list[str]:
-    """The command line that runs one of our modules, on a processor of its own if there is one."""
+    """Return the command line that runs one of our modules, pinned to a processor if possible."""
     where = [] if place is None else [f"--processor={place}"]
     return [sys.executable, "-m", module, argument, *where]
 

@@ -20,7 +20,7 @@ SPREAD: Final = 0.01  # seconds over which the deadlines of sleepers lie
 
 
 async def nothing() -> None:
-    """A task that ends at its first step."""
+    """End at the first step."""
 
 
 async def start_and_wait(

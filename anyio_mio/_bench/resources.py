@@ -17,19 +17,19 @@ STATM = Path("/proc/self/statm")
 
 
 def processor_pair() -> tuple[int | None, int | None]:
-    """One processor for the server and one for the load; none where there are not two."""
+    """Return one processor for the server and one for the load; none where there are not two."""
     available = usable_processors()
     return (available[0], available[1]) if len(available) >= 2 else (None, None)
 
 
 def third_processor() -> int | None:
-    """One for a process that measures beside those two; the load's where there are no three."""
+    """Return the processor for a third process; the load's where there are only two."""
     available = usable_processors()
     return available[1:3][-1] if len(available) >= 2 else None
 
 
 def usable_processors() -> list[int]:
-    """The processors that this process may be placed on; none where it cannot be placed."""
+    """Return the processors that this process may be placed on; none where it cannot be placed."""
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
     return []
@@ -64,7 +64,7 @@ def raise_descriptor_limit() -> int:
 
 
 def resident_bytes() -> int:
-    """How much of this process is in memory now; its peak where that cannot be known."""
+    """Return how much of this process is in memory now; its peak where that cannot be known."""
     if STATM.exists():
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     if sys.platform == "win32":
@@ -76,7 +76,7 @@ def resident_bytes() -> int:
 
 
 def sleeps() -> int:
-    """How often this process has given its processor away because it had to wait."""
+    """Return how often this process has given its processor away because it had to wait."""
     if sys.platform == "win32":
         return 0
     import resource
@@ -85,7 +85,7 @@ def sleeps() -> int:
 
 
 def used() -> dict[str, float]:
-    """Processor time, memory and sleeps of this process."""
+    """Return processor time, memory and sleeps of this process."""
     return {
         "cpu_seconds": time.process_time(),
         "resident_bytes": resident_bytes(),

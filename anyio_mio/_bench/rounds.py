@@ -32,12 +32,12 @@ class Cell:
     problem: str = ""
 
     def median(self, figure: str) -> float | None:
-        """The median of a figure over the rounds; None where the row does not have it."""
+        """Return the median of a figure over the rounds; None where the row does not have it."""
         values = self.values(figure)
         return statistics.median(values) if values else None
 
     def spread(self, figure: str) -> float:
-        """How far the rounds lie apart: the largest less the smallest, as a share of the median."""
+        """Return the largest round less the smallest, as a share of the median."""
         values = self.values(figure)
         middle = statistics.median(values) if values else 0.0
         return (max(values) - min(values)) / middle if middle else 0.0
@@ -46,11 +46,11 @@ class Cell:
         return [each[figure] for each in self.rounds if figure in each]
 
     def system_calls_each(self) -> float | None:
-        """All system calls for each operation; None where they were not counted."""
+        """Return all system calls for each operation; None where they were not counted."""
         return sum(self.system_calls.values()) or None
 
     def as_document(self, figures: list[str]) -> dict[str, Any]:
-        """The cell in the form that `--json` writes."""
+        """Return the cell in the form that `--json` writes."""
         return {
             "median": {name: self.median(name) for name in figures},
             "spread": {name: self.spread(name) for name in figures},
@@ -64,7 +64,7 @@ Cells = dict[str, Cell]
 
 
 def steps(backends: list[str], rounds: int, row: Row, *, count: bool) -> int:
-    """How many steps `measure_row()` reports."""
+    """Return how many steps `measure_row()` reports."""
     return len(backends) * (rounds + bool(count and row.drive))
 
 
@@ -95,7 +95,7 @@ def measure_row(
 
 
 def order(backends: list[str], rounds: int) -> Iterator[str]:
-    """Each backend once in each round, in an order in which none always follows the same one."""
+    """Yield each backend once in each round, so that none always follows the same one."""
     for number in range(rounds):
         yield from reversed(backends) if number % 2 else backends
 

@@ -45,7 +45,7 @@ def driven(
     what: str,
     how: Callable[[str, Drive, float], Figures] = measure,
 ) -> Row:
-    """A row that drives a server."""
+    """Return a row that drives a server."""
 
     def measure_it(backend: str, seconds: float) -> Figures:
         return how(backend, drive, seconds)
@@ -54,7 +54,7 @@ def driven(
 
 
 def inside(name: str) -> Row:
-    """A row that runs one of the programs."""
+    """Return a row that runs one of the programs."""
     program, _ = GOES[name]
     what = (program.__doc__ or "").strip().splitlines()[0]
 
@@ -117,7 +117,7 @@ ROWS: Final[tuple[Row, ...]] = (
 
 
 def choose(names: tuple[str, ...]) -> list[Row]:
-    """The rows of these names or groups, in the order of `ROWS`; all of them for none.
+    """Return the rows of these names or groups, in the order of `ROWS`; all of them for none.
 
     Raises:
         LookupError: There is neither a row nor a group of a name; its argument is the name.

@@ -65,7 +65,7 @@ async def echo_or_give(stream: anyio.abc.ByteStream) -> None:
 def repeated(
     step: Callable[[anyio.abc.ByteStream], Awaitable[None]],
 ) -> Callable[[anyio.abc.ByteStream], Awaitable[None]]:
-    """A handler that takes this step until the client is done."""
+    """Return a handler that takes this step until the client is done."""
 
     async def handle(stream: anyio.abc.ByteStream) -> None:
         async with stream:
@@ -132,7 +132,7 @@ async def serve(kind: str, where: str) -> None:
 
 
 def counted(listener: Any) -> dict[str, Any]:
-    """What a listener has counted; nothing where the backend's listeners do not count.
+    """Return what a listener has counted; nothing where the backend's listeners do not count.
 
     Args:
         listener: A listener, or several in a multi-listener.

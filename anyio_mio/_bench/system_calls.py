@@ -37,7 +37,7 @@ def allow_tracing() -> None:
 
 
 def can_count() -> bool:
-    """Whether strace is there; it may still not be allowed to trace."""
+    """Return whether strace is there; it may still not be allowed to trace."""
     return shutil.which("strace") is not None
 
 

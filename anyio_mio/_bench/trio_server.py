@@ -44,7 +44,7 @@ async def give(stream: trio.abc.Stream, piece: bytes) -> None:
 
 
 def port_of(listener: Any) -> int:
-    """The port of a listener of either kind."""
+    """Return the port of a listener of either kind."""
     return int(listener.socket.getsockname()[1])
 
 

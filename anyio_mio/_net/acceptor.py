@@ -371,7 +371,7 @@ class Acceptor(Generic[StreamT]):
         self._hook_log(now, logging.ERROR, message, argument, exc_info=has_failed)
 
     def _listens(self) -> bool:
-        """Whether the system takes this for a listening socket: ``shutdown()`` ends that."""
+        """Return whether the system takes this for a listening socket: ``shutdown()`` ends that."""
         with suppress(OSError):
             return bool(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
         return False

@@ -33,7 +33,7 @@ def check_handler(handler: object) -> None:
 
 
 def returns_awaitable(function: Callable[..., object]) -> bool:
-    """Whether a function says by its annotation that its result can be awaited."""
+    """Return whether a function says by its annotation that its result can be awaited."""
     annotation = str(getattr(function, "__annotations__", {}).get("return", ""))
     return any(word in annotation for word in ("Awaitable", "Coroutine", "Future"))
 
@@ -81,6 +81,6 @@ def check_hook(hook: object) -> None:
 
 
 def task_name(handler: Callable[..., object]) -> str:
-    """Module and qualified name of a handler, as far as it has them: AnyIO names tasks so."""
+    """Return a handler's module and qualified name, where it has them, as AnyIO names tasks."""
     parts = (getattr(handler, "__module__", None), getattr(handler, "__qualname__", None))
     return ".".join(part for part in parts if part)

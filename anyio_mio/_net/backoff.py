@@ -52,7 +52,7 @@ class BackOff:
         return self._delay > 0
 
     def begin(self, error: OSError) -> None:
-        """An attempt has failed: the next one comes later than the last."""
+        """Note a failed attempt: the next delay is longer."""
         now = self._reactor.scheduler.now()
         self.count += 1
         self._delay = min(max(self._delay * 2, FIRST_DELAY), LAST_DELAY)
@@ -60,7 +60,7 @@ class BackOff:
         self._announce(error, now)
 
     def reset(self) -> None:
-        """An attempt has succeeded."""
+        """Note a success: the next delay is the shortest again."""
         self._delay = 0.0
         if self._is_announced:  # once for each line about the trouble, which may come and go
             self._is_announced = False

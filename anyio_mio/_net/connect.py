@@ -91,7 +91,7 @@ async def connect(sock: socket.socket, address: Address, registration: Registrat
 
 
 def error_text(code: int) -> str:
-    """What the system says about an error number of a socket."""
+    """Return what the system says about an error number of a socket."""
     if sys.platform == "win32":
         from ctypes import FormatError  # strerror() knows the C library's numbers only
 

@@ -63,7 +63,7 @@ class DatagramSocket(SocketBase, Generic[T]):
         self._send_some: Callable[..., int] = sock.send
 
     def _reception(self, sock: socket.socket) -> Callable[[int, int], Any]:
-        """What `receive()` calls with a size and flags."""
+        """Return what `receive()` calls with a size and flags."""
         return sock.recv
 
     async def receive(self) -> T:
@@ -151,7 +151,7 @@ class UDPSocket(DatagramSocket["tuple[bytes, Address]"], AbstractUDPSocket):
         await self._send(data, NO_WAIT, address)
 
     async def _look_up(self, address: Address) -> Address:
-        """The first numeric address of a name, of the socket's family."""
+        """Return the first numeric address of a name, of the socket's family."""
         host, port = address[:2]
         try:
             found = await anyio.getaddrinfo(
@@ -221,12 +221,12 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
 
 
 def is_numeric(host: str) -> bool:
-    """Whether the system takes a host as it is, without looking it up: digits, or a special one."""
+    """Return whether the system takes a host without looking it up: digits, or a special one."""
     return ":" in host or host.replace(".", "").isdecimal() or host in NOT_LOOKED_UP
 
 
 def receive_from_ipv6(sock: socket.socket, size: int, flags: int) -> tuple[bytes, Address]:
-    """As ``recvfrom()``, with the scope in the host's name: ``("fe80::1%2", 53)``."""
+    """Call ``recvfrom()``, and put the scope into the host's name: ``("fe80::1%2", 53)``."""
     data, (host, port, _, scope) = sock.recvfrom(size, flags)
     return data, (f"{host}%{scope}" if scope else host, port)
 
@@ -238,7 +238,7 @@ def make_udp_socket(
     remote_address: Address | None,
     reuse_port: bool,
 ) -> UDPSocket | ConnectedUDPSocket:
-    """A UDP socket, bound and connected as asked.
+    """Return a UDP socket, bound and connected as asked.
 
     Raises:
         OSError: what the system said; the socket is closed then.
@@ -274,7 +274,7 @@ def share_port(sock: socket.socket) -> None:
 def make_unix_datagram_socket(
     reactor: Reactor, sock: socket.socket, remote_path: str | bytes | None
 ) -> UNIXDatagramSocket | ConnectedUNIXDatagramSocket:
-    """A UNIX datagram socket made of ``sock``, connected if there is a path.
+    """Return a UNIX datagram socket made of ``sock``, connected if there is a path.
 
     Raises:
         OSError: what the system said; the socket is closed then.

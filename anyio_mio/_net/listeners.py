@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def open_listeners(reactor: Reactor) -> list[SocketListener]:
-    """The listeners of one run that are open, in no particular order."""
+    """Return the listeners of one run that are open, in no particular order."""
     return [each for each in LISTENERS if each._reactor is reactor and not each._is_closed]
 
 

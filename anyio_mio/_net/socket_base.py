@@ -67,7 +67,7 @@ class Descriptor:
         raise NotImplementedError
 
     def _translate(self, error: OSError) -> Exception:
-        """The exception for a failed operation; raise it ``from`` the error unless it is closed."""
+        """Return the exception for a failed operation, to be raised ``from`` it unless closed."""
         errors = self._scheduler.errors
         if self._is_closed:
             return errors.closed()
@@ -130,7 +130,7 @@ class SocketBase(Descriptor):
         return self._sock
 
     def _peer_name(self) -> Any:
-        """The other end's address.
+        """Return the other end's address.
 
         Raises:
             OSError: there is none, or it is gone.
@@ -200,7 +200,7 @@ IP_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 def convert_address(address: Any) -> Any:
-    """An IPv6 address as ``(host, port)``, with the scope in the host; others as they are."""
+    """Return an IPv6 address as ``(host, port)``, with the scope in the host; leave others."""
     if isinstance(address, tuple) and len(address) == 4:
         host, port, _, scope = address
         return (f"{host.split('%')[0]}%{scope}" if scope else host, port)

@@ -51,7 +51,7 @@ def describe_socket(sock: socket.socket, verb: str) -> str:
 
 
 def describe_address(sock: socket.socket) -> str:
-    """The kind of a socket and its own address."""
+    """Return the kind of a socket and its own address."""
     with suppress(OSError):
         return f"{kind_of_socket(sock)} {spell(sock.getsockname())}"
     return kind_of_socket(sock)
@@ -65,12 +65,12 @@ def kind_of_socket(sock: socket.socket) -> str:
 
 
 def kind_of_file(mode: int) -> str:
-    """The kind of a descriptor that is no socket."""
+    """Return the kind of a descriptor that is no socket."""
     return "pipe" if stat.S_ISFIFO(mode) else "descriptor"
 
 
 def spell(address: object) -> str:
-    """An address as people write it; names that a peer chose are shown with ``repr()``."""
+    """Return an address as people write it; names that a peer chose are shown with ``repr()``."""
     if isinstance(address, tuple):
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

@@ -145,7 +145,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
             self._registration.try_writing_again()
 
     def _peer_name(self) -> Any:
-        """The other end's address, which is the same for the life of the stream."""
+        """Return the other end's address, which is the same for the life of the stream."""
         if self._peer is None:
             self._peer = SocketBase._peer_name(self)
         return self._peer

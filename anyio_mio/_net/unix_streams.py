@@ -129,7 +129,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         )
 
     async def _write(self, operation: Callable[..., T], *arguments: Any) -> T:
-        """As `_read()`, in the other direction."""
+        """Write as `_read()` reads."""
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
@@ -177,7 +177,7 @@ def telling(
     recvmsg: Callable[[int, int, int], tuple[bytes, object, int, object]],
     registration: Registration,
 ) -> Callable[[int, int], bytes]:
-    """A ``recv()`` after which ``registration`` trusts a short read if nothing bounded it."""
+    """Return a ``recv()`` after which ``registration`` trusts a short read if it may."""
 
     def receive_some(max_bytes: int, flags: int) -> bytes:
         data, _, seen, _ = recvmsg(max_bytes, 0, flags)
@@ -188,14 +188,14 @@ def telling(
 
 
 def stream_type(sock: socket.socket) -> type[SocketStream]:
-    """The class of streams for a connected socket, or for those that a listener accepts."""
+    """Return the class of streams for a connected socket, or for those that a listener accepts."""
     if sock.family != UNIX:
         return SocketStream
     return UNIXSocketStream if sock.type == socket.SOCK_STREAM else UNIXPacketStream
 
 
 def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    """The descriptors in what ``recvmsg()`` returned.
+    """Return the descriptors in what ``recvmsg()`` returned.
 
     Raises:
         RuntimeError: something else is in it; the descriptors are closed then.

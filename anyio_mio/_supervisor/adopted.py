@@ -46,7 +46,7 @@ def adopt_sockets(
 
 
 def adopt(fd: int) -> socket.socket:
-    """The socket of a descriptor; no program that is started here inherits it."""
+    """Return the socket of a descriptor; no program that is started here inherits it."""
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
     sock.setblocking(False)
@@ -54,7 +54,7 @@ def adopt(fd: int) -> socket.socket:
 
 
 def what_is_wrong(sock: socket.socket) -> str:
-    """Why a socket cannot be served; empty if it can."""
+    """Return why a socket cannot be served; empty if it can."""
     if sock.family not in FAMILIES:
         return "is neither a TCP nor a UNIX socket"
     if sock.type is not socket.SOCK_STREAM:
@@ -65,7 +65,7 @@ def what_is_wrong(sock: socket.socket) -> str:
 
 
 def refusal(fd: int, count: str, problem: str) -> AdoptionError:
-    """The error for one descriptor."""
+    """Return the error for one descriptor."""
     return AdoptionError(
         f"the service manager passed {count} sockets, and descriptor {fd} {problem}"
     )

@@ -66,7 +66,7 @@ def load_target(text: str, options: ApplicationOptions) -> Target:
 
 
 def application(app: Callable[..., Any], kind: str) -> Target:
-    """An application, if the extra that serves it is installed.
+    """Return an application, if the extra that serves it is installed.
 
     Raises:
         TargetError: it is not.
@@ -79,7 +79,7 @@ def application(app: Callable[..., Any], kind: str) -> Target:
 
 
 def wrap_wsgi(app: Callable[..., Any], text: str) -> Callable[..., Any]:
-    """A WSGI application as an ASGI one, by a2wsgi.
+    """Return a WSGI application as an ASGI one, by a2wsgi.
 
     Raises:
         TargetError: a2wsgi is not installed.
@@ -96,7 +96,7 @@ def wrap_wsgi(app: Callable[..., Any], text: str) -> Callable[..., Any]:
 
 
 def takes(function: Callable[..., Any], arguments: tuple[str, ...]) -> bool:
-    """Whether a function can be called with so many arguments, and with no others."""
+    """Return whether a function can be called with so many arguments, and with no others."""
     try:
         signature = inspect.signature(function)
         signature.bind(*arguments)

@@ -24,14 +24,14 @@ class Address(Protocol):
     """Where to listen."""
 
     def bind(self, *, backlog: int | None, reuse_port: bool) -> socket.socket:
-        """A listening, non-blocking socket; with a backlog of None it is bound and no more.
+        """Return a listening, non-blocking socket; with a backlog of None it is bound and no more.
 
         Raises:
             OSError: what the system said.
         """
 
     def clean_up(self) -> None:
-        """Before the sockets are closed: leave nothing behind."""
+        """Remove what the sockets leave behind; call it before they are closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class TcpAddress:
             raise
 
     def clean_up(self) -> None:
-        """Nothing is left of a TCP socket."""
+        """Do nothing: a TCP socket leaves no file."""
 
 
 class UnixAddress:
@@ -96,7 +96,7 @@ class UnixAddress:
 
 
 def parse(text: str) -> list[TcpAddress] | list[UnixAddress]:
-    """The addresses that ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:PATH`` stands for.
+    """Return the addresses that ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:PATH`` stands for.
 
     Raises:
         BindError: it is none of them, or the host has no address.
@@ -115,7 +115,7 @@ def parse(text: str) -> list[TcpAddress] | list[UnixAddress]:
 
 
 def numeric_hosts(name: str) -> list[str]:
-    """Every address of a host name, in the system's order."""
+    """Return every address of a host name, in the system's order."""
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

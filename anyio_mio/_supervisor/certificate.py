@@ -56,12 +56,12 @@ def load_into(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 
 def fits(error: Exception) -> bool:
-    """Whether the key could be read: then what is wrong is that it belongs to another one."""
+    """Return whether the key can be read; if it can, it belongs to another certificate."""
     return isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"
 
 
 def read_password(files: TlsFiles) -> bytes | None:
-    """The key's pass phrase from its file or from the environment; None if there is none.
+    """Return the key's pass phrase from its file or from the environment; None if there is none.
 
     Raises:
         CertificateError: the file cannot be read.
@@ -109,7 +109,7 @@ class CertificateWatch:
         return True
 
     def _signature(self) -> list[tuple[int, int, int]]:
-        """What changes when one of the files does."""
+        """Return what changes when one of the files does."""
         found = []
         for path in (self._files.certificate, self._files.key or self._files.certificate):
             try:

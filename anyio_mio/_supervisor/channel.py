@@ -73,7 +73,7 @@ class Channel:
                 yield json.loads(line)
 
     def deliver(self) -> None:
-        """At the end of the process: wait a moment for the receiver to take what is left."""
+        """Wait a moment, at the end of the process, for the receiver to take what is left."""
         self.writer.close(LAST_WORDS)
 
     def close(self) -> None:
@@ -92,5 +92,5 @@ class Channel:
 
 
 def encode(kind: str, fields: dict[str, object]) -> bytes:
-    """One line."""
+    """Return one line."""
     return json.dumps({"kind": kind, **fields}, default=str).encode() + b"\n"

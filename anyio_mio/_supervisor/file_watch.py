@@ -38,7 +38,7 @@ async def reload_on_change(folder: Path) -> None:
 
 
 def times_below(folder: Path) -> dict[str, int]:
-    """When each Python file below a folder was changed."""
+    """Return when each Python file below a folder was changed."""
     found: dict[str, int] = {}
     for place, folders, files in os.walk(folder):
         folders[:] = [each for each in folders if each not in IGNORED and each[0] != "."]

@@ -98,12 +98,12 @@ class ListeningSockets:
 
 
 def port_of(sock: socket.socket) -> int:
-    """The port of a TCP socket."""
+    """Return the port of a TCP socket."""
     return int(sock.getsockname()[1])
 
 
 def address_of(sock: socket.socket) -> str:
-    """The address of a listening socket as ``--bind`` takes it."""
+    """Return the address of a listening socket as ``--bind`` takes it."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return f"unix:{name}"

@@ -70,7 +70,7 @@ async def refresh(supervisor: Supervisor, view: Live) -> None:
 
 
 def table(supervisor: Supervisor) -> Table:
-    """One row for each worker's process."""
+    """Return one row for each worker's process."""
     found = Table("worker", "pid", "state", "open", "accepted")
     for slot in supervisor.slots:
         for worker in sorted(slot.shown(), key=lambda each: each.pid):

@@ -49,7 +49,7 @@ Format: TypeAlias = Callable[[Entry], str]
 
 
 def as_plain_text(entry: Entry) -> str:
-    """``2026-01-31 12:00:00 worker ready worker=1 pid=4711``; a printed line as it is."""
+    """Return ``2026-01-31 12:00:00 worker ready worker=1 pid=4711``; a printed line as it is."""
     if entry.logger == OUTPUT:
         return entry.event
     now = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time))
@@ -61,7 +61,7 @@ def as_plain_text(entry: Entry) -> str:
 
 
 def as_json(entry: Entry) -> str:
-    """``{"time": 1769860800.0, "level": "info", "logger": "…", "event": "worker ready", …}``."""
+    """Return ``{"time": 1769860800.0, "level": "info", "event": "worker ready", …}``."""
     record: dict[str, object] = {
         "time": round(entry.time, 3),
         "level": entry.level,
@@ -128,7 +128,7 @@ class Log:
 
 
 def one_word(value: object) -> str:
-    """A value as text that is one word and moves no cursor."""
+    """Return a value as text that is one word and moves no cursor."""
     text = str(value)
     plain = text.isprintable() and text and " " not in text and '"' not in text
     return text if plain else json.dumps(text)

@@ -62,7 +62,7 @@ class Choices:
 
 
 def parse_place(text: str) -> Place:
-    """The host and port of ``HOST:PORT`` or ``[IPV6]:PORT``.
+    """Return the host and port of ``HOST:PORT`` or ``[IPV6]:PORT``.
 
     Raises:
         BindError: it is neither; a UNIX path is refused in words.

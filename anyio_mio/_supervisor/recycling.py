@@ -40,7 +40,7 @@ class Limits:
         self._not_before = until
 
     def exceeded_by(self, figures: Mapping[str, Any], now: float) -> str:
-        """The name of the first figure that has reached its limit; empty if none has."""
+        """Return the name of the first figure that has reached its limit; empty if none has."""
         if now < self._not_before:
             return ""
         for name, limit in self._values.items():

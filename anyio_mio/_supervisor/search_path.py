@@ -17,7 +17,7 @@ LIBRARY: Final = ("stdlib", "platstdlib")
 
 
 def search_path() -> list[str]:
-    """The value that ``sys.path`` should have."""
+    """Return the value that ``sys.path`` should have."""
     folder = os.getcwd()
     path = list(sys.path)
     if path and not sys.flags.safe_path and path[0] in ("", folder, folder_of_the_script()):
@@ -32,17 +32,17 @@ def search_path() -> list[str]:
 
 
 def folder_of_the_script() -> str:
-    """The folder that Python itself puts first for a script."""
+    """Return the folder that Python itself puts first for a script."""
     return os.path.dirname(os.path.realpath(sys.argv[0]))
 
 
 def is_of_the_library(entry: str) -> bool:
-    """Whether a folder or archive on ``sys.path`` belongs to the standard library."""
+    """Return whether a folder or archive on ``sys.path`` belongs to the standard library."""
     folders = {sysconfig.get_path(name) for name in LIBRARY}
     is_extension_folder = os.path.dirname(entry) in folders and "-packages" not in entry
     return entry in folders or is_extension_folder
 
 
 def is_in_the_library(name: str) -> bool:
-    """Whether a module's name is one of the standard library's."""
+    """Return whether a module's name is one of the standard library's."""
     return name.partition(".")[0] in sys.stdlib_module_names

@@ -101,7 +101,7 @@ class Slot:
         self.has_served = anyio.Event()
 
     def shown(self) -> set[WorkerProcess]:
-        """The processes that run here, or the last one if none does."""
+        """Return the processes that run here, or the last one if none does."""
         return self.alive or ({self.current} if self.current else set())
 
 
@@ -182,7 +182,7 @@ class Supervisor:
         return not self._has_failed
 
     def processes(self) -> list[WorkerProcess]:
-        """Every worker that runs now."""
+        """Return every worker that runs now."""
         return [worker for slot in self.slots for worker in slot.alive]
 
     # Signals.
@@ -234,7 +234,7 @@ class Supervisor:
                 await self._recover(slot, worker)
 
     def _ended_unasked(self, slot: Slot, worker: WorkerProcess) -> bool:
-        """Whether another worker is needed, because none has taken its place."""
+        """Return whether another worker is needed, because none has taken its place."""
         return slot.current is worker and self.state is not State.STOPPING
 
     async def _recover(self, slot: Slot, worker: WorkerProcess) -> None:

@@ -20,7 +20,7 @@ class TargetError(Exception):
 
 
 def load_handler(text: str) -> Callable[..., Any]:
-    """The connection handler that ``text`` names.
+    """Return the connection handler that ``text`` names.
 
     Raises:
         TargetError: there is none, it is no async function, or it does not take a stream.
@@ -40,7 +40,7 @@ def load_handler(text: str) -> Callable[..., Any]:
 
 
 def load_function(text: str) -> Callable[..., Any]:
-    """The async function ``module:function``; see `search_path` for where it is looked for.
+    """Return the async function ``module:function``; see `search_path` for where it is looked for.
 
     Raises:
         TargetError: there is no such module or function, or it is no async function.
@@ -96,7 +96,7 @@ def import_module(name: str) -> Any:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What was raised, and the line that raised it, or the one that Python cannot read."""
+    """Return what was raised, and the line that raised it, or the one that Python cannot read."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -105,7 +105,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def lookup(module: Any, path: str, text: str) -> Any:
-    """The attribute of a module, dots allowed."""
+    """Return the attribute of a module, dots allowed."""
     found = module
     for name in path.split("."):
         try:
@@ -117,7 +117,7 @@ def lookup(module: Any, path: str, text: str) -> Any:
 
 
 def hint_for(module: Any, name: str, found: Any) -> str:
-    """What may be wrong if a module has no such name."""
+    """Return what may be wrong if a module has no such name."""
     if is_in_the_library(module.__name__):
         return "; that is a module of Python's own library: give yours another name"
     similar = get_close_matches(name, dir(found), 1)
@@ -125,7 +125,7 @@ def hint_for(module: Any, name: str, found: Any) -> str:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it makes a coroutine; objects with an async ``__call__`` count too."""
+    """Return whether calling it makes a coroutine; objects with an async ``__call__`` count too."""
     unwrapped = inspect.unwrap(function)
     while hasattr(unwrapped, "func"):  # functools.partial
         unwrapped = unwrapped.func

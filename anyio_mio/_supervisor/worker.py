@@ -119,7 +119,7 @@ async def serve(
 
 
 def counts_requests(assignment: Assignment) -> bool:
-    """Whether the worker is replaced after a number of requests."""
+    """Return whether the worker is replaced after a number of requests."""
     return "requests" in assignment.configuration.supervision.recycle
 
 
@@ -231,7 +231,7 @@ async def renew_certificate(assignment: Assignment, context: ssl.SSLContext) -> 
 
 
 def resident_bytes() -> int:
-    """The memory that this process occupies; where that is not told, the most that it did."""
+    """Return this process's memory in bytes; its peak where the system does not say."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()

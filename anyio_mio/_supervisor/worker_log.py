@@ -76,7 +76,7 @@ class ChannelHandler(logging.Handler):
 
 
 def text_of_exception(record: logging.LogRecord) -> str:
-    """The traceback that belongs to a record, and its stack."""
+    """Return the traceback that belongs to a record, and its stack."""
     parts = []
     if record.exc_info and record.exc_info[0] is not None:
         parts = traceback.format_exception(*record.exc_info)
@@ -86,7 +86,7 @@ def text_of_exception(record: logging.LogRecord) -> str:
 
 
 def shortened(text: str) -> str:
-    """The text, or its beginning and its end."""
+    """Return the text, or its beginning and its end."""
     if len(text) <= LONGEST_TEXT:
         return text
     half = LONGEST_TEXT // 2

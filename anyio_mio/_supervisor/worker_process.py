@@ -199,7 +199,7 @@ class WorkerProcess:
             self.signal(signal.SIGKILL)
 
     def hurry(self) -> None:
-        """If it is being started, give it a little more time only: newer code is asked for."""
+        """Give a worker that is starting only a little more time: a newer one is asked for."""
         if self.phase is not Phase.STARTING:
             return
         deadline = self._started_at + SUPERSEDED_AFTER

@@ -93,7 +93,7 @@ class NonBlockingWriter:
             time.sleep(PAUSE)
 
     def reset_after_fork(self) -> None:
-        """In a forked child: what was kept is the parent's, and a thread may have had the lock."""
+        """Drop the parent's lines and lock in a forked child: a thread may have held the lock."""
         self._lock = threading.RLock()
         self._backlog.clear()
         self._size = 0
@@ -111,7 +111,7 @@ class NonBlockingWriter:
 
 
 def descriptor_writer(fd: int) -> NonBlockingWriter:
-    """A writer for a descriptor of any kind that may be shared with other processes."""
+    """Return a writer for a descriptor of any kind that may be shared with other processes."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         shared = socket(fileno=os.dup(fd))
@@ -169,7 +169,7 @@ class WriterFile(io.RawIOBase):
 
 
 def text_file(writer: NonBlockingWriter, fd: int) -> io.TextIOWrapper:
-    """A text file such as ``sys.stderr``, for a writer."""
+    """Return a text file such as ``sys.stderr``, for a writer."""
     raw = WriterFile(writer, fd)
     return io.TextIOWrapper(
         raw,  # type: ignore[arg-type] # a raw file will do: it takes everything

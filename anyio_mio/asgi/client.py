@@ -29,18 +29,18 @@ RESET: Final = struct.pack("ii", 1, 0)
 
 
 def transport_of(stream: Any) -> Any:
-    """The socket stream below TLS, or the stream itself."""
+    """Return the socket stream below TLS, or the stream itself."""
     return getattr(stream, "transport_stream", stream)
 
 
 def raw_socket(stream: ByteStream) -> socket.socket:
-    """The socket itself."""
+    """Return the socket itself."""
     found: socket.socket = stream.extra(SocketAttribute.raw_socket)
     return found
 
 
 def has_unread(stream: ByteStream) -> bool:
-    """Whether bytes of the client wait to be read. Never blocks."""
+    """Return whether bytes of the client wait to be read. Never blocks."""
     try:
         return bool(raw_socket(stream).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     except (OSError, anyio.ClosedResourceError):

@@ -122,7 +122,7 @@ class Connection:
             parser.close()
 
     async def _answer_watched(self, exchange: Exchange) -> bool:
-        """As `_answer()`, where requests are limited, counted or logged."""
+        """Answer as `_answer()` does, and limit, count or log the request."""
         site = self.site
         site.requests += 1
         limit = site.settings.limit_concurrency
@@ -277,7 +277,7 @@ class Connection:
             parser.feed(data)
 
     def take_unparsed(self) -> bytes:
-        """What came behind a request to change the protocol."""
+        """Return what came behind a request to change the protocol."""
         return bytes(self.parser.take_unparsed())
 
     # What goes out.
@@ -354,7 +354,7 @@ class Connection:
         return len(data)
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
-        """What the application is told about a request."""
+        """Return what the application is told about a request."""
         path = exchange.path
         scope = {
             **self._base,
@@ -371,7 +371,7 @@ class Connection:
         return scope
 
     def _add_rare(self, scope: dict[str, Any], exchange: Exchange) -> None:
-        """What few requests have: a root path, trailers, fields of a proxy."""
+        """Add what few requests have: a root path, trailers, fields of a proxy."""
         root = scope["root_path"]
         if root:
             scope["path"] = root + scope["path"]

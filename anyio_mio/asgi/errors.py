@@ -21,7 +21,7 @@ class ClientDisconnected(OSError):
 
 
 def describe(app: object) -> str:
-    """The name of an application for messages: ``module.function`` or ``module.Class object``."""
+    """Return an application's name for messages: ``module.function`` or ``module.Class object``."""
     name = getattr(app, "__qualname__", None)
     if name is None:
         return f"{type(app).__module__}.{type(app).__qualname__} object"
@@ -29,7 +29,7 @@ def describe(app: object) -> str:
 
 
 def is_about_the_client(error: BaseException | None) -> bool:
-    """Whether an application failed because its client is gone.
+    """Return whether an application failed because its client is gone.
 
     True for `ClientDisconnected`, for an exception of a framework with a name of that kind
     (Starlette's ``ClientDisconnect``), and for those that one of them has caused.
@@ -50,7 +50,7 @@ DISCONNECTS = frozenset({"ClientDisconnect", "ClientDisconnected", "WebSocketDis
 
 
 def unexpected(app: object, message: Any, state: str, right: str) -> ApplicationError:
-    """The error for an event that is out of order, or is none.
+    """Return the error for an event that is out of order, or is none.
 
     Args:
         app: the application.

@@ -36,7 +36,7 @@ class Source(Link, Protocol):
         """Take one piece from the client, or note that it is gone."""
 
     async def read_body(self) -> None:
-        """As `read()`, within the time that a client may take for the next piece of a body."""
+        """Read as `read()` does, within the time limit for the next piece of a body."""
 
 
 @final
@@ -73,7 +73,7 @@ class Exchange(Response):
         self.headers: list[tuple[bytes, bytes]]
 
     async def receive(self) -> dict[str, Any]:
-        """The application's ``receive()``: the body piece by piece, then the disconnect."""
+        """Return the next event: the body piece by piece, then the disconnect."""
         if LIBRARY.name == ASYNCIO:
             return await call_in_task(self.receive)
         source = self._source

@@ -92,7 +92,7 @@ class FilePart:
 
 
 def descriptor_of(file: Any) -> int:
-    """The descriptor of an open file.
+    """Return the descriptor of an open file.
 
     Raises:
         ApplicationError: it has none.

@@ -63,7 +63,7 @@ class Lifespan:
             self._judge_early_end()
 
     def _judge_early_end(self) -> None:
-        """It ended before it had started: it does not know lifespan, or it failed."""
+        """Judge an end before the start: the application lacks lifespan, or it failed."""
         name = describe(self._app)
         if self._mode == "on":
             raise ApplicationError(

@@ -118,7 +118,7 @@ class Settings:
             )
 
     def resolution(self) -> float:
-        """Seconds between two looks at the clients' limits: fine enough for the shortest."""
+        """Return seconds between two looks at the clients' limits: fine enough for the shortest."""
         shortest = min(self.keep_alive, self.head_timeout, self.body_timeout, self.send_timeout)
         for value in (self.ws_ping_interval, self.ws_ping_timeout):
             shortest = min(shortest, value or math.inf)
@@ -135,7 +135,7 @@ HTTP_NAMES: Final = frozenset(each.name for each in fields(Settings))
 
 
 def split(options: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
-    """The settings for HTTP, and the options that `anyio_mio.serving` takes."""
+    """Return the settings for HTTP, and the options that `anyio_mio.serving` takes."""
     ours = {name: value for name, value in options.items() if name in HTTP_NAMES}
     rest = {name: value for name, value in options.items() if name not in HTTP_NAMES}
     return Settings(**ours), rest

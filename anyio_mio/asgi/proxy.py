@@ -40,7 +40,7 @@ class Trusted:
                 self._networks.append(parse_network(text))
 
     def includes(self, host: str | None) -> bool:
-        """Whether a peer is trusted; one without a host has come by a UNIX socket."""
+        """Return whether a peer is trusted; one without a host has come by a UNIX socket."""
         if self._all or host is None:
             return True
         try:
@@ -52,7 +52,7 @@ class Trusted:
         return any(address in network for network in self._networks)
 
     def nearest_stranger(self, hosts: list[str]) -> str:
-        """The last host that is no proxy of ours: what stands before it anybody may have written.
+        """Return the last host that is not a trusted proxy: any client can write those before it.
 
         Args:
             hosts: the way of a request, from its client on; at least one.
@@ -64,7 +64,7 @@ class Trusted:
 
 
 def parse_network(text: str) -> Network:
-    """An address or a network of the options.
+    """Return an address or a network of the options.
 
     Raises:
         ValueError: it is neither.
@@ -95,7 +95,7 @@ def heed(scope: dict[str, Any], fields: list[tuple[bytes, bytes]], trusted: Trus
 
 
 def read_older(fields: list[tuple[bytes, bytes]]) -> tuple[list[str], bytes]:
-    """The hosts and the scheme in ``X-Forwarded-For`` and ``X-Forwarded-Proto``."""
+    """Return the hosts and the scheme in ``X-Forwarded-For`` and ``X-Forwarded-Proto``."""
     hosts = b",".join(value for name, value in fields if name == FORWARDED_FOR)
     protos = [value for name, value in fields if name == FORWARDED_PROTO]
     proto = protos[-1].rpartition(b",")[2].strip().lower() if protos else b""
@@ -103,7 +103,7 @@ def read_older(fields: list[tuple[bytes, bytes]]) -> tuple[list[str], bytes]:
 
 
 def read_forwarded(value: bytes) -> tuple[list[str], bytes]:
-    """The hosts and the last scheme in ``Forwarded`` (RFC 7239); nothing if it is malformed."""
+    """Return the hosts and the last scheme in ``Forwarded`` (RFC 7239); nothing if malformed."""
     hosts, proto = [], b""
     for element in value.split(b","):
         for pair in element.split(b";"):
@@ -119,7 +119,7 @@ def read_forwarded(value: bytes) -> tuple[list[str], bytes]:
 
 
 def bare_host(raw: bytes) -> str:
-    """A host without its port and brackets; empty if there is none."""
+    """Return a host without its port and brackets; empty if there is none."""
     text = raw.strip().decode("latin-1")
     if text.startswith("["):
         return text[1:].partition("]")[0]

@@ -45,7 +45,7 @@ class ProxyHeader:
 
 
 def parse_header(data: bytes) -> ProxyHeader | None:
-    """The header at the beginning of ``data``; None if more is needed.
+    """Return the header at the beginning of ``data``; None if more is needed.
 
     Raises:
         ProxyHeaderError: there is none.
@@ -71,7 +71,7 @@ def parse_header(data: bytes) -> ProxyHeader | None:
 
 
 def checked(family: socket.AddressFamily, host: str, port: str) -> Address:
-    """A host and a port of version 1."""
+    """Return a host and a port of version 1."""
     try:
         socket.inet_pton(family, host)
     except OSError:
@@ -82,7 +82,7 @@ def checked(family: socket.AddressFamily, host: str, port: str) -> Address:
 
 
 def parse_binary(data: bytes) -> ProxyHeader | None:
-    """A header of version 2."""
+    """Return a header of version 2."""
     if len(data) < FIXED:
         return None
     version, family, length = struct.unpack_from("!BBH", data, len(SIGNATURE))

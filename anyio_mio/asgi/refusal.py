@@ -20,7 +20,7 @@ class Refused(Exception):
 
 
 def refusal(status: int, *, with_body: bool = True) -> bytes:
-    """A whole answer of the server's own, after which the connection ends."""
+    """Return a whole answer of the server's own, after which the connection ends."""
     phrase = http.HTTPStatus(status).phrase
     body = phrase.encode() if with_body else b""
     return (
@@ -30,7 +30,7 @@ def refusal(status: int, *, with_body: bool = True) -> bytes:
 
 
 def status_for(error: httptools.HttpParserError, data: bytes | memoryview) -> int:
-    """The status for what the parser said of a piece of data.
+    """Return the status for what the parser said of a piece of data.
 
     Raises:
         BaseException: a callback failed for a reason of its own.

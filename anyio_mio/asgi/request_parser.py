@@ -92,7 +92,7 @@ class RequestParser:
         return bool(self.requests or self.unparsed or self.fault)
 
     def take_unparsed(self) -> bytes | memoryview:
-        """What came and is not parsed; it is the caller's to parse."""
+        """Return what came and is not parsed; it is the caller's to parse."""
         rest, self.unparsed = self.unparsed, b""
         return rest
 
@@ -139,12 +139,12 @@ class RequestParser:
     # The parser's callbacks.
 
     def on_url(self, url: bytes) -> None:
-        """A part of the target; more may come with the next piece of data."""
+        """Take a part of the target; more may come with the next piece of data."""
         self._url += url
         self.is_idle = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One field of the head, or one behind a chunked body, which is ignored."""
+        """Take one field of the head; ignore one behind a chunked body."""
         name = name.lower()
         value = value.rstrip()  # the parser leaves the blanks behind a value
         self._headers.append((name, value))
@@ -152,7 +152,7 @@ class RequestParser:
             self._noted.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is complete: check it, and let the request wait for its turn."""
+        """Check the complete head, and queue the request."""
         if self._hidden_body:  # the head was made up
             self._hidden_body = self._url = b""
             self._headers, self._noted = [], []
@@ -185,7 +185,7 @@ class RequestParser:
         self.requests.append(exchange)
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the current request's body."""
+        """Take a piece of the current request's body."""
         exchange = self._current
         assert exchange is not None
         if exchange.chunks:
@@ -200,7 +200,7 @@ class RequestParser:
             raise Refused(413)
 
     def on_message_complete(self) -> None:
-        """The whole request has come."""
+        """Note that the whole request has arrived."""
         if self._hidden_body:
             return
         exchange = self._current
@@ -247,7 +247,7 @@ class RequestParser:
             self._take_upgrade(exchange, upgrade)
 
     def _heed_other(self, exchange: Exchange, name: bytes, value: bytes) -> None:
-        """A field about the body, or about what the client can do."""
+        """Heed a field about the body, or about what the client can do."""
         if name == b"content-length":
             self._take_length(exchange, int(value))
         elif name == b"transfer-encoding":
@@ -266,7 +266,7 @@ class RequestParser:
             raise Refused(413)
 
     def _take_upgrade(self, exchange: Exchange, value: bytes) -> None:
-        """A request to change the protocol: to WebSocket, or else it is an ordinary one."""
+        """Take a request to change to WebSocket; any other upgrade is an ordinary request."""
         if not self._parser.should_upgrade():
             return
         if exchange.awaited:

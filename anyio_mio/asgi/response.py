@@ -110,7 +110,7 @@ class Response:
         self.keeps_alive = keeps_alive
 
     async def send(self, message: dict[str, Any]) -> None:  # noqa: C901 - hot: one frame
-        """The application's ``send()``.
+        """Send one event of the application.
 
         Raises:
             ClientDisconnected: the client is gone.
@@ -176,7 +176,7 @@ class Response:
                 self._defaults = without(self._defaults, name)
 
     def _head_with(self, framing: bytes) -> bytes:
-        """The whole head, with the fields that frame the body."""
+        """Return the whole head, with the fields that frame the body."""
         if not self.keeps_alive:
             framing += b"\r\nconnection: close"
         elif self.version == "1.0":
@@ -189,7 +189,7 @@ class Response:
             self._head = without(self._head, b"content-length")
 
     def _begin_stream(self) -> bytes:
-        """The head of an answer whose body comes in pieces, and how its end will be told."""
+        """Return the head of an answer whose body comes in pieces, and how its end will be told."""
         self.state = STREAMING
         if self.method == "HEAD" or self.status in BODILESS:
             self.framing = NO_BODY
@@ -252,7 +252,7 @@ class Response:
             await self._end_body()
 
     def _require_body(self, message: dict[str, Any]) -> bytes:
-        """What must be sent before a piece of the body: the head, the first time."""
+        """Return what must be sent before a piece of the body: the head, the first time."""
         if self.state == STREAMING:
             return b""
         if self.state == STARTED:
@@ -262,7 +262,7 @@ class Response:
         raise self._unexpected(message, "after the last piece of the body")
 
     def _within_length(self, body: bytes, *, is_last: bool) -> bytes:
-        """What may be sent now of a body whose length was given; see the module."""
+        """Return what may be sent now of a body whose length was given; see the module."""
         assert self._length is not None
         if self.sent > self._length or (is_last and self.sent < self._length):
             raise self._wrong_length(self.sent)
@@ -279,7 +279,7 @@ class Response:
             await self.finish()
 
     def cut(self) -> None:
-        """The request cannot be completed: what the application sends from now on is lost."""
+        """Note that the request cannot be completed; drop the application's later events."""
         self.state = CUT
 
     async def finish(self) -> None:
@@ -339,7 +339,7 @@ class Response:
             await self._end_body()
 
     def _frame_part(self, part: FilePart, *, is_last: bool) -> tuple[bytes, int, bytes]:
-        """What goes ahead of a part of a file, how much of it is sent, and what goes behind."""
+        """Return the bytes before a part of a file, the length of the part, and the bytes after."""
         count = part.count
         if self.framing == NO_BODY:
             return b"", 0, b""
@@ -398,6 +398,6 @@ class Response:
 
 
 def without(fields: bytes, name: bytes) -> bytes:
-    """Lines of a head without those of that name."""
+    """Return lines of a head without those of that name."""
     lines = fields.split(b"\r\n")
     return b"\r\n".join(line for line in lines if not line.lower().startswith(name + b":"))

@@ -93,7 +93,7 @@ def learn(name: Any, value: bytes, noted: list[tuple[bytes, bytes]]) -> bytes | 
 
 
 def status_line(status: Any) -> bytes:
-    """The line for a status that has no name.
+    """Return the line for a status that has no name.
 
     Raises:
         ApplicationError: it is no status of a final answer.
@@ -106,7 +106,7 @@ def status_line(status: Any) -> bytes:
 
 
 def parse_length(value: bytes, before: int | None) -> int:
-    """The number in a ``content-length`` of the application.
+    """Return the number in a ``content-length`` of the application.
 
     Args:
         value: the field's value.
@@ -125,7 +125,7 @@ def parse_length(value: bytes, before: int | None) -> int:
 
 
 def no_headers(headers: object) -> ApplicationError:
-    """The error for something that is no list of pairs of bytes."""
+    """Return the error for something that is no list of pairs of bytes."""
     return ApplicationError(
         f"the headers are {headers!r:.200}\n"
         '  wrong: "headers": {"content-type": "text/plain"}, or pairs of str\n'

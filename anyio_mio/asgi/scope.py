@@ -13,7 +13,7 @@ class TargetError(ValueError):
 
 
 def split_target(url: bytes, method: str) -> tuple[bytes, bytes, bytes | None]:
-    """The raw path, the query and the host of a request's target.
+    """Return the raw path, the query and the host of a request's target.
 
     The host is None unless the target is a whole URL, whose host then counts instead of the
     field's (RFC 9112, 3.2.2).
@@ -34,7 +34,7 @@ def split_target(url: bytes, method: str) -> tuple[bytes, bytes, bytes | None]:
 
 
 def split_url(url: bytes) -> tuple[bytes, bytes, bytes]:
-    """The raw path, the query and the host of a whole URL."""
+    """Return the raw path, the query and the host of a whole URL."""
     try:
         parsed = httptools.parse_url(url)
     except httptools.HttpParserInvalidURLError as error:
@@ -49,19 +49,19 @@ def split_url(url: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def decode_path(raw: bytes) -> str:
-    """A raw path with its escapes decoded; what is no UTF-8 becomes U+FFFD."""
+    """Return a raw path with its escapes decoded; what is no UTF-8 becomes U+FFFD."""
     if b"%" not in raw:
         return raw.decode("ascii")
     return unquote_to_bytes(raw).decode("utf-8", "replace")
 
 
 def with_host(headers: list[tuple[bytes, bytes]], host: bytes) -> list[tuple[bytes, bytes]]:
-    """The fields with another host."""
+    """Return the fields with another host."""
     return [(b"host", host), *(field for field in headers if field[0] != b"host")]
 
 
 def websocket_scope(scope: dict[str, Any], subprotocols: list[str]) -> dict[str, Any]:
-    """The scope of a WebSocket that began as the request of ``scope``."""
+    """Return the scope of a WebSocket that began as the request of ``scope``."""
     scope = {**scope, "type": "websocket", "subprotocols": subprotocols}
     scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
     scope["extensions"] = {"websocket.http.response": {}}

@@ -112,11 +112,11 @@ class Site:
         self._set_date()
 
     def ticks(self, seconds: float) -> int:
-        """As many ticks as never end before ``seconds`` are over."""
+        """Return a number of ticks that never ends before ``seconds`` have passed."""
         return math.ceil(seconds / self.resolution) + 1
 
     def advance(self) -> None:
-        """One more tick is over."""
+        """Count one more tick."""
         self._set_time(self.tick + 1)
 
     def stop_after_last_request(self) -> None:
@@ -133,7 +133,7 @@ class Site:
             self.default_fields = b"\r\ndate: " + now.encode() + self._fields
 
     def base_scope(self, stream: ByteStream) -> dict[str, Any]:
-        """What the scopes of all requests of a connection have in common."""
+        """Return what the scopes of all requests of a connection have in common."""
         is_tls = stream.extra(TLSAttribute.ssl_object, None) is not None
         return {
             "type": "http",
@@ -147,14 +147,14 @@ class Site:
 
 
 def requests_until_stop(settings: Settings) -> float:
-    """How many requests to serve; inf for no limit."""
+    """Return how many requests to serve; inf for no limit."""
     if settings.max_requests is None:
         return NEVER
     return settings.max_requests + random.randint(0, settings.max_requests_jitter)
 
 
 def address_of(stream: ByteStream, attribute: Any) -> tuple[str, int | None] | None:
-    """A host and a port, a path and None, or None if it has no address."""
+    """Return a host and a port, a path and None, or None if it has no address."""
     try:
         address = stream.extra(attribute, None)
     except (OSError, anyio.ClosedResourceError):
@@ -165,7 +165,7 @@ def address_of(stream: ByteStream, attribute: Any) -> tuple[str, int | None] | N
 
 
 def field_line(name: str | bytes, value: str | bytes) -> bytes:
-    """One header field of the options.
+    """Return one header field of the options.
 
     Raises:
         ValueError: it would be more than one line.

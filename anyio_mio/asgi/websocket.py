@@ -84,7 +84,7 @@ class Carrier(Protocol):
         """Send to the client; ClientDisconnected if it is gone."""
 
     def take_unparsed(self) -> bytes:
-        """What came behind the handshake."""
+        """Return what came behind the handshake."""
 
 
 @final
@@ -157,7 +157,7 @@ class WebSocket:
     # What comes from the client.
 
     async def receive(self) -> dict[str, Any]:
-        """The application's ``receive()``: the connection, messages, the disconnect."""
+        """Return the next event: the connection, messages, the disconnect."""
         if LIBRARY.name == ASYNCIO:
             return await call_in_task(self.receive)
         if not self._was_connected:
@@ -238,7 +238,7 @@ class WebSocket:
             self._messages.append({"type": "websocket.receive", "text": text})
 
     def _note_end(self) -> None:
-        """The connection is over, or being closed: the application will hear with which code."""
+        """Note the code with which the connection ends; the application gets it."""
         if self._end is None:
             protocol = self._protocol
             close = protocol.close_rcvd or protocol.close_sent or Close(1006, "")
@@ -251,7 +251,7 @@ class WebSocket:
     # What the application says.
 
     async def send(self, message: dict[str, Any]) -> None:
-        """The application's ``send()``.
+        """Send one event of the application.
 
         Raises:
             ClientDisconnected: the client is gone.
@@ -409,7 +409,7 @@ class WebSocket:
                 self._pong_due = site.tick + site.ticks(settings.ws_ping_timeout)
 
     async def shut_down(self) -> None:
-        """The server stops: say so to the client, whose answer tells the application."""
+        """Tell the client that the server stops; its answer tells the application."""
         if self._state == OPEN and self._protocol.state is State.OPEN:
             self._protocol.send_close(1012)
             await self._flush()

@@ -204,10 +204,10 @@ class Loop(StockLoop):
         """Make none: the kernel has a waker."""
 
     def _close_self_pipe(self) -> None:
-        """There is none."""
+        """Do nothing: there is no pipe."""
 
     def _write_to_self(self) -> None:
-        """There is no pipe; `call_soon_threadsafe()` uses the kernel's entry queue."""
+        """Do nothing: `call_soon_threadsafe()` uses the kernel's entry queue."""
 
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
@@ -324,7 +324,7 @@ class Loop(StockLoop):
         return describe_task(self._kernel, task, asyncio.current_task(self))
 
     def can_wake(self) -> bool:
-        """Whether an event of a descriptor may call back into the program."""
+        """Return whether an event of a descriptor may call back into the program."""
         return bool(self._selector.watches)
 
     def die_in_child(self) -> None:

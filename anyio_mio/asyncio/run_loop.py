@@ -104,7 +104,7 @@ class IdleLoop(RunLoop):
         return self is other
 
     def __del__(self) -> None:
-        """Nothing was opened."""
+        """Warn of nothing: the loop opened nothing."""
 
 
 LOOK_UP_TELLS: Final = sys.version_info < (3, 14)
@@ -162,7 +162,7 @@ class Side:
 
 
 def end_run(kernel: Kernel, error: BaseException) -> None:
-    """A callback raised SystemExit or KeyboardInterrupt: the main task gets it where it waits."""
+    """Raise a callback's SystemExit or KeyboardInterrupt in the main task, where it waits."""
     if kernel.main is None or not kernel.throw(kernel.main, error):
         kernel.crash_with(error)
 

@@ -148,7 +148,7 @@ class TaskFace:
         return describe_future(self._future, frames_of(task.coro))
 
     def finish(self, value: object, error: BaseException | None, /) -> None:
-        """The task has ended: tell who waits for the face."""
+        """Wake the tasks that wait for the face: its task has ended."""
         self._must_cancel = None
         if self._outcome is not None:
             settle(self._outcome, value, error)
@@ -255,7 +255,7 @@ class TaskFace:
     # Insides.
 
     def _cleans_up(self) -> bool:
-        """Whether a cancellation that ended a wait for a future is still on its way."""
+        """Return whether a cancellation that ended a wait for a future is still on its way."""
         return self._delivered is not None and self._delivered() is not None
 
     def _deliver(self) -> None:

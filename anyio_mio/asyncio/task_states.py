@@ -86,12 +86,12 @@ NO_WAIT: Final = Wait("")
 
 
 def cancels(task: asyncio.Task[Any]) -> bool:
-    """Whether a task of asyncio was told to cancel and has not taken it back."""
+    """Return whether a task of asyncio was told to cancel and has not taken it back."""
     return task.cancelling() > 0
 
 
 def without_callbacks(stack: Iterable[StackFrame]) -> Iterator[StackFrame]:
-    """The stack of the step that runs, without the frames around it."""
+    """Yield the stack of the step that runs, without the frames around it."""
     for frame in stack:
         if not ends_with(frame.file, NOT_OF_THE_TASK):
             yield frame
@@ -120,12 +120,12 @@ def describe_future(future: Any, frames: Iterable[FrameType]) -> Wait:
 
 
 def ends_with(file: str, path: str | tuple[str, ...]) -> bool:
-    """Whether a file is the one of this path, or of one of these, below any directory."""
+    """Return whether a file is the one of this path, or of one of these, below any directory."""
     return file.replace("\\", "/").endswith(path)
 
 
 def tasks_behind(future: Any) -> list[Any]:
-    """The tasks, of asyncio or of mio, whose end is the end of this future."""
+    """Return the tasks, of asyncio or of mio, whose end is the end of this future."""
     if isinstance(future, asyncio.Task):
         return [future]
     if hasattr(future, "task_of_mio"):
@@ -134,7 +134,7 @@ def tasks_behind(future: Any) -> list[Any]:
 
 
 def tasks_in(found: Any) -> list[Any]:
-    """The tasks of asyncio that are not done in a task, in a group, or in a collection of them."""
+    """Return the unfinished asyncio tasks in a task, in a group, or in a collection of them."""
     if isinstance(found, asyncio.TaskGroup):
         found = getattr(found, "_tasks", ())
     elif isinstance(found, asyncio.Future):
@@ -143,7 +143,7 @@ def tasks_in(found: Any) -> list[Any]:
 
 
 def wait_for_tasks(tasks: list[Any]) -> Wait:
-    """The wait for the end of these tasks."""
+    """Return the wait for the end of these tasks."""
     names = [name_of(each) for each in tasks]
     words = names[0] if len(names) == 1 else f"{len(names)} tasks: {', '.join(names[:5])}"
     more = ", …" if len(names) > 5 else ""
@@ -151,7 +151,7 @@ def wait_for_tasks(tasks: list[Any]) -> Wait:
 
 
 def name_of(task: Any) -> str:
-    """A task of asyncio or of mio in a sentence."""
+    """Return a task of asyncio or of mio in a sentence."""
     if isinstance(task, asyncio.Task):
         return f"asyncio task {task.get_name()!r}"
     return f"task {task.name!r}"

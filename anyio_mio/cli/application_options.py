@@ -91,7 +91,7 @@ def take_application(given: dict[str, Any], log_format: str) -> ApplicationOptio
 
 
 def split_header(text: str) -> list[str]:
-    """A name and a value.
+    """Return a name and a value.
 
     Raises:
         click.UsageError: they are not both there, or would be more than one line.

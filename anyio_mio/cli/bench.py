@@ -25,7 +25,7 @@ WRITABLE_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 def can_be_written(
     context: click.Context, parameter: click.Parameter, path: Path | None
 ) -> Path | None:
-    """The file, opened once now: a measurement takes minutes, and should not be lost at its end."""
+    """Open the file once before a measurement of minutes, so that its result is not lost."""
     if path is not None:
         existed = path.exists()
         try:
@@ -38,7 +38,7 @@ def can_be_written(
 
 
 def output_option(name: str, *, what: str) -> Callable[[Any], Any]:
-    """An option that names a file to write; the command's function gets it as `NAME_file`."""
+    """Return an option for a file to write; the command's function gets it as `NAME_file`."""
     return click.option(
         f"--{name}", f"{name}_file", type=WRITABLE_FILE, callback=can_be_written, help=what
     )
@@ -47,7 +47,7 @@ def output_option(name: str, *, what: str) -> Callable[[Any], Any]:
 def chosen_rows(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 ) -> list[Row]:
-    """The rows that the names stand for."""
+    """Return the rows that the names stand for."""
     try:
         return choose(given)
     except LookupError as error:
@@ -129,7 +129,7 @@ def measure_all(
 def as_document(
     facts: dict[str, Any], rows: list[Row], results: dict[str, Cells], options: dict[str, float]
 ) -> dict[str, Any]:
-    """Everything in the form that `--json` writes."""
+    """Return everything in the form that `--json` writes."""
     documents = {}
     for row in rows:
         cells = results[row.name]

@@ -54,7 +54,7 @@ def show_row(console: Console, row: Row, cells: Cells) -> None:
 
 
 def side_by_side(row: Row, cells: Cells) -> Table:
-    """The backends below each other, with what this row measures."""
+    """Return the backends below each other, with what this row measures."""
     columns = [
         each for each in COLUMNS if any(each[1](cell) is not None for cell in cells.values())
     ]
@@ -71,7 +71,7 @@ def side_by_side(row: Row, cells: Cells) -> Table:
 
 
 def multiples(row: Row, cells: Cells) -> dict[str, float]:
-    """How many times the first backend's cost each of the others is."""
+    """Return how many times the first backend's cost each of the others is."""
     medians = {name: cell.median(row.figure) for name, cell in cells.items()}
     first = next(iter(medians.values()))
     return {name: value / first for name, value in medians.items() if value and first}
@@ -93,7 +93,7 @@ def show_summary(console: Console, rows: list[Row], results: dict[str, Cells]) -
 
 
 def catalogue(rows: list[Row]) -> Table:
-    """What the rows measure."""
+    """Return what the rows measure."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("group", "row", "operation"):
         table.add_column(title)

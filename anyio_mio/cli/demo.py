@@ -80,7 +80,7 @@ def measure_all(
 
 
 def as_document(results: list[Measurement], problems: dict[str, str]) -> dict[str, Any]:
-    """The figures in the form that `--json` prints."""
+    """Return the figures in the form that `--json` prints."""
     figures = {
         each.backend: {
             "connections_per_second": each.connections_per_second,

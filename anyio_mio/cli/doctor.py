@@ -75,7 +75,7 @@ def doctor() -> None:
 
 
 def findings() -> Iterator[Finding]:
-    """Everything that is looked at."""
+    """Yield every finding."""
     yield Finding("Python", python_name(), *interpreter_lock())
     yield Finding("system", f"{platform.system()} {platform.release()}, {platform.machine()}")
     yield platform_finding(sys.platform)
@@ -87,12 +87,12 @@ def findings() -> Iterator[Finding]:
 
 
 def python_name() -> str:
-    """Implementation and version."""
+    """Return the implementation and version."""
     return f"{platform.python_implementation()} {platform.python_version()}"
 
 
 def interpreter_lock() -> tuple[State, str]:
-    """Whether threads of this Python run in parallel."""
+    """Return whether threads of this Python run in parallel."""
     ask = getattr(sys, "_is_gil_enabled", None)
     if ask is not None and not ask():
         return "note", "free-threaded: serve_tcp(threads=N) uses N processors"
@@ -100,14 +100,14 @@ def interpreter_lock() -> tuple[State, str]:
 
 
 def platform_finding(name: str) -> Finding:
-    """What has been run on systems like this one."""
+    """Return what has been run on systems like this one."""
     unknown = f"{name}: nothing has run here"
     known = RUN_HERE.get(name, unknown)
     return Finding("tested", known, "ok" if name == "linux" else "note")
 
 
 def selector_finding(names: tuple[str, ...]) -> Finding:
-    """The selector that a run takes, and the others."""
+    """Return the selector that a run takes, and the others."""
     others = f" (also: {', '.join(names[1:])})" if names[1:] else ""
     if names[0] == "level":
         advice = "each wait looks at every socket: fit for some thousand of them"
@@ -116,7 +116,7 @@ def selector_finding(names: tuple[str, ...]) -> Finding:
 
 
 def anyio_finding(found: str | None) -> Finding:
-    """Whether this AnyIO is one that mio was tested with."""
+    """Return whether this AnyIO is one that mio was tested with."""
     first, last = TESTED_ANYIO
     if found is None:
         return Finding("anyio", "not installed", "change", "pip install anyio")
@@ -127,13 +127,13 @@ def anyio_finding(found: str | None) -> Finding:
 
 
 def minor_version(text: str) -> tuple[int, int]:
-    """The first two numbers of a version."""
+    """Return the first two numbers of a version."""
     major, minor = (int(number) for number in re.findall(r"\d+", text)[:2])
     return major, minor
 
 
 def extra_finding(extra: str, modules: tuple[str, ...]) -> Finding:
-    """Whether an extra's packages are there."""
+    """Return whether an extra's packages are there."""
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         advice = f"pip install 'anyio-mio[{extra}]', if you need it"
@@ -142,7 +142,7 @@ def extra_finding(extra: str, modules: tuple[str, ...]) -> Finding:
 
 
 def installed(name: str) -> str | None:
-    """A package's version, if it is installed."""
+    """Return a package's version, if it is installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -150,7 +150,7 @@ def installed(name: str) -> str | None:
 
 
 def limits() -> Iterator[Finding]:
-    """What the system allows."""
+    """Yield what the system allows."""
     if sys.platform != "win32":
         import resource
 
@@ -161,7 +161,7 @@ def limits() -> Iterator[Finding]:
 
 
 def descriptor_finding(soft: int, hard: int, *, unlimited: int) -> Finding:
-    """How many descriptors this process may open."""
+    """Return how many descriptors this process may open."""
     value = f"{soft} (at most {'any number' if hard == unlimited else hard})"
     if soft != unlimited and soft < FEW_DESCRIPTORS:
         advice = f"a server of many clients: ulimit -n 65536, or LimitNOFILE=65536 ({soft} now)"
@@ -170,7 +170,7 @@ def descriptor_finding(soft: int, hard: int, *, unlimited: int) -> Finding:
 
 
 def linux_limits(root: Path) -> Iterator[Finding]:
-    """The settings of Linux that bound a server.
+    """Yield the settings of Linux that bound a server.
 
     Args:
         root: where they are, ``/proc/sys``.
@@ -191,7 +191,7 @@ def linux_limits(root: Path) -> Iterator[Finding]:
 
 
 def setting_finding(name: str, number: int, least: int, purpose: str) -> Finding:
-    """One setting: fine from ``least`` on."""
+    """Return one setting: fine from ``least`` on."""
     short = name.rpartition(".")[2]
     if number >= least:
         return Finding(short, f"{number} {purpose}")

@@ -25,7 +25,7 @@ def split_names(context: click.Context, parameter: click.Parameter, given: str) 
 
 
 def backends_option() -> Callable[[Any], Any]:
-    """The option itself; the command's function gets it as `names`."""
+    """Return the option itself; the command's function gets it as `names`."""
     return click.option(
         "--backends",
         "names",

@@ -39,7 +39,7 @@ def show(console: Console, results: list[Measurement], connections: int) -> None
 
 
 def comparison(results: list[Measurement], connections: int) -> Table:
-    """The backends side by side, with the first one's figures as multiples of the others'."""
+    """Return the backends side by side, the first one's figures as multiples of the others'."""
     first = results[0]
     table = Table(
         title=f"{connections} connections at once, {PAYLOAD} bytes a round trip",
@@ -64,12 +64,12 @@ def comparison(results: list[Measurement], connections: int) -> Table:
 
 
 def ratio(ours: float, theirs: float) -> str:
-    """How many times the other figure ours is."""
+    """Return how many times the other figure ours is."""
     return f"{ours / theirs:.2f}" if theirs else "–"
 
 
 def histogram(backend: str, accepts_per_wakeup: dict[int, int]) -> Table:
-    """How many connections the listener took at one wake-up, and how often."""
+    """Return how many connections the listener took at one wake-up, and how often."""
     wakeups = sum(accepts_per_wakeup.values())
     accepted = sum(size * often for size, often in accepts_per_wakeup.items())
     table = Table(

@@ -73,7 +73,7 @@ def serve_here(target: str, binds: Sequence[str], choices: Choices, log: Log) ->
 
 
 def first_of(errors: BaseExceptionGroup[OSError]) -> BaseException:
-    """The first error in a group."""
+    """Return the first error in a group."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

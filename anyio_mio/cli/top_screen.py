@@ -76,11 +76,11 @@ class Screen:
         self.is_typing, self.words = True, ""
 
     def go_back(self) -> None:
-        """From a stack to the tasks, from the tasks to the programs."""
+        """Go from a stack to the tasks, from the tasks to the programs."""
         self.view, self.selected = "tasks" if self.view == "stack" else "programs", 0
 
     def open_tasks(self) -> str | None:
-        """From the programs to the tasks of the marked one."""
+        """Go from the programs to the tasks of the marked one."""
         return "tasks" if self.view == "programs" else None
 
     def open_marked(self) -> str | None:
@@ -99,7 +99,7 @@ class Screen:
             self.words += key
 
     def matches(self, *texts: object) -> bool:
-        """Whether a row is shown."""
+        """Return whether a row is shown."""
         return any(self.words.lower() in str(text).lower() for text in texts)
 
 
@@ -119,13 +119,13 @@ ACTIONS: Final[dict[str, Callable[[Screen], str | None]]] = {
 
 
 def sort_samples(screen: Screen, samples: list[Sample]) -> list[Sample]:
-    """The programs in the order, and with the words, that the screen asks for."""
+    """Return the programs in the order, and with the words, that the screen asks for."""
     rows = [s for s in samples if screen.matches(s.stats.get("name", ""), s.stats.get("pid", ""))]
     return sorted(rows, key=lambda s: sort_key(screen.sort, s), reverse=screen.sort != "pid")
 
 
 def sort_key(column: str, sample: Sample) -> float:
-    """The figure that a column shows."""
+    """Return the figure that a column shows."""
     if column == "polls/s":
         return sample.rates.get("polls", 0.0)
     name = {"sockets": "registrations"}.get(column, column)
@@ -151,7 +151,7 @@ def draw(screen: Screen, samples: list[Sample], size: tuple[int, int]) -> Render
 
 
 def draw_programs(screen: Screen, samples: list[Sample]) -> Table:
-    """One row for each run."""
+    """Return one row for each run."""
     table = Table(title=f"programs, by {screen.sort}", expand=True, title_justify="left", box=None)
     columns = ("pid", "run", "tasks", "ready", "sockets", "polls/s", "events/s", "lag ms")
     for name in (*columns, "slow", "threads", "MiB"):
@@ -163,7 +163,7 @@ def draw_programs(screen: Screen, samples: list[Sample]) -> Table:
 
 
 def program_cells(sample: Sample) -> list[str]:
-    """The cells of a program's row."""
+    """Return the cells of a program's row."""
     stats, rates = sample.stats, sample.rates
     if sample.error:
         return [str(stats.get("pid", "?")), sample.error]
@@ -185,7 +185,7 @@ def program_cells(sample: Sample) -> list[str]:
 
 
 def draw_listeners(samples: list[Sample]) -> Table:
-    """One row for each listener of each run."""
+    """Return one row for each listener of each run."""
     table = Table(title="listeners", expand=True, title_justify="left", box=None)
     for name in ("pid", "address", "open", "accepted", "per wake-up", "aborted", "waits", "shed"):
         table.add_column(name, justify="left" if name == "address" else "right", no_wrap=True)
@@ -196,7 +196,7 @@ def draw_listeners(samples: list[Sample]) -> Table:
 
 
 def listener_cells(pid: int, listener: dict[str, Any]) -> list[str]:
-    """The cells of a listener's row."""
+    """Return the cells of a listener's row."""
     counts = (listener["aborted"], listener["backed_off"], listener["shed"])
     return [
         str(pid),
@@ -209,12 +209,12 @@ def listener_cells(pid: int, listener: dict[str, Any]) -> list[str]:
 
 
 def shown_tasks(screen: Screen) -> list[TaskState]:
-    """The tasks of the chosen program that contain the words."""
+    """Return the tasks of the chosen program that contain the words."""
     return [task for task in screen.tree.tasks if screen.matches(task.name, task.waits_for)]
 
 
 def draw_tasks(screen: Screen, tasks: list[TaskState], room: int) -> Table:
-    """One row for each task, around the marked one."""
+    """Return one row for each task, around the marked one."""
     title = "; ".join(f"DEADLOCK: {each}" for each in screen.tree.deadlocks) or "tasks"
     table = Table(title=title, expand=True, title_justify="left", box=None)
     table.add_column("task", no_wrap=True, ratio=1)
@@ -227,7 +227,7 @@ def draw_tasks(screen: Screen, tasks: list[TaskState], room: int) -> Table:
 
 
 def draw_stack(task: TaskState | None, room: int) -> Text:
-    """The stack of the marked task."""
+    """Return the stack of the marked task."""
     if task is None:
         return Text("this task has ended")
     lines = [f"{task.name}: {task.waits_for or task.state}"]

@@ -21,7 +21,7 @@ class NoConsole(Exception):
 
 
 def default_directory() -> Path:
-    """The directory in which a process opens its console when no path is given."""
+    """Return the directory in which a process opens its console when no path is given."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base:
         return Path(base) / "anyio_mio"
@@ -29,7 +29,7 @@ def default_directory() -> Path:
 
 
 def path_of_process(pid: int) -> Path:
-    """Where the console of a process is if no path was given."""
+    """Return where the console of a process is if no path was given."""
     return default_directory() / f"{pid}.sock"
 
 
@@ -77,12 +77,12 @@ def find_process(pid: int) -> Path:
 
 
 def start_with(value: str) -> str:
-    """What to do so that a program has a console."""
+    """Return what to do so that a program has a console."""
     return f"start the program with ANYIO_MIO_CONSOLE={value}"
 
 
 def is_socket(path: Path) -> bool:
-    """Whether a path is a socket."""
+    """Return whether a path is a socket."""
     try:
         return stat.S_ISSOCK(path.stat().st_mode)
     except OSError:

@@ -54,16 +54,16 @@ class Observed:
         self._counter: TurnCounter | None = None
 
     def answers(self) -> dict[str, Any]:
-        """The questions and their answers, for `ConsoleServer`."""
+        """Return the questions and their answers, for `ConsoleServer`."""
         return {"stats": self.stats, "tree": self.tree}
 
     def tree(self) -> dict[str, Any]:
-        """All tasks, and the deadlocks among them."""
+        """Return all tasks, and the deadlocks among them."""
         tree, is_stuck = ask_for_tree(self._kernel)
         return tree_to_json(tree, is_stuck=is_stuck)
 
     def stats(self) -> dict[str, Any]:
-        """The figures of the run and of its process."""
+        """Return the figures of the run and of its process."""
         figures, lag = ask(self._kernel, self._figures)
         return {**figures, "lag": lag, **process_figures()}
 
@@ -90,7 +90,7 @@ class Observed:
 
 
 def listener_figures(listener: Any) -> dict[str, Any]:
-    """One listener, as an object for JSON."""
+    """Return one listener, as an object for JSON."""
     figures = listener.statistics
     return {
         "address": listener.address,
@@ -104,7 +104,7 @@ def listener_figures(listener: Any) -> dict[str, Any]:
 
 
 def process_figures() -> dict[str, Any]:
-    """What concerns the process and not one run."""
+    """Return what concerns the process and not one run."""
     workers = [t for t in threading.enumerate() if t.name == "anyio_mio worker"]
     return {
         "pid": os.getpid(),
@@ -115,7 +115,7 @@ def process_figures() -> dict[str, Any]:
 
 
 def resident_bytes() -> int:
-    """The memory that the process has now; where the system does not say, its largest so far."""
+    """Return the process's memory in bytes; its peak where the system does not say."""
     with contextlib.suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -141,7 +141,7 @@ def open_console(kernel: Kernel, path: str) -> Iterator[None]:
 
 
 def free_path(path: str) -> str:
-    """The path of a new socket: the path itself, or a name of our own in the directory."""
+    """Return the path of a new socket: the path itself, or a name of our own in the directory."""
     directory = Path(path)
     if path in ("1", "true", "yes"):
         directory = default_directory()

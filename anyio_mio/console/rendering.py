@@ -40,7 +40,7 @@ def render_tree(tree: TaskTree, *, stacks: bool = True) -> str:
 
 
 def render_task(task: TaskState, *, stacks: bool) -> Iterator[str]:
-    """One task: its name and what it waits for, its scopes, its stack."""
+    """Yield one task: its name and what it waits for, its scopes, its stack."""
     waits = f", waits: {task.waits_for}" if task.waits_for else f", {task.state}"
     cancelled = ", cancelled" if task.is_cancelled else ""
     kind = "" if task.kind == "mio" else f" ({task.kind})"
@@ -54,7 +54,7 @@ def render_task(task: TaskState, *, stacks: bool) -> Iterator[str]:
 
 
 def without_own_end(stack: tuple[StackFrame, ...]) -> tuple[StackFrame, ...]:
-    """The stack without the frames of this package at its end, unless no other would be left."""
+    """Return the stack without this package's frames at its end, unless it has no others."""
     end = len(stack)
     while end and stack[end - 1].file.startswith(PACKAGE):
         end -= 1
@@ -62,7 +62,7 @@ def without_own_end(stack: tuple[StackFrame, ...]) -> tuple[StackFrame, ...]:
 
 
 def render_scope(scope: ScopeState) -> str:
-    """What is special about a scope; empty if nothing is."""
+    """Return what is special about a scope; empty if nothing is."""
     parts = []
     if scope.is_cancelled:
         parts.append("cancelled")
@@ -74,7 +74,7 @@ def render_scope(scope: ScopeState) -> str:
 
 
 def render_frame(frame: StackFrame) -> Iterator[str]:
-    """A line of a stack, and its source."""
+    """Yield a line of a stack, and its source."""
     yield f"    {frame.file}:{frame.line} {frame.function}"
     source = linecache.getline(frame.file, frame.line).strip()
     if source:

@@ -179,7 +179,7 @@ def remove_if_dead(path: str) -> None:
 
 
 def is_another_user(client: socket.socket) -> bool:
-    """Whether the peer runs under another user than this process; root may look at everything."""
+    """Return whether the peer runs under another user; root may look at everything."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:  # the file's mode is what protects the console here
         return False

@@ -72,19 +72,19 @@ class WatchedConsole:
 def rates_between(
     before: dict[str, Any], after: dict[str, Any], seconds: float
 ) -> dict[str, float]:
-    """What grew from one answer to the next, for each second."""
+    """Return what grew from one answer to the next, for each second."""
     rates = {name: (after[name] - before[name]) / seconds for name in COUNTED}
     rates["accepted"] = (accepted(after) - accepted(before)) / seconds
     return rates
 
 
 def accepted(stats: dict[str, Any]) -> int:
-    """The connections that all listeners of a run have accepted."""
+    """Return the connections that all listeners of a run have accepted."""
     return sum(listener["accepted"] for listener in stats["listeners"])
 
 
 def accepts_per_wakeup(listener: dict[str, Any]) -> float:
-    """How many connections a wake-up of a listener brought on average; 0 before the first."""
+    """Return the mean number of connections for each wake-up; 0 before the first."""
     counts = {int(size): times for size, times in listener["accepts_per_wakeup"].items()}
     wakeups = sum(counts.values())
     return sum(size * times for size, times in counts.items()) / wakeups if wakeups else 0.0

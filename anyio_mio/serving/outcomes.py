@@ -93,14 +93,14 @@ class Outcomes:
 
 
 def must_pass(error: BaseException) -> bool:
-    """Whether an exception asks for more than the end of one handler."""
+    """Return whether an exception asks for more than the end of one handler."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(ENDS_THE_PROCESS) is not None
     return isinstance(error, ENDS_THE_PROCESS)
 
 
 def without_cancellation(error: BaseException) -> BaseException | None:
-    """What is left of an exception without a cancellation; None if it is nothing else."""
+    """Return what is left of an exception without a cancellation; None if it is nothing else."""
     cancelled = anyio.get_cancelled_exc_class()
     if isinstance(error, BaseExceptionGroup):
         return error.split(cancelled)[1]
@@ -108,14 +108,14 @@ def without_cancellation(error: BaseException) -> BaseException | None:
 
 
 def consists_of(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
-    """Whether an exception, or each one of a group, is of these types."""
+    """Return whether an exception, or each one of a group, is of these types."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(types)[1] is None
     return isinstance(error, types)
 
 
 def peer_of(stream: SocketStream) -> object:
-    """The other end's address, as far as it is known."""
+    """Return the other end's address, as far as it is known."""
     return stream.extra(SocketAttribute.remote_address, "unknown")
 
 

@@ -267,7 +267,7 @@ async def serve_listeners(
 
 
 def flatten(listeners: Iterable[Any]) -> list[SocketListener]:
-    """The socket listeners in a list that may hold AnyIO's multi-listeners.
+    """Return the socket listeners in a list that may hold AnyIO's multi-listeners.
 
     Raises:
         TypeError: something is not a listener of mio's.
@@ -434,7 +434,7 @@ class Server:
     # Stopping.
 
     async def _watch_signals(self, *, task_status: TaskStatus[None]) -> None:
-        """The first signal stops the server; any other cuts the grace period short."""
+        """Stop the server at the first signal; end the grace period at the next."""
         with self._watching, anyio.open_signal_receiver(*self.settings.signals) as received:
             task_status.started()
             async for number in received:

@@ -79,7 +79,7 @@ def has_no_certificate(context: ssl.SSLContext) -> bool:
 
 
 def permissive_client() -> ssl.SSLContext:
-    """A client's context with all ciphers, also those without certificates."""
+    """Return a client's context with all ciphers, also those without certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

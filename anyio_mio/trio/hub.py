@@ -128,7 +128,7 @@ class Hub(Reactor):
         self._opened = trio.Event()
 
     def register(self, fd: int) -> HostedRegistration:
-        """A registration for a socket of ours; no system call."""
+        """Return a registration for a socket of ours; no system call."""
         return HostedRegistration(self, fd)
 
     def withdraw(self, registration: Registration) -> None:
@@ -172,7 +172,7 @@ class Hub(Reactor):
             Reactor.has_room(self)
 
     async def attend(self) -> None:
-        """The system task: look after the nested set, and close the hub with the run."""
+        """Watch the nested set as a system task, and close the hub at the end of the run."""
         try:
             trio.lowlevel.add_instrument(self._harvester)
             await self._opened.wait()
@@ -197,7 +197,7 @@ class Hub(Reactor):
         )
 
     def die_in_child(self) -> None:
-        """After a fork (H5): every wait now ends in the dead selector's error."""
+        """Make every wait fail after a fork, with the dead selector's error (H5)."""
         for registration in self.registrations():
             registration.armed = False
         self.is_nested = True

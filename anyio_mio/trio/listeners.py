@@ -113,7 +113,7 @@ class SocketListener(trio.abc.Listener[SocketStream]):
 
 
 def raise_at_once(_error: OSError, kind: AcceptErrorKind) -> AcceptErrorKind:
-    """What Trio does in ``accept()``: it has no back-off, the caller may have one."""
+    """Return what Trio does in ``accept()``: it has no back-off, the caller may have one."""
     return AcceptErrorKind.RAISE if kind is AcceptErrorKind.BACK_OFF else kind
 
 

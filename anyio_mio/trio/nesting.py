@@ -40,7 +40,7 @@ def poller_nests() -> bool:
 
 
 def _wakes(inner: Selector, outer: Selector, reader: int, writer: int) -> bool:
-    """Two edges in a row must arrive, the second over data that is still unread, and no third."""
+    """Check that two edges arrive, the second over data that is still unread, and no third."""
     inner.register(reader, READABLE)
     outer.register(inner.fileno(), READABLE | ONESHOT, edge=False)
     if outer.select(0, PAIRS):

@@ -148,13 +148,13 @@ class HostedRegistration(Registration):
         self.ready |= WRITABLE
 
     def receive_would_block(self) -> None:
-        """A receive saw WouldBlock: it was the first of its socket, or yielding did not help."""
+        """Note that a receive saw WouldBlock: the first one, or although it yielded."""
         self.ready &= READ_WOULD_BLOCK
         self.has_yielded = True
 
     @enable_ki_protection
     def share(self) -> None:
-        """The program gets the socket: from now on, wait where Trio's own sockets wait."""
+        """Wait where Trio's own sockets wait from now on: the program has the socket."""
         self.may_be_shared = True
         waiting = [task for task in (self.reader, self.writer) if task is not None]
         self.reader = self.writer = None

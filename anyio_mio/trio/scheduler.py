@@ -61,7 +61,7 @@ class TrioScheduler:
         await trio.lowlevel.checkpoint()
 
     def now(self) -> float:
-        """Trio's clock, in seconds."""
+        """Return Trio's clock, in seconds."""
         return trio.current_time()
 
 

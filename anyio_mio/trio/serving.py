@@ -201,7 +201,7 @@ class AcceptLoop:
 
 
 def trio_name(handler: object) -> str:
-    """The name of a handler's task, made once and not for each connection."""
+    """Return the name of a handler's task, made once and not for each connection."""
     function = getattr(handler, "func", handler)  # a partial's
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)

@@ -63,7 +63,7 @@ def set_stream_options(sock: stdlib_socket.socket | trio.socket.SocketType) -> N
 
 
 def trusts_short_reads(sock: stdlib_socket.socket) -> bool:
-    """Whether a short read proves that no byte is left (R2).
+    """Return whether a short read proves that no byte is left (R2).
 
     It does for TCP. A read from a UNIX stream also stops where descriptors were sent along.
     """
@@ -71,7 +71,7 @@ def trusts_short_reads(sock: stdlib_socket.socket) -> bool:
 
 
 def translate(error: OSError) -> Exception:
-    """Trio's exception for a failed operation on a stream; raise it ``from`` the error."""
+    """Return Trio's exception for a failed operation; raise it ``from`` the error."""
     if error.errno in CLOSED_ERRNOS:
         return trio.ClosedResourceError(ALREADY_CLOSED)
     return trio.BrokenResourceError(f"socket connection broken: {error}")
@@ -127,7 +127,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
     @classmethod
     def _of(cls, sock: stdlib_socket.socket, hub: Hub, trusts_short: bool) -> SocketStream:
-        """The stream of a connected socket that no other object owns, options set. Private."""
+        """Return a stream for a connected socket that no other object owns. Private."""
         stream = cls.__new__(cls)
         stream._set_up(sock, hub, trusts_short)
         return stream
@@ -146,7 +146,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         self._trio_socket: trio.socket.SocketType | None = None
 
     def _hand_to_handler(self) -> None:
-        """The serve loop starts a task for this stream: that pays for its first receive."""
+        """Note that the serve loop starts a task for this stream: it pays for the first receive."""
         self._is_served = self._is_first_step = True
 
     def __repr__(self) -> str:
