@@ -124,7 +124,7 @@ class Connection:
     async def _answer_watched(self, exchange: Exchange) -> bool:
         """Answer as `_answer()` does, and limit, count or log the request."""
         site = self.site
-        site.requests += 1
+        site.count_request()
         limit = site.settings.limit_concurrency
         if limit is not None and site.active >= limit:
             await self._refuse(503, exchange)

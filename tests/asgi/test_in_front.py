@@ -170,14 +170,6 @@ def test_requests_beyond_the_limit_of_concurrency_get_a_503() -> None:
         assert client.get(b"/again").body == b"/again"
 
 
-def test_the_server_stops_after_the_last_request() -> None:
-    with serving(apps.routes, max_requests=3) as served, served.connect() as client:
-        for _ in range(3):
-            assert client.get(b"/hello").body == b"hello"
-        assert client.read_all() == b""
-        assert served.summary.result(5).cancelled == 0
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_access_log_has_a_line_for_each_answer(
     kind: Kind, caplog: pytest.LogCaptureFixture
