@@ -31,7 +31,7 @@ from anyio_mio._supervisor.supervisor import Supervisor
 from anyio_mio._supervisor.target import TargetError, load_handler, refuse_path
 from anyio_mio._supervisor.worker import CANNOT_SERVE
 from anyio_mio.cli.application_options import application_options, take_application
-from anyio_mio.cli.serve_here import serve_here
+from anyio_mio.cli.serve_here import refuse_what_needs_workers, serve_here
 from anyio_mio.serving.threads import check_threads
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
@@ -126,7 +126,8 @@ def serve(context: click.Context, /, **given: Any) -> None:
     open_standard_descriptors()
     log = Log(FORMATS[options.log_format])
     if options.threads > 1:
-        serve_here(options.target, options.binds, options.choices(), log)
+        refuse_what_needs_workers(given)
+        serve_here(options.target, options.binds, application, options.choices(), log)
         log.close()
         return
     try:

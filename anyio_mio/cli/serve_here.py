@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -11,13 +12,24 @@ from typing import Any, Final
 import click
 
 import anyio_mio
+from anyio_mio._supervisor.application import load_target
 from anyio_mio._supervisor.binding import BindError
 from anyio_mio._supervisor.certificate import CertificateError, load_context
-from anyio_mio._supervisor.configuration import TlsFiles
-from anyio_mio._supervisor.one_process import Choices, Log, parse_place, serve
-from anyio_mio._supervisor.target import TargetError, load_handler
+from anyio_mio._supervisor.configuration import ApplicationOptions, TlsFiles
+from anyio_mio._supervisor.one_process import Choices, Log, StartError, parse_place, serve
+from anyio_mio._supervisor.target import TargetError, in_one_line
+from anyio_mio.cli.application_options import application_options, take_application
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
+
+NEED_WORKERS: Final = (
+    "reload",
+    "max_requests",
+    "share",
+    "recycle_connections",
+    "recycle_memory",
+    "show_live",
+)
 
 READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
@@ -30,6 +42,7 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
 @click.option("--grace", type=click.FloatRange(0, 3600), default=10.0, show_default=True)
 @click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM.")
 @click.option("--tls-key", type=READABLE_FILE, help="Its key, if it is in another file.")
+@application_options
 def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     target: str,
     binds: tuple[str, ...],
@@ -38,12 +51,18 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     grace: float,
     tls_cert: Path | None,
     tls_key: Path | None,
+    **given: Any,
 ) -> None:
-    """Serve connections with TARGET: echo, discard, http-hello, or module:async_handler.
+    """Serve TARGET: an application, a handler of streams, echo, discard or http-hello.
+
+    TARGET is module:name. Three arguments (scope, receive, send) make it an ASGI application, one a
+    handler of streams.
 
     On Windows one process serves: workers, reload, UNIX sockets and a service manager's sockets
     need another system. Ctrl-C stops in good order, a second one at once.
     """
+    refuse_what_needs_workers(given)
+    application = take_application(given, "plain")
     context = None
     if tls_cert is not None:
         files = TlsFiles(os.fspath(tls_cert), os.fspath(tls_key) if tls_key else None)
@@ -52,27 +71,65 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
         except CertificateError as error:
             raise click.ClickException(str(error)) from None
     choices = Choices(backlog=backlog, max_connections=max_connections, grace=grace, tls=context)
-    serve_here(target, binds, choices, say)
+    serve_here(target, binds, application, choices, say)
 
 
-def serve_here(target: str, binds: Sequence[str], choices: Choices, log: Log) -> None:
+def refuse_what_needs_workers(given: Mapping[str, Any]) -> None:
+    """Refuse options that replace one worker by another: here is none.
+
+    Args:
+        given: options of the command line, by their names.
+
+    Raises:
+        click.UsageError: one of them is there.
+    """
+    for name in NEED_WORKERS:
+        if given.get(name):
+            option = name.replace("_", "-")
+            raise click.UsageError(
+                f"--{option} needs workers, and here one process serves\n"
+                f"  right: without --{option}; or on Linux or macOS, without --threads"
+            )
+
+
+def serve_here(
+    target: str,
+    binds: Sequence[str],
+    application: ApplicationOptions,
+    choices: Choices,
+    log: Log,
+) -> None:
     """Serve in this process until a signal.
 
     Raises:
         click.ClickException: the target or an address cannot be used.
     """
     try:
-        handler = load_handler(target)
         places = [parse_place(text) for text in binds or [DEFAULT_ADDRESS]]
+        loaded = load_target(target, application)
     except (TargetError, BindError) as error:
         raise click.UsageError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
+        raise click.ClickException(in_one_line(error)) from None
+    if loaded.is_application:
+        prepare_application(application)
+        choices = replace(choices, http=application.http)
+    log("loaded", target=target, serves=loaded.kind)
     try:
-        anyio_mio.run(partial(serve, handler, places, choices, log))
-    except* OSError as errors:
+        anyio_mio.run(partial(serve, loaded, places, choices, log))
+    except* (OSError, StartError) as errors:
         raise click.ClickException(f"cannot serve: {first_of(errors)}") from None
 
 
-def first_of(errors: BaseExceptionGroup[OSError]) -> BaseException:
+def prepare_application(application: ApplicationOptions) -> None:
+    """Let the access log go to standard output, if there is one."""
+    if "access_log" in application.http:
+        from anyio_mio.asgi.access_log import write_to_standard_output  # an extra
+
+        write_to_standard_output()
+
+
+def first_of(errors: BaseExceptionGroup[Exception]) -> BaseException:
     """Return the first error in a group."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):

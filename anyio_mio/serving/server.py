@@ -125,17 +125,30 @@ async def serve_tcp(  # noqa: PLR0913 - the last are options by name
     """
     settings = Settings.of(handler, options)
     check_threads(threads)
+    listeners = await listen_tcp(
+        host, port, backlog=backlog, reuse_port=reuse_port, threads=threads
+    )
+    server = Server(handler, listeners, settings)
+    if threads == 1:
+        return await server.run(task_status)
+    return await in_threads(server, threads - 1, backlog, task_status)
+
+
+async def listen_tcp(
+    host: str | None, port: int, *, backlog: int, reuse_port: bool, threads: int
+) -> list[SocketListener]:
+    """Listen on each address of a host; with several threads on sockets that share their port.
+
+    Raises:
+        OSError: the port cannot be bound.
+    """
     if threads > 1 and port and not reuse_port:
         # SO_REUSEPORT alone would let two servers share a port, each with half of the clients.
         await (await anyio.create_tcp_listener(local_host=host, local_port=port)).aclose()
     multi = await anyio.create_tcp_listener(
         local_host=host, local_port=port, backlog=backlog, reuse_port=reuse_port or threads > 1
     )
-    listeners = [listener for listener in multi.listeners if isinstance(listener, SocketListener)]
-    server = Server(handler, listeners, settings)
-    if threads == 1:
-        return await server.run(task_status)
-    return await in_threads(server, threads - 1, backlog, task_status)
+    return [listener for listener in multi.listeners if isinstance(listener, SocketListener)]
 
 
 async def in_threads(
