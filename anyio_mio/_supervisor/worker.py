@@ -129,8 +129,13 @@ def counts_requests(assignment: Assignment) -> bool:
 
 
 def write_access_log() -> None:
-    """Let the access log go to standard output, past the supervisor: it may have many lines."""
+    """Let the access log go to standard output, past the supervisor: it may have many lines.
+
+    An application that has given the logger a handler of its own keeps it.
+    """
     logger = logging.getLogger("anyio_mio.access")
+    if logger.handlers:
+        return
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)

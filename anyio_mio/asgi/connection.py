@@ -124,22 +124,26 @@ class Connection:
     async def _answer_watched(self, exchange: Exchange) -> bool:
         """Answer as `_answer()` does, and limit, count or log the request."""
         site = self.site
-        site.requests += 1
+        site.count_request()
         limit = site.settings.limit_concurrency
+        began = time.perf_counter()
         if limit is not None and site.active >= limit:
             await self._refuse(503, exchange)
+            self._log_access(exchange, began)
             return False
         site.active += 1
-        began = time.perf_counter()
         try:
             return await self._answer(exchange)
         finally:
             site.active -= 1
             site.stop_after_last_request()
-            if site.access_log is not None:
-                seconds = time.perf_counter() - began
-                scope = self._scope(exchange)
-                site.access_log(scope, exchange.url, exchange.status, exchange.sent, seconds)
+            self._log_access(exchange, began)
+
+    def _log_access(self, exchange: Exchange, began: float) -> None:
+        """Write the line of one request, if there is an access log."""
+        if self.site.access_log is not None:
+            scope, seconds = self._scope(exchange), time.perf_counter() - began
+            self.site.access_log(scope, exchange.url, exchange.status, exchange.sent, seconds)
 
     async def _answer(self, exchange: Exchange) -> bool:
         """Let the application answer one request; True if the connection goes on."""
@@ -184,11 +188,13 @@ class Connection:
 
     async def _refuse(self, status: int, exchange: Exchange | None = None) -> None:
         """Answer without the application, and part from the client."""
-        with_body = exchange is None or exchange.method != "HEAD"
+        answer = refusal(status, with_body=exchange is None or exchange.method != "HEAD")
         try:
-            await self.write(refusal(status, with_body=with_body))
+            await self.write(answer)
         except ClientDisconnected:
             return
+        if exchange is not None:
+            exchange.status, exchange.sent = status, len(answer.partition(b"\r\n\r\n")[2])
         self.read_due = NEVER
         await linger(self.stream)
 

@@ -119,6 +119,12 @@ class Site:
         """Count one more tick."""
         self._set_time(self.tick + 1)
 
+    def count_request(self) -> None:
+        """One more request begins; from the last one on, each answer ends its connection."""
+        self.requests += 1
+        if self.requests >= self._last_request:
+            self.is_stopping = True
+
     def stop_after_last_request(self) -> None:
         """Stop the server if it has served as many requests as it may."""
         if self._statistics is not None:

@@ -17,7 +17,7 @@ from anyio_mio._bench.rows import ROWS, Row, choose
 from anyio_mio._bench.system_calls import can_count
 from anyio_mio.cli import bench_table
 from anyio_mio.cli.names import backends_option
-from anyio_mio.cli.progress import steps_shown
+from anyio_mio.cli.progress import Steps
 
 WRITABLE_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
@@ -117,11 +117,12 @@ def measure_all(
     """Measure row by row, and show each as soon as it is done."""
     total = sum(steps(names, rounds, row, count=count) for row in rows)
     results: dict[str, Cells] = {}
-    with steps_shown(console, total) as step:
+    with Steps(total) as progress:
         for row in rows:
-            cells = measure_row(row, names, rounds, seconds, step, count=count)
+            cells = measure_row(row, names, rounds, seconds, progress.begin, count=count)
             results[row.name] = cells
-            bench_table.show_row(console, row, cells)
+            with progress.hidden():
+                bench_table.show_row(console, row, cells)
     bench_table.show_summary(console, rows, results)
     return results
 

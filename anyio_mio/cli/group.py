@@ -4,6 +4,7 @@ import sys
 from typing import Any, Final
 
 import click
+from click.exceptions import Exit
 
 from anyio_mio.cli.bench import bench
 from anyio_mio.cli.console import stats, tree
@@ -23,6 +24,13 @@ INTERRUPTED: Final = 130
 
 class Commands(click.Group):
     """A group whose commands end quietly at Ctrl-C."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """Read the command line."""
+        try:
+            return super().make_context(*arguments, **more)
+        except KeyboardInterrupt:
+            raise Exit(INTERRUPTED) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""

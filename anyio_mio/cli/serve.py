@@ -29,7 +29,7 @@ from anyio_mio._supervisor.log import FORMATS, Log, open_standard_descriptors
 from anyio_mio._supervisor.one_process import Choices
 from anyio_mio._supervisor.service_manager import ServiceManager
 from anyio_mio._supervisor.supervisor import Supervisor
-from anyio_mio._supervisor.target import TargetError, load_handler
+from anyio_mio._supervisor.target import TargetError, load_handler, refuse_path
 from anyio_mio._supervisor.worker import CANNOT_SERVE
 from anyio_mio.cli.application_options import application_options, take_application
 from anyio_mio.cli.observing_options import observing_options, take_observation
@@ -181,6 +181,7 @@ class CommandLine:
                 "--tls-key needs --tls-cert\n  right: --tls-cert c.pem --tls-key k.pem"
             )
         try:
+            refuse_path(self.target)
             if ":" not in self.target:
                 load_handler(self.target)
             for text in self.binds:
@@ -273,7 +274,7 @@ def run(options: CommandLine, log: Log) -> int:
             sockets.bind(text)
         warn_of_descriptors(options, log)
         for address in sockets.addresses():
-            log("serving", address=address, workers=options.workers, target=options.target)
+            log("listening", address=address, workers=options.workers, target=options.target)
         configuration = options.configuration(are_shared=sockets.are_shared)
         supervisor = Supervisor(configuration, sockets, log, manager)
         watched = Path.cwd() if options.reload else None

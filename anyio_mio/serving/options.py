@@ -11,7 +11,8 @@ from typing import Any, Literal, Required, Self, TypedDict
 import anyio
 
 from anyio_mio._net.acceptor import ErrorHook
-from anyio_mio._net.arguments import check_count, check_handler, check_hook, check_names
+from anyio_mio._net.arguments import check_count, check_handler, check_hook
+from anyio_mio._net.arguments import check_names as check_names
 from anyio_mio.serving.tls import check_server_context
 
 

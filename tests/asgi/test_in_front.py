@@ -159,23 +159,19 @@ def slow(going: threading.Event) -> Any:
     return app
 
 
-def test_requests_beyond_the_limit_of_concurrency_get_a_503() -> None:
+def test_requests_beyond_the_limit_of_concurrency_get_a_503(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     going = threading.Event()
-    options: Any = {"lifespan": "off", "limit_concurrency": 1}
+    options: Any = {"lifespan": "off", "limit_concurrency": 1, "access_log": "plain"}
     with serving(slow(going), **options) as served, served.connect() as client:
         client.send(request(b"GET", b"/slow"))
         assert going.wait(5)
         assert served.ask(request(b"GET", b"/quick")).startswith(b"HTTP/1.1 503 ")
         assert client.read_answer().body == b"/slow"
         assert client.get(b"/again").body == b"/again"
-
-
-def test_the_server_stops_after_the_last_request() -> None:
-    with serving(apps.routes, max_requests=3) as served, served.connect() as client:
-        for _ in range(3):
-            assert client.get(b"/hello").body == b"hello"
-        assert client.read_all() == b""
-        assert served.summary.result(5).cancelled == 0
+        wait_for(lambda: len(access(caplog)) == 3)
+    assert '"GET /quick HTTP/1.1" 503 19 ' in access(caplog)[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -191,6 +187,17 @@ def test_the_access_log_has_a_line_for_each_answer(
     assert '"GET /hello?a=b HTTP/1.1" 200 5 0.' in first
     assert first.startswith("unix " if kind == "unix" else "127.0.0.1:")
     assert '"HEAD /hello HTTP/1.1" 200 ' in second
+
+
+def test_the_access_log_has_the_status_of_an_answer_that_the_server_gave(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving(apps.routes, access_log="plain") as served, served.connect() as client:
+        status = client.get(b"/fail").status
+        client.close()
+        wait_for(lambda: access(caplog))
+    assert status == 500
+    assert '" 500 21 0.' in access(caplog)[0]
 
 
 def test_the_access_log_may_be_json(caplog: pytest.LogCaptureFixture) -> None:
