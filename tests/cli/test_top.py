@@ -21,12 +21,7 @@ from anyio_mio.cli.group import group
 from anyio_mio.cli.top import show_tasks
 from anyio_mio.cli.top_screen import SMALLEST, Screen, draw, sort_samples
 from anyio_mio.console.server import ConsoleServer
-from anyio_mio.console.watching import (
-    Sample,
-    WatchedConsoles,
-    accepts_per_wakeup,
-    rates_between,
-)
+from anyio_mio.console.watching import Sample, WatchedConsoles, accepts_per_wakeup, rates_between
 from anyio_mio.lowlevel import StackFrame, TaskState, TaskTree
 
 LISTENER = {
