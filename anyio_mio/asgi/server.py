@@ -99,9 +99,10 @@ class Server:
             )
         self._stop = self._options.get("stop") or anyio.Event()
         self._options["stop"] = self._stop
+        statistics = self._options.pop("statistics", None)
         serving.options.Settings.of(self._handle, self._options)  # before the application starts
         self._grace: float = self._options.get("grace", 10.0)
-        self._site = Site(app, settings, self._stop, self._options.pop("statistics", None))
+        self._site = Site(app, settings, self._stop, statistics)
         self._clients: set[Connection] = set()
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
         self._stopping = anyio.Event()
