@@ -12,13 +12,16 @@ from typing import Any, Final
 import click
 
 import anyio_mio
-from anyio_mio._supervisor.application import load_target
+from anyio_mio._kernel.run import observers
+from anyio_mio._kernel.watchdog import Watchdog
+from anyio_mio._supervisor.application import Target, load_target
 from anyio_mio._supervisor.binding import BindError
 from anyio_mio._supervisor.certificate import CertificateError, load_context
-from anyio_mio._supervisor.configuration import ApplicationOptions, TlsFiles
+from anyio_mio._supervisor.configuration import ApplicationOptions, Observation, TlsFiles
 from anyio_mio._supervisor.one_process import Choices, Log, StartError, parse_place, serve
 from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio.cli.application_options import application_options, take_application
+from anyio_mio.console import observe_runs
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
 
@@ -71,7 +74,8 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
         except CertificateError as error:
             raise click.ClickException(str(error)) from None
     choices = Choices(backlog=backlog, max_connections=max_connections, grace=grace, tls=context)
-    serve_here(target, binds, application, choices, say)
+    choices = replace(choices, http=application.http)
+    serve_here(load_here(target, application), binds, choices, say, Observation())
 
 
 def refuse_what_needs_workers(given: Mapping[str, Any]) -> None:
@@ -92,41 +96,50 @@ def refuse_what_needs_workers(given: Mapping[str, Any]) -> None:
             )
 
 
+def load_here(target: str, application: ApplicationOptions) -> Target:
+    """Import what is to be served.
+
+    Raises:
+        click.ClickException: it cannot be used.
+    """
+    try:
+        loaded = load_target(target, application)
+    except TargetError as error:
+        raise click.UsageError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
+        raise click.ClickException(in_one_line(error)) from None
+    if loaded.is_application and "access_log" in application.http:
+        from anyio_mio.asgi.access_log import write_to_standard_output  # an extra
+
+        write_to_standard_output()
+    return loaded
+
+
 def serve_here(
-    target: str,
+    target: Target,
     binds: Sequence[str],
-    application: ApplicationOptions,
     choices: Choices,
     log: Log,
+    observation: Observation,
 ) -> None:
     """Serve in this process until a signal.
 
     Raises:
-        click.ClickException: the target or an address cannot be used.
+        click.ClickException: an address cannot be used, or an application cannot start.
     """
     try:
         places = [parse_place(text) for text in binds or [DEFAULT_ADDRESS]]
-        loaded = load_target(target, application)
-    except (TargetError, BindError) as error:
+    except BindError as error:
         raise click.UsageError(str(error)) from None
-    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
-        raise click.ClickException(in_one_line(error)) from None
-    if loaded.is_application:
-        prepare_application(application)
-        choices = replace(choices, http=application.http)
-    log("loaded", target=target, serves=loaded.kind)
+    if observation.console is not None:
+        observe_runs(observation.console)
+    if observation.slow_step:
+        observers.append(partial(Watchdog, limit=observation.slow_step))  # of every thread's run
+    log("loaded", serves=target.kind)
     try:
-        anyio_mio.run(partial(serve, loaded, places, choices, log))
+        anyio_mio.run(partial(serve, target, places, choices, log))
     except* (OSError, StartError) as errors:
         raise click.ClickException(f"cannot serve: {first_of(errors)}") from None
-
-
-def prepare_application(application: ApplicationOptions) -> None:
-    """Let the access log go to standard output, if there is one."""
-    if "access_log" in application.http:
-        from anyio_mio.asgi.access_log import write_to_standard_output  # an extra
-
-        write_to_standard_output()
 
 
 def first_of(errors: BaseExceptionGroup[Exception]) -> BaseException:
