@@ -18,7 +18,7 @@ from anyio.abc import SocketAttribute, SocketListener, TaskGroup, TaskStatus
 import anyio_mio
 from anyio_mio._supervisor.application import Target, why_it_failed
 from anyio_mio._supervisor.binding import ADDRESS, BindError
-from anyio_mio.serving.server import listen_tcp
+from anyio_mio.serving.listening import listen_tcp
 
 STOP_SIGNALS: Final = (
     signal.SIGINT,

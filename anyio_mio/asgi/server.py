@@ -27,6 +27,7 @@ from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
 from anyio_mio.asgi.threads import serve_by_threads
 from anyio_mio.asgi.websocket import WebSocket
 from anyio_mio.serving import ServeSummary
+from anyio_mio.serving.listening import flatten
 from anyio_mio.serving.options import HANDSHAKE_TIMEOUT
 from anyio_mio.serving.outcomes import close_stream
 from anyio_mio.serving.tls import continue_handshake
@@ -173,7 +174,7 @@ class Server:
 
     def _close_listeners(self) -> None:
         """Close the listeners that were given, where they are not served."""
-        for listener in serving.server.flatten(self._place.get("listeners") or ()):
+        for listener in flatten(self._place.get("listeners") or ()):
             close_stream(listener)
 
     async def _listen(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:

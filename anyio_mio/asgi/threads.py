@@ -17,7 +17,7 @@ from anyio.abc import SocketListener, TaskStatus
 from anyio_mio.asgi.errors import ApplicationError
 from anyio_mio.asgi.options import take_place
 from anyio_mio.serving import ServeSummary
-from anyio_mio.serving.server import flatten, listen_tcp
+from anyio_mio.serving.listening import flatten, listen_tcp
 from anyio_mio.serving.threads import add_up, check_threads, listen_again, serve_in_threads
 
 Serve = Callable[..., Awaitable[ServeSummary]]
