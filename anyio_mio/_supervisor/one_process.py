@@ -147,28 +147,35 @@ async def serve_application(
     target: Target, places: Sequence[Place], choices: Choices, stop: anyio.Event, log: Log
 ) -> None:
     """Serve an application on all places until ``stop`` is set: it starts once."""
-    import anyio_mio.asgi  # an extra
-
     multis = [await listen(place, choices) for place in places]
     listeners = [each for multi in multis for each in multi]
     async with anyio.create_task_group() as group:
-
-        async def run(*, task_status: TaskStatus[Any]) -> None:
-            try:
-                summary = await anyio_mio.asgi.serve(
-                    target.call,
-                    listeners=listeners,
-                    stop=stop,
-                    task_status=task_status,
-                    **choices.common(),
-                    **choices.http,
-                )
-            except anyio_mio.asgi.ApplicationError as error:
-                raise StartError(why_it_failed(error)) from None
-            log("stopped", accepted=summary.accepted, failed=summary.failed)
-
-        await group.start(run)
+        await group.start(run_application, target, listeners, choices, stop, log)
         announce([multi[0] for multi in multis], places, choices, log)
+
+
+async def run_application(
+    target: Target,
+    listeners: Sequence[SocketListener],
+    choices: Choices,
+    stop: anyio.Event,
+    log: Log,
+    *,
+    task_status: TaskStatus[Any],
+) -> None:
+    """Serve an application from its startup to its shutdown.
+
+    Raises:
+        StartError: it could not start.
+    """
+    import anyio_mio.asgi  # an extra
+
+    options = {**choices.common(), **choices.http, "stop": stop, "task_status": task_status}
+    try:
+        summary = await anyio_mio.asgi.serve(target.call, listeners=listeners, **options)
+    except anyio_mio.asgi.ApplicationError as error:
+        raise StartError(why_it_failed(error)) from None
+    log("stopped", accepted=summary.accepted, failed=summary.failed)
 
 
 async def listen(place: Place, choices: Choices) -> Sequence[SocketListener]:
