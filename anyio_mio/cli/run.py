@@ -16,17 +16,25 @@ from anyio_mio.poll import available_selectors
 @click.command()
 @click.argument("target")
 @click.argument("arguments", nargs=-1)
-@click.option("--selector", type=click.Choice(available_selectors()), help="For tests.")
-@click.option("--strict", is_flag=True, help="Every checkpoint yields.")
+@click.option(
+    "--selector",
+    type=click.Choice(available_selectors()),
+    show_default="the best one here",
+    help="How to ask the system which sockets are ready.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Every checkpoint lets the others run, without a budget."
+)
 def run(
     target: str,
     arguments: tuple[str, ...],
     selector: str | None,
     strict: bool,
 ) -> None:
-    """Run the async function TARGET (module:function) on mio, with ARGUMENTS as strings.
+    """Run an async function on mio.
 
-    What it returns is printed as JSON if it is not None. SIGUSR1 prints the task tree.
+    TARGET is module:function; it gets ARGUMENTS, as strings. What it returns is printed
+    as JSON if it is not None. SIGUSR1 prints the task tree.
     """
     options: RunOptions = {"checkpoints": "strict"} if strict else {}
     if selector is not None:
