@@ -23,9 +23,11 @@ from anyio_mio.asgi.errors import ClientDisconnected
 from anyio_mio.asgi.lifespan import Lifespan
 from anyio_mio.asgi.options import Options, split
 from anyio_mio.asgi.refusal import refusal
-from anyio_mio.asgi.site import NEVER, Application, Site
+from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
 from anyio_mio.asgi.websocket import WebSocket
 from anyio_mio.serving import ServeSummary
+from anyio_mio.serving.options import HANDSHAKE_TIMEOUT
+from anyio_mio.serving.tls import continue_handshake
 
 LAST_WORDS: Final = 1.0
 """Seconds to tell a client why its connection ends."""
@@ -92,21 +94,27 @@ class Server:
 
     def __init__(self, app: Application, options: dict[str, Any]) -> None:
         settings, self._place, self._options = split(options)
-        if settings.proxy_protocol and options.get("ssl_context") is not None:
-            raise ValueError(
-                "proxy_protocol cannot be read below TLS of our own\n"
-                "  right: let the proxy end TLS, or pass X-Forwarded-For from it"
-            )
         self._stop = self._options.get("stop") or anyio.Event()
         self._options["stop"] = self._stop
+        statistics = self._options.pop("statistics", None)
         serving.options.Settings.of(self._handle, self._options)  # before the application starts
         self._grace: float = self._options.get("grace", 10.0)
-        self._site = Site(app, settings, self._stop, self._options.pop("statistics", None))
+        self._site = Site(app, settings, self._stop, statistics)
+        if settings.proxy_protocol:
+            self._site.shake_hands = self._take_handshake()
         self._clients: set[Connection] = set()
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
         self._stopping = anyio.Event()
         self._stopped_at = 0.0
         self._house: TaskGroup | None = None
+
+    def _take_handshake(self) -> Handshake | None:
+        """Take TLS out of the options: it begins behind the PROXY header, which is in the clear."""
+        context = self._options.pop("ssl_context", None)
+        timeout = self._options.pop("handshake_timeout", HANDSHAKE_TIMEOUT)
+        if context is None:
+            return None
+        return partial(continue_handshake, context=context, timeout=timeout)
 
     async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Start the application, serve, and stop; see the module."""
@@ -168,6 +176,8 @@ class Server:
             await connection.converse()
         finally:
             self._clients.discard(connection)
+        if connection.stream is not stream:  # TLS behind a PROXY header; `serving` closes the rest
+            await connection.stream.aclose()
 
     # Clients that take too long.
 

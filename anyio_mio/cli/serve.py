@@ -19,6 +19,7 @@ from anyio_mio._supervisor.certificate import CertificateError, load_context
 from anyio_mio._supervisor.configuration import (
     ApplicationOptions,
     Configuration,
+    Observation,
     ServingOptions,
     Supervision,
     TlsFiles,
@@ -31,6 +32,7 @@ from anyio_mio._supervisor.supervisor import Supervisor
 from anyio_mio._supervisor.target import TargetError, load_handler, refuse_path
 from anyio_mio._supervisor.worker import CANNOT_SERVE
 from anyio_mio.cli.application_options import application_options, take_application
+from anyio_mio.cli.observing_options import observing_options, take_observation
 from anyio_mio.cli.serve_here import serve_here
 from anyio_mio.serving.threads import check_threads
 
@@ -143,6 +145,7 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
     default=False,
     help="Show a table of the workers, on a terminal.",
 )
+@observing_options
 @application_options
 @click.pass_context
 def serve(context: click.Context, /, **given: Any) -> None:
@@ -156,12 +159,13 @@ def serve(context: click.Context, /, **given: Any) -> None:
     (LISTEN_FDS) are served besides those of --bind.
     """
     application = take_application(context, given, given["log_format"])
-    options = CommandLine(**given, application=application)
+    observation = take_observation(given)
+    options = CommandLine(**given, application=application, observation=observation)
     options.check()
     open_standard_descriptors()
     log = Log(FORMATS[options.log_format])
     if options.threads > 1:
-        serve_here(options.target, options.binds, options.choices(), log)
+        serve_here(options.target, options.binds, options.choices(), log, observation)
         log.close()
         return
     try:
@@ -199,6 +203,7 @@ class CommandLine:
     reload: bool
     max_requests: int | None
     application: ApplicationOptions
+    observation: Observation
 
     def check(self) -> None:
         """Refuse what no worker could serve; a module of the user's is imported by the workers.
@@ -278,6 +283,7 @@ class CommandLine:
                 recycle_jitter=self.recycle_jitter,
             ),
             application=self.application,
+            observation=self.observation,
             log_level=self.log_level,
             captures_output=self.show_live and sys.stdout.isatty(),
         )

@@ -11,11 +11,14 @@ from typing import Any, Final
 import click
 
 import anyio_mio
+from anyio_mio._kernel.run import observers
+from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._supervisor.binding import BindError
 from anyio_mio._supervisor.certificate import CertificateError, load_context
-from anyio_mio._supervisor.configuration import TlsFiles
+from anyio_mio._supervisor.configuration import Observation, TlsFiles
 from anyio_mio._supervisor.one_process import Choices, Log, parse_place, serve
 from anyio_mio._supervisor.target import TargetError, load_handler
+from anyio_mio.console import observe_runs
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
 
@@ -78,10 +81,16 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
         except CertificateError as error:
             raise click.ClickException(str(error)) from None
     choices = Choices(backlog=backlog, max_connections=max_connections, grace=grace, tls=context)
-    serve_here(target, binds, choices, say)
+    serve_here(target, binds, choices, say, Observation())
 
 
-def serve_here(target: str, binds: Sequence[str], choices: Choices, log: Log) -> None:
+def serve_here(
+    target: str,
+    binds: Sequence[str],
+    choices: Choices,
+    log: Log,
+    observation: Observation,
+) -> None:
     """Serve in this process until a signal.
 
     Raises:
@@ -92,6 +101,10 @@ def serve_here(target: str, binds: Sequence[str], choices: Choices, log: Log) ->
         places = [parse_place(text) for text in binds or [DEFAULT_ADDRESS]]
     except (TargetError, BindError) as error:
         raise click.UsageError(str(error)) from None
+    if observation.console is not None:
+        observe_runs(observation.console)
+    if observation.slow_step:
+        observers.append(partial(Watchdog, limit=observation.slow_step))  # of every thread's run
     try:
         anyio_mio.run(partial(serve, handler, places, choices, log))
     except* OSError as errors:
