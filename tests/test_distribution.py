@@ -45,7 +45,7 @@ def run(*command: str, **options: Any) -> str:
         **options,
     )
     assert done.returncode == 0, done.stdout
-    return done.stdout
+    return str(done.stdout)
 
 
 @pytest.fixture(scope="session")
