@@ -39,12 +39,36 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
 
 @click.command("serve")
 @click.argument("target")
-@click.option("--bind", "binds", multiple=True, metavar="ADDRESS", help="HOST:PORT.")
-@click.option("--backlog", type=click.IntRange(1, 65535), default=4096, show_default=True)
-@click.option("--max-connections", type=click.IntRange(1), help="At once.")
-@click.option("--grace", type=click.FloatRange(0, 3600), default=10.0, show_default=True)
-@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM.")
-@click.option("--tls-key", type=READABLE_FILE, help="Its key, if it is in another file.")
+@click.option(
+    "--bind",
+    "binds",
+    multiple=True,
+    metavar="ADDRESS",
+    show_default=DEFAULT_ADDRESS,
+    help="HOST:PORT. Repeatable.",
+)
+@click.option(
+    "--backlog",
+    type=click.IntRange(1, 65535),
+    default=4096,
+    help="Connections that may wait to be accepted.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    show_default="no limit",
+    help="Connections at once; more wait to be accepted.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0, 3600),
+    default=10.0,
+    help="Seconds that open connections get when it stops.",
+)
+@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM; without it, no TLS.")
+@click.option(
+    "--tls-key", type=READABLE_FILE, help="Key of the certificate, if it is in another file."
+)
 @application_options
 def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     target: str,
@@ -56,10 +80,10 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     tls_key: Path | None,
     **given: Any,
 ) -> None:
-    """Serve TARGET: an application, a handler of streams, echo, discard or http-hello.
+    """Serve an application, or a handler of streams.
 
-    TARGET is module:name. Three arguments (scope, receive, send) make it an ASGI application, one a
-    handler of streams.
+    TARGET is module:name, or one of echo, discard and http-hello. Three arguments (scope, receive,
+    send) make it an ASGI application, one a handler of streams.
 
     On Windows one process serves: workers, reload, UNIX sockets and a service manager's sockets
     need another system. Ctrl-C stops in good order, a second one at once.
