@@ -70,7 +70,10 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
     "--tls-key", type=READABLE_FILE, help="Key of the certificate, if it is in another file."
 )
 @application_options
+@click.pass_context
 def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
+    context: click.Context,
+    /,
     target: str,
     binds: tuple[str, ...],
     backlog: int,
@@ -89,15 +92,15 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     need another system. Ctrl-C stops in good order, a second one at once.
     """
     refuse_what_needs_workers(given)
-    application = take_application(given, "plain")
-    context = None
+    application = take_application(context, given, "plain")
+    tls = None
     if tls_cert is not None:
         files = TlsFiles(os.fspath(tls_cert), os.fspath(tls_key) if tls_key else None)
         try:
-            context = load_context(files)
+            tls = load_context(files)
         except CertificateError as error:
             raise click.ClickException(str(error)) from None
-    choices = Choices(backlog=backlog, max_connections=max_connections, grace=grace, tls=context)
+    choices = Choices(backlog=backlog, max_connections=max_connections, grace=grace, tls=tls)
     choices = replace(choices, http=application.http)
     serve_here(load_here(target, application), binds, choices, say, Observation())
 
