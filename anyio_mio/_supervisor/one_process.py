@@ -108,10 +108,21 @@ async def serve(target: Target, places: Sequence[Place], choices: Choices, log: 
         if target.is_application:
             await serve_application(target, places, choices, stop, log)
         else:
-            async with anyio.create_task_group() as servers:
-                for place in places:
-                    await servers.start(serve_place, target.call, place, choices, stop, log)
+            await serve_handler(target.call, places, choices, stop, log)
         group.cancel_scope.cancel()
+
+
+async def serve_handler(
+    handler: Callable[[Any], Awaitable[object]],
+    places: Sequence[Place],
+    choices: Choices,
+    stop: anyio.Event,
+    log: Log,
+) -> None:
+    """Serve a handler of streams on all places until ``stop`` is set."""
+    async with anyio.create_task_group() as servers:
+        for place in places:
+            await servers.start(serve_place, handler, place, choices, stop, log)
 
 
 async def serve_place(
