@@ -18,6 +18,7 @@ from anyio_mio._supervisor.certificate import CertificateError, load_context
 from anyio_mio._supervisor.configuration import Observation, TlsFiles
 from anyio_mio._supervisor.one_process import Choices, Log, parse_place, serve
 from anyio_mio._supervisor.target import TargetError, load_handler
+from anyio_mio.cli.completion import complete_target
 from anyio_mio.console import observe_runs
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
@@ -26,7 +27,7 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
 
 
 @click.command("serve")
-@click.argument("target")
+@click.argument("target", shell_complete=complete_target)
 @click.option(
     "--bind",
     "binds",
