@@ -1,6 +1,6 @@
 """`python -m anyio_mio` is the command `anyio-mio`."""
 
-from anyio_mio.cli import main
+from anyio_mio_command import main
 
 if __name__ == "__main__":
     main()

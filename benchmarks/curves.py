@@ -29,7 +29,7 @@ from anyio_mio._bench.protocol import MeasurementError
 from anyio_mio._bench.resources import raise_descriptor_limit
 from anyio_mio._bench.rounds import Report, order
 from anyio_mio.cli.names import backends_option
-from anyio_mio.cli.progress import steps_shown
+from anyio_mio.cli.progress import Steps
 from benchmarks.plot import Line, line_chart
 
 NUMBERS: Final = "curves.json"
@@ -228,16 +228,17 @@ def curves(  # noqa: PLR0913 - one for each option of the command line
     total = sum(len(within) * len(names) * rounds for _, within in plan)
     for line in machine.in_words(machine.facts()):
         console.print(line)
-    with steps_shown(console, total) as step:
+    with Steps(total) as progress:
         for curve, within in plan:
             try:
-                costs = measure_curve(curve, within, names, rounds, seconds, step)
+                costs = measure_curve(curve, within, names, rounds, seconds, progress.begin)
             except MeasurementError as error:
                 raise click.ClickException(f"{curve.name}: {error}") from error
             (out / f"{curve.name}.svg").write_text(draw(curve, costs), encoding="utf-8")
             document[curve.name] = {"machine": machine.facts(), "cpu_us": costs}
             (out / NUMBERS).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-            say_growth(console, curve, costs)
+            with progress.hidden():
+                say_growth(console, curve, costs)
     console.print(f"Figures and numbers are in the folder {escape(str(out))}.")
 
 

@@ -15,7 +15,14 @@ from typing import Any, Final
 
 from anyio_mio._supervisor.configuration import ApplicationOptions
 from anyio_mio._supervisor.handlers import BUILT_IN
-from anyio_mio._supervisor.target import TargetError, import_module, is_async, load_handler, lookup
+from anyio_mio._supervisor.target import (
+    TargetError,
+    import_module,
+    is_async,
+    load_handler,
+    lookup,
+    refuse_path,
+)
 
 ASGI_ARGUMENTS: Final = ("scope", "receive", "send")
 WSGI_ARGUMENTS: Final = ("environ", "start_response")
@@ -45,6 +52,7 @@ def load_target(text: str, options: ApplicationOptions) -> Target:
     """
     if text in BUILT_IN or ":" not in text or options.kind == "raw":
         return Target(load_handler(text), "stream handler", is_application=False)
+    refuse_path(text)
     module, _, path = text.partition(":")
     found = lookup(import_module(module), path, text)
     if options.is_factory:

@@ -282,9 +282,11 @@ class Supervisor:
         self._group.start_soon(worker.kill_stuck)
 
     async def _tell_when_ready(self) -> None:
-        """Tell the service manager, once every slot has served."""
+        """Tell the log and the service manager, once every slot has served."""
         for slot in self.slots:
             await slot.has_served.wait()
+        for address in self._sockets.addresses():
+            self._log("serving", address=address, target=self._configuration.target)
         if self.state is State.SERVING:
             self._tell_ready()
 

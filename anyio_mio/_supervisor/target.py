@@ -27,6 +27,7 @@ def load_handler(text: str) -> Callable[..., Any]:
     """
     if text in BUILT_IN:
         return BUILT_IN[text]
+    refuse_path(text)
     if ":" not in text:
         names = ", ".join(BUILT_IN)
         raise TargetError(
@@ -46,6 +47,7 @@ def load_function(text: str) -> Callable[..., Any]:
         TargetError: there is no such module or function, or it is no async function.
         BaseException: what the module raised while it was imported; see `in_one_line()`.
     """
+    refuse_path(text)
     module_name, _, path = text.partition(":")
     if not module_name or not path:
         raise TargetError(f"{text!r} is not of the form module:function\n  right: my_module:main")
@@ -59,6 +61,24 @@ def load_function(text: str) -> Callable[..., Any]:
             f"  right: async def {path}(...)"
         )
     return function
+
+
+def refuse_path(text: str) -> None:
+    """See that a target names a module, and not the file that holds it.
+
+    Raises:
+        TargetError: it names a file; the message has the module.
+    """
+    place, _, name = text.partition(":")
+    folder, _, file = place.rpartition("/")
+    if not folder and not (file.endswith(".py") and os.path.isfile(place)):
+        return
+    where = f", in the folder {folder}" if folder else ""
+    raise TargetError(
+        f"{place!r} is a file, and a target names a module\n"
+        f"  wrong: {text}\n"
+        f"  right: {file.removesuffix('.py')}:{name or 'main'}{where}"
+    )
 
 
 def refuse_arguments(

@@ -22,7 +22,7 @@ from anyio_mio._supervisor.channel import Channel
 from anyio_mio._supervisor.configuration import Assignment
 from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio._supervisor.worker_log import LOGGER, send_logs
-from anyio_mio.console import tree_on_signal
+from anyio_mio.console import observe_runs, tree_on_signal
 
 CANNOT_SERVE: Final = 78
 """Exit status of a worker that would fail again: no such handler, no readable certificate
@@ -50,8 +50,13 @@ def main(text: str) -> int:
         return refuse(channel, "; ".join(map(str.strip, str(error).splitlines())))
     except BaseException as error:  # noqa: BLE001 - a module may raise anything while it is imported
         return refuse(channel, in_one_line(error))
+    seen = configuration.observation
+    if seen.console is not None:
+        observe_runs(seen.console)
     with tree_on_signal():
-        failure = anyio_mio.run(serve, assignment, target, context, sockets, channel)
+        failure = anyio_mio.run(
+            serve, assignment, target, context, sockets, channel, slow_step=seen.slow_step
+        )
     if failure is not None:
         return refuse(channel, failure)
     channel.deliver()
@@ -124,8 +129,13 @@ def counts_requests(assignment: Assignment) -> bool:
 
 
 def write_access_log() -> None:
-    """Let the access log go to standard output, past the supervisor: it may have many lines."""
+    """Let the access log go to standard output, past the supervisor: it may have many lines.
+
+    An application that has given the logger a handler of its own keeps it.
+    """
     logger = logging.getLogger("anyio_mio.access")
+    if logger.handlers:
+        return
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)

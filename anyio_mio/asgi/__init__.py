@@ -29,7 +29,7 @@ except ImportError as _error:
 
 from anyio_mio.asgi.errors import ApplicationError as ApplicationError
 from anyio_mio.asgi.errors import ClientDisconnected as ClientDisconnected
-from anyio_mio.asgi.server import Options as Options
+from anyio_mio.asgi.options import Options as Options
 from anyio_mio.asgi.server import run as run
 from anyio_mio.asgi.server import serve as serve
 

@@ -34,7 +34,7 @@ from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.request_parser import RequestParser
 from anyio_mio.asgi.response import DONE
 from anyio_mio.asgi.scope import decode_path, websocket_scope
-from anyio_mio.asgi.site import NEVER, Application, Site
+from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
 from anyio_mio.asgi.websocket import WebSocket
 
 LOGGER: Final = logging.getLogger("anyio_mio.asgi")
@@ -108,8 +108,8 @@ class Connection:
         answer = self._answer_watched if self.site.is_watched else self._answer
         goes_on = True
         try:
-            if self.site.settings.proxy_protocol and self._is_trusted:
-                await self._read_proxy_header()
+            if self.site.settings.proxy_protocol:
+                await self._begin()
             while goes_on:
                 while not requests and not parser.fault and not self.is_gone:
                     await self._read_head()
@@ -124,22 +124,26 @@ class Connection:
     async def _answer_watched(self, exchange: Exchange) -> bool:
         """Answer as `_answer()` does, and limit, count or log the request."""
         site = self.site
-        site.requests += 1
+        site.count_request()
         limit = site.settings.limit_concurrency
+        began = time.perf_counter()
         if limit is not None and site.active >= limit:
             await self._refuse(503, exchange)
+            self._log_access(exchange, began)
             return False
         site.active += 1
-        began = time.perf_counter()
         try:
             return await self._answer(exchange)
         finally:
             site.active -= 1
             site.stop_after_last_request()
-            if site.access_log is not None:
-                seconds = time.perf_counter() - began
-                scope = self._scope(exchange)
-                site.access_log(scope, exchange.url, exchange.status, exchange.sent, seconds)
+            self._log_access(exchange, began)
+
+    def _log_access(self, exchange: Exchange, began: float) -> None:
+        """Write the line of one request, if there is an access log."""
+        if self.site.access_log is not None:
+            scope, seconds = self._scope(exchange), time.perf_counter() - began
+            self.site.access_log(scope, exchange.url, exchange.status, exchange.sent, seconds)
 
     async def _answer(self, exchange: Exchange) -> bool:
         """Let the application answer one request; True if the connection goes on."""
@@ -184,11 +188,13 @@ class Connection:
 
     async def _refuse(self, status: int, exchange: Exchange | None = None) -> None:
         """Answer without the application, and part from the client."""
-        with_body = exchange is None or exchange.method != "HEAD"
+        answer = refusal(status, with_body=exchange is None or exchange.method != "HEAD")
         try:
-            await self.write(refusal(status, with_body=with_body))
+            await self.write(answer)
         except ClientDisconnected:
             return
+        if exchange is not None:
+            exchange.status, exchange.sent = status, len(answer.partition(b"\r\n\r\n")[2])
         self.read_due = NEVER
         await linger(self.stream)
 
@@ -226,8 +232,22 @@ class Connection:
         """The status for what the client has sent and cannot be parsed; or 0."""
         return self.parser.fault
 
-    async def _read_proxy_header(self) -> None:
-        """Learn from a proxy where the connection comes from; without its header, hang up."""
+    async def _begin(self) -> None:
+        """Read what comes before HTTP: a trusted proxy's header, and then the TLS handshake."""
+        rest = await self._read_proxy_header() if self._is_trusted else b""
+        if self.is_gone:
+            return
+        if self.site.shake_hands is not None:
+            await self._shake_hands(self.site.shake_hands, rest)
+        elif rest:
+            self.parser.feed(rest)
+
+    async def _read_proxy_header(self) -> bytes:
+        """Learn from a proxy where the connection comes from; without its header, hang up.
+
+        Returns:
+            What came behind the header.
+        """
         data = b""
         self.read_due = self.site.head_due
         try:
@@ -236,11 +256,23 @@ class Connection:
         except (*GONE, ProxyHeaderError) as error:
             LOGGER.debug("no PROXY header from %s: %r", self._base["client"], error)
             self.is_gone = True
-            return
+            return b""
         if header.client is not None:
             self._base["client"], self._base["server"] = header.client, header.server
-        if data[header.size :]:
-            self.parser.feed(data[header.size :])
+        return data[header.size :]
+
+    async def _shake_hands(self, shake_hands: Handshake, begun: bytes) -> None:
+        """Make the TLS handshake, of which ``begun`` was read already."""
+        self.read_due = NEVER  # the handshake has a limit of its own
+        places = {name: self._base[name] for name in ("client", "server")}
+        try:
+            self.stream = await shake_hands(self.stream, begun)
+        except (*GONE, TimeoutError) as error:
+            LOGGER.debug("no TLS handshake from %s: %r", places["client"], error)
+            self.is_gone = True
+            return
+        self._base = {**self.site.base_scope(self.stream), **places}
+        self._must_copy = True
 
     async def _read_head(self) -> None:
         """Read a piece of the next request's head, which has one limit from its first byte on."""

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import os
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypedDict
+
+from anyio.abc import Listener
+
+from anyio_mio.serving.options import ServeOptions, check_names
+
+SECONDS: Final = ("keep_alive", "head_timeout", "body_timeout", "send_timeout")
+SECONDS_OR_NONE: Final = ("ws_ping_interval", "ws_ping_timeout")
 
 DEFAULT_TRUSTED: Final = ("127.0.0.1", "::1")
 
@@ -28,8 +37,11 @@ class HTTPOptions(TypedDict, total=False):
         max_header_count: the most header fields of a request; beyond it 431 (128).
         max_body_size: the longest body of a request; beyond it 413; None for no limit (None).
         limit_concurrency: the most requests at once; beyond it 503; None for no limit (None).
-        max_requests: stop after so many requests; None for no limit (None).
-        max_requests_jitter: add up to so many to ``max_requests``, by chance (0).
+        max_requests: stop in good order after so many requests, so that something else starts the
+            program anew; None for no limit (None). The answer to the last of them, and each one
+            behind it, says that its connection ends.
+        max_requests_jitter: add up to so many to ``max_requests``, at random, so that servers that
+            were started together do not stop together (0).
         ws_max_size: the longest message of a WebSocket; beyond it close code 1009 (16777216).
         ws_ping_interval: seconds between two pings; None for none (20).
         ws_ping_timeout: seconds that a pong may take; None for ever (20).
@@ -68,6 +80,36 @@ class HTTPOptions(TypedDict, total=False):
     access_log: Literal["plain", "json"] | None
 
 
+class Options(HTTPOptions, ServeOptions, total=False):
+    """All options of `serve()`: where to listen, `HTTPOptions`, and `anyio_mio.ServeOptions`.
+
+    Where to listen is one of three: ``host`` and ``port``, ``unix``, or ``listeners``.
+
+    Attributes:
+        host: an address or a name; None for all interfaces ("127.0.0.1").
+        port: the port; 0 lets the system choose (8000).
+        reuse_port: True to let other processes listen on the port as well (False).
+        unix: a path for a UNIX socket, instead of host and port.
+        unix_mode: the permissions of that path, such as ``0o660``; None to leave them (None).
+        listeners: listeners that exist already, instead of host and port.
+        backlog: how many connections may wait in the system's queue (65536).
+        ssl_context: a context for servers, with a certificate; None for no TLS (None).
+        handshake_timeout: seconds that a client has for its TLS handshake (10).
+        statistics: a dict in which the server keeps ``"requests"``, how many there were.
+    """
+
+    host: str | None
+    port: int
+    reuse_port: bool
+    unix: str | os.PathLike[str] | None
+    unix_mode: int | None
+    listeners: Iterable[Listener[Any]] | None
+    backlog: int
+    ssl_context: ssl.SSLContext | None
+    handshake_timeout: float
+    statistics: dict[str, int] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The options, complete and checked; `HTTPOptions` says what each of them means."""
@@ -97,25 +139,37 @@ class Settings:
     access_log: Literal["plain", "json"] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("keep_alive", "head_timeout", "body_timeout", "send_timeout"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "seconds above 0")
-        for name in ("ws_ping_interval", "ws_ping_timeout"):
-            value = getattr(self, name)
-            require(value is None or value > 0, name, value, "seconds above 0, or None")
+        for name in SECONDS:
+            self._require(is_above_zero, name, "a number of seconds above 0", 30)
+        for name in SECONDS_OR_NONE:
+            self._require(or_none(is_above_zero), name, "seconds above 0, or None", 20)
         for name in ("max_head_size", "max_header_count"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+            self._require(is_positive, name, "1 or more", 100)
         for name in ("max_body_size", "limit_concurrency", "max_requests", "ws_max_size"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, value, "1 or more, or None")
-        require(self.max_requests_jitter >= 0, "max_requests_jitter", self.max_requests_jitter, "0")
-        require(self.lifespan in ("auto", "on", "off"), "lifespan", self.lifespan, "'auto'")
-        require(self.access_log in (None, "plain", "json"), "access_log", self.access_log, "'json'")
+            self._require(or_none(is_positive), name, "1 or more, or None", 1000)
+        for name in ("date_header", "server_header", "ws_compression", "proxy_headers"):
+            self._require(is_boolean, name, "True or False", False)
+        self._require(is_boolean, "proxy_protocol", "True or False", True)
+        self._require(is_count, "max_requests_jitter", "0 or more", 100)
+        self._require(("auto", "on", "off").__contains__, "lifespan", "auto, on or off", "auto")
+        self._require(
+            (None, "plain", "json").__contains__, "access_log", "plain, json or None", "json"
+        )
+        self._require(is_text, "root_path", "text", "/api")
         if isinstance(self.trusted, str):
             raise TypeError(
                 "trusted is a list of addresses\n"
                 f"  wrong: trusted={self.trusted!r}\n"
                 f"  right: trusted=[{self.trusted!r}]"
             )
+
+    def _require(
+        self, holds: Callable[[Any], bool], name: str, wanted: str, example: object
+    ) -> None:
+        """Raise ValueError, with what is right, unless a condition on an option holds."""
+        value = getattr(self, name)
+        if not holds(value):
+            raise ValueError(f"{name} is {value!r}, not {wanted}\n  right: {name}={example!r}")
 
     def resolution(self) -> float:
         """Return seconds between two looks at the clients' limits: fine enough for the shortest."""
@@ -125,17 +179,74 @@ class Settings:
         return min(max(shortest / 4, 0.05), 1.0)
 
 
-def require(holds: bool, name: str, value: object, right: str) -> None:
-    """Raise ValueError, with what is right, unless a condition on an option holds."""
-    if not holds:
-        raise ValueError(f"{name} is {value!r}\n  right: {name}={right}")
+def is_above_zero(value: object) -> bool:
+    """Whether it is a number above 0, and not infinite."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return 0 < value < math.inf
+
+
+def is_count(value: object) -> bool:
+    """Whether it is an integer from 0 on."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_positive(value: object) -> bool:
+    """Whether it is an integer from 1 on."""
+    return is_count(value) and value != 0
+
+
+def is_boolean(value: object) -> bool:
+    """Whether it is True or False."""
+    return isinstance(value, bool)
+
+
+def is_text(value: object) -> bool:
+    """Whether it is a str."""
+    return isinstance(value, str)
+
+
+def or_none(holds: Callable[[object], bool]) -> Callable[[object], bool]:
+    """The condition, or that the value is None."""
+    return lambda value: value is None or holds(value)
 
 
 HTTP_NAMES: Final = frozenset(each.name for each in fields(Settings))
 
+PLACES: Final = {
+    "listeners": ("listeners",),
+    "unix": ("unix", "unix_mode", "backlog"),
+    "port": ("host", "port", "reuse_port", "backlog"),
+}
+"""The options of each way to say where to listen; the first that is given decides."""
 
-def split(options: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
-    """Return the settings for HTTP, and the options that `anyio_mio.serving` takes."""
-    ours = {name: value for name, value in options.items() if name in HTTP_NAMES}
-    rest = {name: value for name, value in options.items() if name not in HTTP_NAMES}
-    return Settings(**ours), rest
+
+def split(options: Mapping[str, Any]) -> tuple[Settings, dict[str, Any], dict[str, Any]]:
+    """Sort options into those for HTTP, those that say where to listen, and the others.
+
+    Raises:
+        TypeError: there is no such option, or two of them exclude each other.
+        ValueError: an option is out of range.
+    """
+    check_names(options, Options.__annotations__)
+    rest = dict(options)
+    http = {name: rest.pop(name) for name in options if name in HTTP_NAMES}
+    return Settings(**http), take_place(rest), rest
+
+
+def take_place(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options that say where to listen out of all of them.
+
+    Raises:
+        TypeError: they say it in two ways.
+    """
+    names = {name for each in PLACES.values() for name in each if name in options}
+    place = {name: options.pop(name) for name in names}
+    way = next((each for each in PLACES if place.get(each) is not None), "port")
+    for other in sorted(names - {*PLACES[way]}):
+        if place.pop(other) is not None:
+            raise TypeError(
+                f"{other!r} and {way!r} exclude each other\n"
+                "  right: host and port, or unix, or listeners"
+            )
+    return place

@@ -7,9 +7,8 @@ application's shutdown.
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Unpack, final
@@ -17,16 +16,18 @@ from typing import Any, Final, Unpack, final
 import anyio
 from anyio.abc import ByteStream, SocketListener, TaskGroup, TaskStatus
 
-import anyio_mio.serving
+from anyio_mio import serving
 from anyio_mio.asgi.client import GONE, abort, has_unread
 from anyio_mio.asgi.connection import Connection
 from anyio_mio.asgi.errors import ClientDisconnected
 from anyio_mio.asgi.lifespan import Lifespan
-from anyio_mio.asgi.options import HTTPOptions, split
+from anyio_mio.asgi.options import Options, split
 from anyio_mio.asgi.refusal import refusal
-from anyio_mio.asgi.site import NEVER, Application, Site
+from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
 from anyio_mio.asgi.websocket import WebSocket
 from anyio_mio.serving import ServeSummary
+from anyio_mio.serving.options import HANDSHAKE_TIMEOUT
+from anyio_mio.serving.tls import continue_handshake
 
 LAST_WORDS: Final = 1.0
 """Seconds to tell a client why its connection ends."""
@@ -38,28 +39,6 @@ server stops: it may be on its way, and gets an answer that says that the connec
 
 LEAST_SHUTDOWN: Final = 3.0
 """Seconds that the application gets to shut down, even if the grace period is over."""
-
-
-class Options(HTTPOptions, total=False):
-    """All options: where to listen, `HTTPOptions`, and those of `anyio_mio.serve_tcp()`.
-
-    ``statistics`` is a dict in which the server keeps ``"requests"``, how many there were.
-    """
-
-    host: str | None
-    port: int
-    backlog: int
-    unix: str | os.PathLike[str] | None
-    unix_mode: int | None
-    listeners: Iterable[Any]
-    statistics: dict[str, int] | None
-    grace: float
-    stop: anyio.Event
-    max_connections: int | None
-    ssl_context: Any
-    handshake_timeout: float
-    accept_batch: int | None
-    signals: Sequence[signal.Signals]
 
 
 async def serve(
@@ -78,12 +57,13 @@ async def serve(
             on 127.0.0.1:8000.
 
     Returns:
-        A summary of the connections, when it was stopped by a signal or by ``stop``.
+        A summary of the connections, when it was stopped by a signal, by ``stop``, or by
+        ``max_requests``.
 
     Raises:
         ApplicationError: the application failed to start.
         OSError: the address cannot be bound.
-        TypeError: there is no such option, or ``app`` cannot be called.
+        TypeError: there is no such option, two exclude each other, or ``app`` cannot be called.
         ValueError: an option is out of range.
 
     Checkpoint: always. Cancellation: stops it in the same order, then passes on.
@@ -113,21 +93,28 @@ class Server:
     """One call of `serve()`."""
 
     def __init__(self, app: Application, options: dict[str, Any]) -> None:
-        settings, self._options = split(options)
-        if settings.proxy_protocol and options.get("ssl_context") is not None:
-            raise ValueError(
-                "proxy_protocol cannot be read below TLS of our own\n"
-                "  right: let the proxy end TLS, or pass X-Forwarded-For from it"
-            )
+        settings, self._place, self._options = split(options)
         self._stop = self._options.get("stop") or anyio.Event()
         self._options["stop"] = self._stop
+        statistics = self._options.pop("statistics", None)
+        serving.options.Settings.of(self._handle, self._options)  # before the application starts
         self._grace: float = self._options.get("grace", 10.0)
-        self._site = Site(app, settings, self._stop, self._options.pop("statistics", None))
+        self._site = Site(app, settings, self._stop, statistics)
+        if settings.proxy_protocol:
+            self._site.shake_hands = self._take_handshake()
         self._clients: set[Connection] = set()
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
         self._stopping = anyio.Event()
         self._stopped_at = 0.0
         self._house: TaskGroup | None = None
+
+    def _take_handshake(self) -> Handshake | None:
+        """Take TLS out of the options: it begins behind the PROXY header, which is in the clear."""
+        context = self._options.pop("ssl_context", None)
+        timeout = self._options.pop("handshake_timeout", HANDSHAKE_TIMEOUT)
+        if context is None:
+            return None
+        return partial(continue_handshake, context=context, timeout=timeout)
 
     async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Start the application, serve, and stop; see the module."""
@@ -172,21 +159,14 @@ class Server:
 
     async def _listen(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Serve where the options say."""
-        options = self._options
-        listeners, path = options.pop("listeners", None), options.pop("unix", None)
-        if listeners is not None:
-            return await anyio_mio.serving.serve_listeners(
-                self._handle, listeners, task_status=task_status, **options
-            )
-        if path is not None:
-            mode = options.pop("unix_mode", None)
-            return await anyio_mio.serving.serve_unix(
-                self._handle, path, mode=mode, task_status=task_status, **options
-            )
-        host, port = options.pop("host", "127.0.0.1"), options.pop("port", 8000)
-        return await anyio_mio.serving.serve_tcp(
-            self._handle, port, host=host, task_status=task_status, **options
-        )
+        place, options = self._place, {**self._options, "task_status": task_status}
+        if "listeners" in place:
+            return await serving.serve_listeners(self._handle, place["listeners"], **options)
+        if "unix" in place:
+            path, mode = place.pop("unix"), place.pop("unix_mode", None)
+            return await serving.serve_unix(self._handle, path, mode=mode, **place, **options)
+        host, port = place.pop("host", "127.0.0.1"), place.pop("port", 8000)
+        return await serving.serve_tcp(self._handle, port, host=host, **place, **options)
 
     async def _handle(self, stream: ByteStream) -> None:
         """Serve one connection."""
@@ -196,6 +176,8 @@ class Server:
             await connection.converse()
         finally:
             self._clients.discard(connection)
+        if connection.stream is not stream:  # TLS behind a PROXY header; `serving` closes the rest
+            await connection.stream.aclose()
 
     # Clients that take too long.
 

@@ -20,42 +20,39 @@ from anyio_mio.cli.names import backends_option
     "--seconds",
     type=click.FloatRange(0.2, 60),
     default=4.0,
-    show_default=True,
-    help="How long to measure each backend.",
+    help="Seconds for which each backend is measured.",
 )
 @click.option(
     "--connections",
     type=click.IntRange(1, 1000),
     default=CONNECTIONS,
-    show_default=True,
-    help="How many connections at once.",
+    help="Connections at once.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.pass_context
 def demo(
     context: click.Context, names: list[str], seconds: float, connections: int, as_json: bool
 ) -> None:
-    """Serve bursts of connections and round trips, and compare the backends.
+    """Serve bursts of connections on each backend.
 
     An echo server runs in a process of its own, on the loopback; a second process opens
     connections in bursts and then makes round trips, and compares every byte that comes back. The
     status is 0 only if all of them did, on every backend.
     """
-    console = Console(stderr=as_json)
-    results, problems = measure_all(console, names, seconds, connections)
+    results, problems = measure_all(names, seconds, connections)
     if as_json:
         click.echo(json.dumps(as_document(results, problems), indent=2))
     else:
-        report.show(console, results, connections)
+        report.show(Console(), results, connections)
     for name, problem in problems.items():
         click.echo(f"anyio-mio demo: {name} failed: {problem}", err=True)
     context.exit(1 if problems else 0)
 
 
 def measure_all(
-    console: Console, names: list[str], seconds: float, connections: int
+    names: list[str], seconds: float, connections: int
 ) -> tuple[list[Measurement], dict[str, str]]:
-    """Measure one backend after the other under a progress bar.
+    """Measure one backend after the other; on a terminal, a progress bar is on standard error.
 
     Returns:
         The measurements that succeeded, and by name what was wrong with the others.
@@ -63,7 +60,8 @@ def measure_all(
     results: list[Measurement] = []
     problems: dict[str, str] = {}
     columns = (TextColumn("{task.description:8}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         for name in names:
             bar = progress.add_task(name, total=1.0)
 

@@ -1,38 +1,58 @@
-"""Progress of a measurement that consists of many short steps."""
+"""Progress of measurements, on standard error: standard output has the results alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-@contextmanager
-def steps_shown(console: Console, total: int) -> Iterator[Callable[[str, str], None]]:
-    """Show a bar that counts steps, with what is done at present beside it.
+class Steps:
+    """A bar that counts steps, with what is done at present beside it. Use it in a `with` block.
 
     Args:
-        console: Where it is shown.
-        total: How many steps there are going to be.
-
-    Yields:
-        A function that says which step begins: of what, and on which backend.
+        total: how many steps there are going to be.
     """
-    columns = (
-        TextColumn("{task.description:24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    begun = 0
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=total)
 
-        def step(what: str, backend: str) -> None:
-            nonlocal begun
-            progress.update(task, completed=begun, description=f"{what}: {backend}")
-            begun += 1
+    def __init__(self, total: int) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        console = Console(stderr=True)
+        self._bar = Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        )
+        self._task = self._bar.add_task("", total=total)
+        self._begun = 0
 
-        yield step
+    def begin(self, what: str, backend: str) -> None:
+        """Say which step begins: of what, and on which backend."""
+        text = f"{what}: {backend}"
+        self._bar.update(self._task, completed=self._begun, description=text)
+        self._begun += 1
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Take the bar away while results are printed, which may go to the same terminal."""
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()

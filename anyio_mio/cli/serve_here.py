@@ -11,11 +11,14 @@ from typing import Any, Final
 import click
 
 import anyio_mio
+from anyio_mio._kernel.run import observers
+from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._supervisor.binding import BindError
 from anyio_mio._supervisor.certificate import CertificateError, load_context
-from anyio_mio._supervisor.configuration import TlsFiles
+from anyio_mio._supervisor.configuration import Observation, TlsFiles
 from anyio_mio._supervisor.one_process import Choices, Log, parse_place, serve
 from anyio_mio._supervisor.target import TargetError, load_handler
+from anyio_mio.console import observe_runs
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
 
@@ -24,12 +27,36 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
 
 @click.command("serve")
 @click.argument("target")
-@click.option("--bind", "binds", multiple=True, metavar="ADDRESS", help="HOST:PORT.")
-@click.option("--backlog", type=click.IntRange(1, 65535), default=4096, show_default=True)
-@click.option("--max-connections", type=click.IntRange(1), help="At once.")
-@click.option("--grace", type=click.FloatRange(0, 3600), default=10.0, show_default=True)
-@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM.")
-@click.option("--tls-key", type=READABLE_FILE, help="Its key, if it is in another file.")
+@click.option(
+    "--bind",
+    "binds",
+    multiple=True,
+    metavar="ADDRESS",
+    show_default=DEFAULT_ADDRESS,
+    help="HOST:PORT. Repeatable.",
+)
+@click.option(
+    "--backlog",
+    type=click.IntRange(1, 65535),
+    default=4096,
+    help="Connections that may wait to be accepted.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    show_default="no limit",
+    help="Connections at once; more wait to be accepted.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0, 3600),
+    default=10.0,
+    help="Seconds that open connections get when it stops.",
+)
+@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM; without it, no TLS.")
+@click.option(
+    "--tls-key", type=READABLE_FILE, help="Key of the certificate, if it is in another file."
+)
 def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     target: str,
     binds: tuple[str, ...],
@@ -39,7 +66,9 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
-    """Serve connections with TARGET: echo, discard, http-hello, or module:async_handler.
+    """Serve a handler of streams.
+
+    TARGET is module:name, or one of echo, discard and http-hello.
 
     On Windows one process serves: workers, reload, UNIX sockets and a service manager's sockets
     need another system. Ctrl-C stops in good order, a second one at once.
@@ -52,10 +81,16 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
         except CertificateError as error:
             raise click.ClickException(str(error)) from None
     choices = Choices(backlog=backlog, max_connections=max_connections, grace=grace, tls=context)
-    serve_here(target, binds, choices, say)
+    serve_here(target, binds, choices, say, Observation())
 
 
-def serve_here(target: str, binds: Sequence[str], choices: Choices, log: Log) -> None:
+def serve_here(
+    target: str,
+    binds: Sequence[str],
+    choices: Choices,
+    log: Log,
+    observation: Observation,
+) -> None:
     """Serve in this process until a signal.
 
     Raises:
@@ -66,6 +101,10 @@ def serve_here(target: str, binds: Sequence[str], choices: Choices, log: Log) ->
         places = [parse_place(text) for text in binds or [DEFAULT_ADDRESS]]
     except (TargetError, BindError) as error:
         raise click.UsageError(str(error)) from None
+    if observation.console is not None:
+        observe_runs(observation.console)
+    if observation.slow_step:
+        observers.append(partial(Watchdog, limit=observation.slow_step))  # of every thread's run
     try:
         anyio_mio.run(partial(serve, handler, places, choices, log))
     except* OSError as errors:

@@ -101,6 +101,23 @@ def test_options_for_http_reach_the_application(tmp_path: Path) -> None:
         assert '"target": "/"' in serve.process.stdout.read()
 
 
+def test_an_application_that_configures_the_access_log_gets_each_line_once(tmp_path: Path) -> None:
+    (tmp_path / "configured.py").write_text(
+        f"import logging\nfrom {MODULE} import starlette as app\n"
+        f"handler = logging.FileHandler({str(tmp_path / 'access.log')!r})\n"
+        "logging.getLogger('anyio_mio.access').addHandler(handler)\n"
+    )
+    options = ("--bind", "127.0.0.1:0", "--app-dir", str(tmp_path), "--access-log")
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    with serving("configured:app", *options, env=environment, stdout=subprocess.PIPE) as serve:
+        get(ready(serve))
+        serve.send(signal.SIGTERM)
+        assert serve.status() == 0
+        assert serve.process.stdout is not None
+        assert serve.process.stdout.read() == ""
+    assert (tmp_path / "access.log").read_text().count('"target": "/"') == 1
+
+
 def test_the_application_may_be_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.py").write_text(f"from {MODULE} import starlette as app")
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}

@@ -113,31 +113,6 @@ def test_an_application_that_cannot_be_called_is_refused() -> None:
         anyio_mio.asgi.run("text", port=0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "option, value, text",
-    [
-        ("keep_alive", 0, "keep_alive is 0"),
-        ("head_timeout", -1, "head_timeout is -1"),
-        ("ws_ping_interval", 0, "ws_ping_interval is 0"),
-        ("max_head_size", 0, "max_head_size is 0"),
-        ("limit_concurrency", 0, "limit_concurrency is 0"),
-        ("max_requests_jitter", -1, "max_requests_jitter is -1"),
-        ("lifespan", "maybe", "lifespan is 'maybe'"),
-        ("access_log", "xml", "access_log is 'xml'"),
-        ("trusted", "127.0.0.1", "trusted is a list"),
-        ("headers", [("a", "b\r\nc")], "more than one line"),
-    ],
-)
-def test_an_option_out_of_range_is_refused(option: str, value: Any, text: str) -> None:
-    with pytest.raises((ValueError, TypeError), match=text):
-        anyio_mio.asgi.run(apps.routes, port=0, **{option: value})
-
-
-def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(TypeError, match="keepalive"):
-        anyio_mio.asgi.run(apps.routes, port=0, keepalive=5)  # type: ignore[call-arg]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stop_closes_idle_connections_at_once(kind: Kind) -> None:
     with serving(apps.routes, kind, grace=5) as served:

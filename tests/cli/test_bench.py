@@ -98,6 +98,24 @@ def test_mio_with_a_spin_is_compared_where_it_is_asked_for(
     assert "mio-busy" not in unasked.stdout
 
 
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("line", ["bench echo --no-syscalls", "demo --backends mio"])
+def test_progress_is_on_standard_error(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal, where the bar is drawn
+    monkeypatch.setattr("anyio_mio.cli.demo.measure_demo", no_demo)
+
+    result = invoke(*line.split())
+
+    assert "━" in result.stderr
+    assert "━" not in result.stdout
+
+
+def no_demo(*_: object) -> None:
+    raise MeasurementError("nothing was measured")
+
+
 def test_the_list_says_what_each_row_is(invoke: Invoke) -> None:
     result = invoke("bench", "--list")
 

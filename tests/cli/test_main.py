@@ -1,4 +1,7 @@
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +34,52 @@ def test_help_lists_the_commands(
 
     assert stopped.value.code == 0
     assert "demo" in capsys.readouterr().out
+
+
+INTERRUPT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+"""
+
+
+def interrupted_at(module: str, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command which gets SIGINT when it begins to import a module."""
+    (folder / "sitecustomize.py").write_text(INTERRUPT.format(module=module))
+    path = os.pathsep.join([str(folder), os.getcwd()])
+    return subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize("module", ["anyio_mio", "anyio", "anyio_mio.cli", "click", "rich.table"])
+def test_ctrl_c_during_the_import_of_the_command_leaves_no_traceback(
+    module: str, tmp_path: Path
+) -> None:
+    script = "from anyio_mio_command import main; main()"
+
+    done = interrupted_at(module, tmp_path, "-c", script, "doctor")
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize("module", ["anyio_mio.cli", "click", "rich.table"])
+def test_ctrl_c_during_the_import_of_python_m_leaves_no_traceback(
+    module: str, tmp_path: Path
+) -> None:
+    done = interrupted_at(module, tmp_path, "-m", "anyio_mio", "doctor")
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -91,7 +91,7 @@ def serving(target: str, *options: str, **popen: Any) -> Iterator[Serve]:
 
 def port_of(serve: Serve) -> int:
     """The port, from the first line of the log."""
-    address: str = serve.wait_for("serving")["address"]
+    address: str = serve.wait_for("listening")["address"]
     return int(address.rpartition(":")[2])
 
 

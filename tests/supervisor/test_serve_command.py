@@ -188,6 +188,7 @@ def test_a_handler_that_cannot_be_loaded_ends_it_with_a_clear_line() -> None:
         assert serve.status() == 1
         serve.wait_for("stopped")
 
+    assert "serving" not in [line["event"] for line in serve.seen]
     assert any("there is no module 'no_such_module'" in str(line) for line in serve.seen)
 
 

@@ -216,9 +216,17 @@ def test_the_plain_log_has_one_line_for_each_event() -> None:
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
 
     texts = [line[len("2026-01-31 12:00:00 ") :] for line in done.stderr.splitlines()]
-    kinds = ["serving address=", "worker started worker=1 pid=", "cannot serve error=", "stopped"]
+    kinds = ["listening address=", "worker started worker=1 pid=", "cannot serve error=", "stopped"]
     assert [text[: len(kind)] for text, kind in zip(texts, kinds, strict=True)] == kinds
     assert "installed packages; right: run" in texts[2]
+
+
+def test_serving_is_said_when_every_worker_is_ready() -> None:
+    with serving("echo", *ANY_PORT, "--workers", "2") as serve:
+        address = serve.wait_for("listening")["address"]
+        assert serve.wait_for("serving")["address"] == address
+
+    assert [line["event"] for line in serve.seen].count("worker ready") == 2
 
 
 @pytest.mark.parametrize("fds", ["1", "99999999"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from anyio_mio._supervisor.application import load_target
+from anyio_mio._supervisor.configuration import ApplicationOptions
 from anyio_mio._supervisor.handlers import echo
 from anyio_mio._supervisor.target import TargetError, load_function, load_handler, refuse_arguments
 
@@ -114,3 +116,33 @@ def test_a_function_is_refused_when_arguments_are_missing(folder: Path) -> None:
         refuse_arguments(function, "user_module:takes_two", ("1",))
     with pytest.raises(TargetError, match="with nothing: missing"):
         refuse_arguments(function, "user_module:takes_two", ())
+
+
+def load_application(text: str) -> object:
+    return load_target(text, ApplicationOptions())
+
+
+@pytest.mark.parametrize("load", [load_function, load_handler, load_application])
+@pytest.mark.parametrize(
+    "wrong, right",
+    [
+        ("hmod.py:echo", "hmod:echo"),
+        ("hmod.py", "hmod:main"),
+        ("folder/hmod.py:echo", "hmod:echo, in the folder folder"),
+        ("./hmod:echo", "hmod:echo, in the folder ."),
+    ],
+)
+def test_a_file_is_answered_with_its_module(
+    load: Callable[[str], object],
+    wrong: str,
+    right: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "hmod.py").write_text("async def echo(stream): pass\n")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(TargetError, match="names a module") as refused:
+        load(wrong)
+
+    assert str(refused.value).endswith(f"  wrong: {wrong}\n  right: {right}")

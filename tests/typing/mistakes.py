@@ -5,12 +5,14 @@
 
 import signal
 import ssl
+from typing import Any
 
 import anyio
 from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSStream
 
 import anyio_mio
+import anyio_mio.asgi
 from anyio_mio import lowlevel
 
 
@@ -19,6 +21,9 @@ async def any_bytes(stream: ByteStream) -> None: ...
 async def secret(stream: TLSStream) -> None: ...
 async def number(value: int) -> str:
     return str(value)
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None: ...
 
 
 def not_async(stream: SocketStream) -> None: ...
@@ -35,6 +40,13 @@ async def right(context: ssl.SSLContext) -> None:
     total: int = summary.accepted
     name: str = lowlevel.current_task().name
     del total, name
+
+
+async def right_application(context: ssl.SSLContext) -> None:
+    await anyio_mio.asgi.serve(application, port=0, queued="refuse", keep_alive=5, lifespan="off")
+    await anyio_mio.asgi.serve(application, unix="/run/app", ssl_context=context, max_requests=9)
+    total: int = anyio_mio.asgi.run(application, signals=(signal.SIGTERM,)).accepted
+    del total
 
 
 def right_runs() -> None:
@@ -65,3 +77,11 @@ def wrong_runs() -> None:
     anyio_mio.run(anyio_mio.serve_tcp, echo)  # wrong
     anyio_mio.run(number, 1, slow_stepp=1)  # wrong
     anyio_mio.run(number, 1, checkpoints="never")  # wrong
+
+
+async def wrong_application() -> None:
+    await anyio_mio.asgi.serve(application, keepalive=5)  # wrong
+    await anyio_mio.asgi.serve(application, lifespan="maybe")  # wrong
+    await anyio_mio.asgi.serve(application, port="8000")  # wrong
+    await anyio_mio.asgi.serve(echo)  # wrong
+    anyio_mio.asgi.run(application, trusted=5)  # wrong
