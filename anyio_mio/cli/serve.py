@@ -33,7 +33,7 @@ from anyio_mio._supervisor.target import TargetError, load_handler, refuse_path
 from anyio_mio._supervisor.worker import CANNOT_SERVE
 from anyio_mio.cli.application_options import application_options, take_application
 from anyio_mio.cli.observing_options import observing_options, take_observation
-from anyio_mio.cli.serve_here import serve_here
+from anyio_mio.cli.serve_here import load_here, refuse_what_needs_workers, serve_here
 from anyio_mio.serving.threads import check_threads
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
@@ -165,7 +165,10 @@ def serve(context: click.Context, /, **given: Any) -> None:
     open_standard_descriptors()
     log = Log(FORMATS[options.log_format])
     if options.threads > 1:
-        serve_here(options.target, options.binds, options.choices(), log, observation)
+        refuse_what_needs_workers(given)
+        choices = options.choices()
+        target = load_here(options.target, application)
+        serve_here(target, options.binds, choices, log, observation)
         log.close()
         return
     try:
@@ -243,7 +246,14 @@ class CommandLine:
             raise click.UsageError(str(error)) from None
         except CertificateError as error:
             raise click.ClickException(str(error)) from None
-        return Choices(self.threads, self.backlog, self.max_connections, self.grace, context)
+        return Choices(
+            self.threads,
+            self.backlog,
+            self.max_connections,
+            self.grace,
+            context,
+            self.application.http,
+        )
 
     def tls(self) -> TlsFiles | None:
         """Return the files of the certificate; None for no TLS."""
