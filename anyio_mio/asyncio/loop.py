@@ -40,6 +40,7 @@ from anyio_mio.asyncio.transports import SocketTransport
 if TYPE_CHECKING:
     from types import FrameType
 
+    from anyio_mio._kernel import foreign_loop
     from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
     from anyio_mio._kernel.task_tree import TaskState
@@ -63,6 +64,7 @@ class Loop(StockLoop):
         self._now = kernel.now
         self._is_in_child = False
         self.enter, self.leave = asyncio_internals.current_task_setters(self)
+        self.make_face: Callable[[Task], foreign_loop.TaskFace] = partial(TaskFace, self)
         self._callbacks = Callbacks(kernel, self.leave)
         super().__init__(Descriptors(kernel.reactor, self._callbacks))
         self._ready: deque[StockHandle] = self._callbacks.ready
@@ -279,11 +281,6 @@ class Loop(StockLoop):
         self._thread_id = None
         asyncio_internals.set_running_loop(None)
         self._set_coroutine_origin_tracking(False)
-
-    def make_face(self, task: Task, /) -> TaskFace:
-        """Give a task its face."""
-        task.face = face = TaskFace(task, self)
-        return face
 
     def wait_for(self, task: Task, trapped: Any, /) -> None:
         """Park a task on a future of this loop."""
