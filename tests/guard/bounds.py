@@ -18,7 +18,7 @@ class Bound(NamedTuple):
 
 
 FACE: Final = 2 if sys.version_info >= (3, 14) else 0
-"""What each task costs more where asyncio is loaded: its face for asyncio is made, and told the end.
+"""What each task costs more where asyncio is loaded: its face is made, and told the end.
 
 Until Python 3.13 that begins when the program uses asyncio, since ``asyncio.current_task()`` then
 touches the loop. Python 3.14 answers from the thread's state, so the state must be right in every
@@ -36,7 +36,7 @@ BOUNDS: Final = {
         "accept4, getsockname (Python's socket object asks), recvfrom for the data and for the end,"
         " sendto, epoll_ctl, close; all share the waits",
     ),
-    # Calls and resumptions of this package's functions. The same on every CPython, but for FACE.
+    # Calls and resumptions of this package's functions, the same on every CPython but for FACE
     "calls: a receive and a send that need not wait": Bound(
         2.5, "receive(), send(); a checkpoint when the budget is spent"
     ),
