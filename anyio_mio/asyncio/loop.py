@@ -15,12 +15,14 @@ connections, servers, datagrams, TLS, pipes, subprocesses, executors, ``sock_*()
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
 import sys
 import threading
 from asyncio import coroutines
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
@@ -227,7 +229,7 @@ class Loop(StockLoop):
             ValueError: there is no such signal.
             RuntimeError: the signal cannot be caught, or this is not the main thread.
         """
-        if coroutines.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+        if coroutines.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
         self._check_closed()
@@ -277,7 +279,8 @@ class Loop(StockLoop):
 
     def end(self) -> None:
         """Leave the thread without a running loop."""
-        self.leave()
+        with suppress(RuntimeError):  # from Python 3.14, where a forked child has forgotten it
+            self.leave()
         self._thread_id = None
         asyncio_internals.set_running_loop(None)
         self._set_coroutine_origin_tracking(False)
