@@ -55,6 +55,20 @@ class Supervision:
 
 
 @dataclass(frozen=True, slots=True)
+class Observation:
+    """What a worker lets be seen of itself.
+
+    Attributes:
+        console: a directory in which each worker opens its console, ``"1"`` for the default one;
+            None for no console.
+        slow_step: seconds after which a step that blocks a worker's loop is logged; 0 for never.
+    """
+
+    console: str | None = None
+    slow_step: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ApplicationOptions:
     """What is to be made of the target, and how HTTP is served.
 
@@ -80,6 +94,7 @@ class Configuration:
         tls: the certificate; None for no TLS.
         supervision: how workers are looked after.
         application: what the target is, and how HTTP is served.
+        observation: what workers let be seen.
         log_level: name of the level from which log records of the workers are kept.
         captures_output: True to log what workers print to standard output.
     """
@@ -89,6 +104,7 @@ class Configuration:
     tls: TlsFiles | None = None
     supervision: Supervision = field(default_factory=Supervision)
     application: ApplicationOptions = field(default_factory=ApplicationOptions)
+    observation: Observation = Observation()
     log_level: str = "warning"
     captures_output: bool = False
 
@@ -124,6 +140,7 @@ class Assignment:
             tls=TlsFiles(**options["tls"]) if options["tls"] else None,
             supervision=Supervision(**options["supervision"]),
             application=ApplicationOptions(**options["application"]),
+            observation=Observation(**options["observation"]),
             log_level=options["log_level"],
             captures_output=options["captures_output"],
         )

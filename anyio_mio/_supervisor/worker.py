@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import signal
@@ -16,13 +15,13 @@ import anyio
 from anyio.abc import SocketListener, TaskGroup, TaskStatus
 
 import anyio_mio
-from anyio_mio._supervisor.application import Target, load_target
+from anyio_mio._supervisor.application import Target, load_target, why_it_failed
 from anyio_mio._supervisor.certificate import CertificateError, CertificateWatch, load_context
 from anyio_mio._supervisor.channel import Channel
 from anyio_mio._supervisor.configuration import Assignment
 from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio._supervisor.worker_log import LOGGER, send_logs
-from anyio_mio.console import tree_on_signal
+from anyio_mio.console import observe_runs, tree_on_signal
 
 CANNOT_SERVE: Final = 78
 """Exit status of a worker that would fail again: no such handler, no readable certificate
@@ -50,8 +49,13 @@ def main(text: str) -> int:
         return refuse(channel, "; ".join(map(str.strip, str(error).splitlines())))
     except BaseException as error:  # noqa: BLE001 - a module may raise anything while it is imported
         return refuse(channel, in_one_line(error))
+    seen = configuration.observation
+    if seen.console is not None:
+        observe_runs(seen.console)
     with tree_on_signal():
-        failure = anyio_mio.run(serve, assignment, target, context, sockets, channel)
+        failure = anyio_mio.run(
+            serve, assignment, target, context, sockets, channel, slow_step=seen.slow_step
+        )
     if failure is not None:
         return refuse(channel, failure)
     channel.deliver()
@@ -123,20 +127,6 @@ def counts_requests(assignment: Assignment) -> bool:
     return "requests" in assignment.configuration.supervision.recycle
 
 
-def write_access_log() -> None:
-    """Let the access log go to standard output, past the supervisor: it may have many lines.
-
-    An application that has given the logger a handler of its own keeps it.
-    """
-    logger = logging.getLogger("anyio_mio.access")
-    if logger.handlers:
-        return
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
-    logger.propagate = False
-
-
 async def serve_application(
     assignment: Assignment,
     target: Target,
@@ -146,9 +136,10 @@ async def serve_application(
 ) -> str | None:
     """Serve an ASGI application; return why it could not start, or None."""
     import anyio_mio.asgi  # an extra
+    from anyio_mio.asgi.access_log import write_to_standard_output
 
     if "access_log" in assignment.configuration.application.http:
-        write_access_log()
+        write_to_standard_output()  # past the supervisor: it may have many lines
     try:
         summary = await anyio_mio.asgi.serve(
             target.call,
@@ -159,8 +150,7 @@ async def serve_application(
             **assignment.configuration.application.http,
         )
     except anyio_mio.asgi.ApplicationError as error:
-        cause = f": {in_one_line(error.__cause__)}" if error.__cause__ else ""
-        return "; ".join(map(str.strip, str(error).splitlines())) + cause
+        return why_it_failed(error)
     status.channel.send("stopped", must_be_kept=True, **asdict(summary))
     return None
 

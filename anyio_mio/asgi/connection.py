@@ -29,12 +29,13 @@ from anyio_mio.asgi.errors import (
     is_about_the_client,
 )
 from anyio_mio.asgi.exchange import Exchange
+from anyio_mio.asgi.files import read_at
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.request_parser import RequestParser
 from anyio_mio.asgi.response import DONE
 from anyio_mio.asgi.scope import decode_path, websocket_scope
-from anyio_mio.asgi.site import NEVER, Application, Site
+from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
 from anyio_mio.asgi.websocket import WebSocket
 
 LOGGER: Final = logging.getLogger("anyio_mio.asgi")
@@ -108,8 +109,8 @@ class Connection:
         answer = self._answer_watched if self.site.is_watched else self._answer
         goes_on = True
         try:
-            if self.site.settings.proxy_protocol and self._is_trusted:
-                await self._read_proxy_header()
+            if self.site.settings.proxy_protocol:
+                await self._begin()
             while goes_on:
                 while not requests and not parser.fault and not self.is_gone:
                     await self._read_head()
@@ -232,8 +233,22 @@ class Connection:
         """The status for what the client has sent and cannot be parsed; or 0."""
         return self.parser.fault
 
-    async def _read_proxy_header(self) -> None:
-        """Learn from a proxy where the connection comes from; without its header, hang up."""
+    async def _begin(self) -> None:
+        """Read what comes before HTTP: a trusted proxy's header, and then the TLS handshake."""
+        rest = await self._read_proxy_header() if self._is_trusted else b""
+        if self.is_gone:
+            return
+        if self.site.shake_hands is not None:
+            await self._shake_hands(self.site.shake_hands, rest)
+        elif rest:
+            self.parser.feed(rest)
+
+    async def _read_proxy_header(self) -> bytes:
+        """Learn from a proxy where the connection comes from; without its header, hang up.
+
+        Returns:
+            What came behind the header.
+        """
         data = b""
         self.read_due = self.site.head_due
         try:
@@ -242,11 +257,23 @@ class Connection:
         except (*GONE, ProxyHeaderError) as error:
             LOGGER.debug("no PROXY header from %s: %r", self._base["client"], error)
             self.is_gone = True
-            return
+            return b""
         if header.client is not None:
             self._base["client"], self._base["server"] = header.client, header.server
-        if data[header.size :]:
-            self.parser.feed(data[header.size :])
+        return data[header.size :]
+
+    async def _shake_hands(self, shake_hands: Handshake, begun: bytes) -> None:
+        """Make the TLS handshake, of which ``begun`` was read already."""
+        self.read_due = NEVER  # the handshake has a limit of its own
+        places = {name: self._base[name] for name in ("client", "server")}
+        try:
+            self.stream = await shake_hands(self.stream, begun)
+        except (*GONE, TimeoutError) as error:
+            LOGGER.debug("no TLS handshake from %s: %r", places["client"], error)
+            self.is_gone = True
+            return
+        self._base = {**self.site.base_scope(self.stream), **places}
+        self._must_copy = True
 
     async def _read_head(self) -> None:
         """Read a piece of the next request's head, which has one limit from its first byte on."""
@@ -355,7 +382,7 @@ class Connection:
                 await anyio.wait_writable(sock)
 
     async def _read_and_send(self, fd: int, offset: int, count: int) -> int:
-        data = await anyio.to_thread.run_sync(os.pread, fd, count, offset)
+        data = await anyio.to_thread.run_sync(read_at, fd, count, offset)
         await self.stream.send(data)
         return len(data)
 

@@ -64,6 +64,9 @@ def websocket_scope(scope: dict[str, Any], subprotocols: list[str]) -> dict[str,
     """Return the scope of a WebSocket that began as the request of ``scope``."""
     scope = {**scope, "type": "websocket", "subprotocols": subprotocols}
     scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
-    scope["extensions"] = {"websocket.http.response": {}}
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
+    if "tls" in scope["extensions"]:
+        extensions["tls"] = scope["extensions"]["tls"]
+    scope["extensions"] = extensions
     del scope["method"]
     return scope

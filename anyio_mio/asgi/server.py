@@ -23,9 +23,14 @@ from anyio_mio.asgi.errors import ClientDisconnected
 from anyio_mio.asgi.lifespan import Lifespan
 from anyio_mio.asgi.options import Options, split
 from anyio_mio.asgi.refusal import refusal
-from anyio_mio.asgi.site import NEVER, Application, Site
+from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
+from anyio_mio.asgi.threads import serve_by_threads
 from anyio_mio.asgi.websocket import WebSocket
 from anyio_mio.serving import ServeSummary
+from anyio_mio.serving.listening import flatten
+from anyio_mio.serving.options import HANDSHAKE_TIMEOUT
+from anyio_mio.serving.outcomes import close_stream
+from anyio_mio.serving.tls import continue_handshake
 
 LAST_WORDS: Final = 1.0
 """Seconds to tell a client why its connection ends."""
@@ -63,6 +68,8 @@ async def serve(
         OSError: the address cannot be bound.
         TypeError: there is no such option, two exclude each other, or ``app`` cannot be called.
         ValueError: an option is out of range.
+        RuntimeError: more than one thread, with the global interpreter lock or without
+            SO_REUSEPORT.
 
     Checkpoint: always. Cancellation: stops it in the same order, then passes on.
     """
@@ -70,7 +77,12 @@ async def serve(
         raise TypeError(
             f"{app!r} is no ASGI application\n  right: async def app(scope, receive, send): ..."
         )
-    return await Server(app, dict(options)).run(task_status)
+    threads = options.get("threads", 1)
+    if threads == 1:
+        return await Server(app, dict(options)).run(task_status)
+    one = {name: value for name, value in options.items() if name != "threads"}
+    Server(app, one)  # checks the options
+    return await serve_by_threads(partial(serve, app), threads, one, task_status)
 
 
 def run(app: Application, **options: Unpack[Options]) -> ServeSummary:
@@ -92,22 +104,28 @@ class Server:
 
     def __init__(self, app: Application, options: dict[str, Any]) -> None:
         settings, self._place, self._options = split(options)
-        if settings.proxy_protocol and options.get("ssl_context") is not None:
-            raise ValueError(
-                "proxy_protocol cannot be read below TLS of our own\n"
-                "  right: let the proxy end TLS, or pass X-Forwarded-For from it"
-            )
+        self._options.pop("threads", None)
         self._stop = self._options.get("stop") or anyio.Event()
         self._options["stop"] = self._stop
         statistics = self._options.pop("statistics", None)
         serving.options.Settings.of(self._handle, self._options)  # before the application starts
         self._grace: float = self._options.get("grace", 10.0)
         self._site = Site(app, settings, self._stop, statistics)
+        if settings.proxy_protocol:
+            self._site.shake_hands = self._take_handshake()
         self._clients: set[Connection] = set()
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
         self._stopping = anyio.Event()
         self._stopped_at = 0.0
         self._house: TaskGroup | None = None
+
+    def _take_handshake(self) -> Handshake | None:
+        """Take TLS out of the options: it begins behind the PROXY header, which is in the clear."""
+        context = self._options.pop("ssl_context", None)
+        timeout = self._options.pop("handshake_timeout", HANDSHAKE_TIMEOUT)
+        if context is None:
+            return None
+        return partial(continue_handshake, context=context, timeout=timeout)
 
     async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Start the application, serve, and stop; see the module."""
@@ -130,7 +148,11 @@ class Server:
         self, group: TaskGroup, task_status: TaskStatus[Sequence[SocketListener]]
     ) -> ServeSummary:
         assert self._house is not None
-        await self._lifespan.start(self._house)
+        try:
+            await self._lifespan.start(self._house)
+        except BaseException:
+            self._close_listeners()
+            raise
         self._house.start_soon(self._keep_time)
         self._house.start_soon(self._close_idle)
         group.start_soon(self._watch_stop)
@@ -149,6 +171,11 @@ class Server:
             left = self._grace - (anyio.current_time() - self._stopped_at)
             await self._lifespan.stop(max(left, LEAST_SHUTDOWN))
         self._house.cancel_scope.cancel()
+
+    def _close_listeners(self) -> None:
+        """Close the listeners that were given, where they are not served."""
+        for listener in flatten(self._place.get("listeners") or ()):
+            close_stream(listener)
 
     async def _listen(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Serve where the options say."""
@@ -169,6 +196,8 @@ class Server:
             await connection.converse()
         finally:
             self._clients.discard(connection)
+        if connection.stream is not stream:  # TLS behind a PROXY header; `serving` closes the rest
+            await connection.stream.aclose()
 
     # Clients that take too long.
 

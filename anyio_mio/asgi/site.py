@@ -16,10 +16,14 @@ from anyio.streams.tls import TLSAttribute
 from anyio_mio.asgi.access_log import AccessLog
 from anyio_mio.asgi.options import Settings
 from anyio_mio.asgi.proxy import Trusted
+from anyio_mio.asgi.tls import tls_extension
 
 Application: TypeAlias = Callable[
     [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
 ]
+
+Handshake: TypeAlias = Callable[[ByteStream, bytes], Awaitable[ByteStream]]
+"""Makes the TLS handshake of a stream, of which the beginning was read already."""
 
 NEVER: Final = math.inf
 
@@ -42,6 +46,7 @@ class Site:
         is_stopping: whether each answer is the last one of its connection.
         trusted: the proxies that are believed.
         access_log: writes a line for each answer; None for no log.
+        shake_hands: makes the TLS handshake of a stream; None unless PROXY headers come before it.
         is_watched: whether requests are counted, limited or logged.
         requests: how many there were; ``active`` are with the application now. Counted only where
             they are watched.
@@ -68,6 +73,7 @@ class Site:
         "resolution",
         "send_due",
         "settings",
+        "shake_hands",
         "state",
         "stop",
         "tick",
@@ -85,6 +91,7 @@ class Site:
         self.settings = settings
         self.stop = stop
         self.state: dict[str, Any] = {}
+        self.shake_hands: Handshake | None = None
         self.is_stopping = False
         self.active = self.requests = 0
         self.trusted = Trusted(settings.trusted)
@@ -140,15 +147,21 @@ class Site:
 
     def base_scope(self, stream: ByteStream) -> dict[str, Any]:
         """Return what the scopes of all requests of a connection have in common."""
-        is_tls = stream.extra(TLSAttribute.ssl_object, None) is not None
+        ssl_object = stream.extra(TLSAttribute.ssl_object, None)
+        extensions: dict[str, Any] = {
+            "http.response.pathsend": {},
+            "http.response.zerocopysend": {},
+        }
+        if ssl_object is not None:
+            extensions["tls"] = tls_extension(ssl_object)
         return {
             "type": "http",
             "asgi": ASGI.copy(),
-            "scheme": "https" if is_tls else "http",
+            "scheme": "https" if ssl_object is not None else "http",
             "server": address_of(stream, SocketAttribute.local_address),
             "client": address_of(stream, SocketAttribute.remote_address),
             "root_path": self.settings.root_path,
-            "extensions": {"http.response.pathsend": {}, "http.response.zerocopysend": {}},
+            "extensions": extensions,
         }
 
 

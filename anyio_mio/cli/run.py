@@ -9,26 +9,48 @@ import click
 import anyio_mio
 from anyio_mio import RunOptions
 from anyio_mio._supervisor.target import TargetError, in_one_line, load_function, refuse_arguments
-from anyio_mio.console import tree_on_signal
+from anyio_mio.cli.completion import complete_function
+from anyio_mio.cli.observing_options import SLOW_STEP
+from anyio_mio.console import observe_runs, tree_on_signal
 from anyio_mio.poll import available_selectors
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", shell_complete=complete_function)
 @click.argument("arguments", nargs=-1)
-@click.option("--selector", type=click.Choice(available_selectors()), help="For tests.")
-@click.option("--strict", is_flag=True, help="Every checkpoint yields.")
+@click.option(
+    "--selector",
+    type=click.Choice(available_selectors()),
+    show_default="the best one here",
+    help="How to ask the system which sockets are ready.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Every checkpoint lets the others run, without a budget."
+)
+@click.option("--console", metavar="PATH", help="Open a console there for top, tree and stats.")
+@click.option(
+    "--slow-step",
+    type=SLOW_STEP,
+    default=0.0,
+    metavar="SECONDS",
+    help="Log what blocks the loop longer, with its stack; 0: never.",
+)
 def run(
     target: str,
     arguments: tuple[str, ...],
     selector: str | None,
     strict: bool,
+    console: str | None,
+    slow_step: float,
 ) -> None:
-    """Run the async function TARGET (module:function) on mio, with ARGUMENTS as strings.
+    """Run an async function on mio.
 
-    What it returns is printed as JSON if it is not None. SIGUSR1 prints the task tree.
+    TARGET is module:function; it gets ARGUMENTS, as strings. What it returns is printed
+    as JSON if it is not None. SIGUSR1 prints the task tree.
     """
-    options: RunOptions = {"checkpoints": "strict"} if strict else {}
+    options: RunOptions = {"slow_step": slow_step}
+    if strict:
+        options["checkpoints"] = "strict"
     if selector is not None:
         options["selector"] = selector
     try:
@@ -38,6 +60,8 @@ def run(
         raise click.UsageError(str(error)) from None
     except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
         raise click.ClickException(f"cannot import {target}: {in_one_line(error)}") from None
+    if console is not None:
+        observe_runs(console)
     with tree_on_signal():
         result = anyio_mio.run(function, *arguments, **options)
     if result is not None:

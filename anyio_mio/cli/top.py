@@ -12,11 +12,12 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from anyio_mio.cli.completion import complete_console
 from anyio_mio.cli.console import TARGET_HELP
 from anyio_mio.cli.top_screen import Screen, draw, sort_samples
-from anyio_mio.console.client import ConsoleClient, NoConsole, find_consoles
+from anyio_mio.console.client import ConsoleClient, NoConsole
 from anyio_mio.console.protocol import tree_from_json
-from anyio_mio.console.watching import WatchedConsole
+from anyio_mio.console.watching import Sample, WatchedConsole, WatchedConsoles
 
 KEYS = {
     "\x1b[A": "up",
@@ -37,45 +38,57 @@ NO_TERMINAL = (
 
 
 @click.command(epilog=TARGET_HELP)
-@click.argument("target", required=False)
-@click.option("--interval", default=1.0, show_default=True, help="Seconds between two looks.")
+@click.argument("target", required=False, shell_complete=complete_console)
+@click.option("--interval", default=1.0, help="Seconds between two looks.")
 def top(target: str | None, interval: float) -> None:
-    """Watch running programs: tasks, sockets, polls, listeners; a task's stack by a key."""
+    """Watch running programs.
+
+    It shows their tasks, sockets, polls and listeners; a key shows the stack of a task.
+    """
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.name == "nt":
         raise click.ClickException(NO_TERMINAL)
     if not interval > 0:
         raise click.BadParameter("seconds, more than 0", param_hint="--interval")
     try:
-        consoles = [WatchedConsole(path, interval) for path in find_consoles(target)]
+        consoles = WatchedConsoles(target, interval)
     except NoConsole as error:
         raise click.ClickException(str(error)) from None
     with ExitStack() as stack:
-        for console in consoles:
-            stack.callback(console.close)
+        stack.callback(consoles.close)
         stack.enter_context(single_keys())
         watch(consoles)
 
 
-def watch(consoles: list[WatchedConsole]) -> None:
+def watch(watched: WatchedConsoles) -> None:
     """Draw and take keys until the user has seen enough."""
     screen, console = Screen(), Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            samples = [each.sample for each in consoles]
+            consoles = watched.look_again()
+            samples = [each.sample for each in consoles]  # a thread may replace one at any time
             live.update(draw(screen, samples, console.size), refresh=True)
             wishes = [screen.press(key) for key in read_keys()]
             if "quit" in wishes:
                 return
             if "tasks" in wishes:
-                show_tasks(screen, consoles)
+                show_tasks(screen, consoles, samples)
 
 
-def show_tasks(screen: Screen, consoles: list[WatchedConsole]) -> None:
-    """Fetch the tasks of the marked program, and show them."""
-    samples = sort_samples(screen, [each.sample for each in consoles])
-    marked = [each for each in consoles if each.sample is samples[screen.selected]]
+def show_tasks(screen: Screen, consoles: list[WatchedConsole], samples: list[Sample]) -> None:
+    """Fetch the tasks of the marked program, and show them.
+
+    Args:
+        screen: the state of the display.
+        consoles: the programs.
+        samples: what each of them said when the display was drawn.
+    """
+    rows = sort_samples(screen, samples)
+    if not rows:
+        return  # the words fit no program
+    marked = rows[min(screen.selected, len(rows) - 1)]
+    number = next(n for n, each in enumerate(samples) if each is marked)
     try:
-        with ConsoleClient(marked[0].path) as client:
+        with ConsoleClient(consoles[number].path) as client:
             screen.tree = tree_from_json(client.ask("tree"))
     except NoConsole as error:
         screen.message = str(error)

@@ -38,7 +38,8 @@ def find_consoles(target: str | None) -> list[Path]:
 
     Args:
         target: a process ID, the path of a socket, the path of a directory with sockets, or None
-            for all consoles in the default directory.
+            for all consoles in the default directory. Sockets in a directory that a killed process
+            left behind are passed over.
 
     Raises:
         NoConsole: There is none.
@@ -47,7 +48,7 @@ def find_consoles(target: str | None) -> list[Path]:
         return [find_process(int(target))]
     path = default_directory() if target is None else Path(target)
     if path.is_dir():
-        found = sorted(each for each in path.iterdir() if is_socket(each))
+        found = sorted(each for each in path.iterdir() if is_socket(each) and not is_dead(each))
         if not found:
             raise NoConsole(f"no console in {path}: {start_with(f'{path}/')}")
         return found
@@ -87,6 +88,19 @@ def is_socket(path: Path) -> bool:
         return stat.S_ISSOCK(path.stat().st_mode)
     except OSError:
         return False
+
+
+def is_dead(path: Path) -> bool:
+    """Return whether the process that opened a socket has ended."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a queue that is full belongs to a process that lives
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+        except OSError:
+            pass
+    return False
 
 
 @final

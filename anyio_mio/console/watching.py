@@ -1,6 +1,7 @@
 """Ask consoles again and again, each in a thread of its own, and keep what they said last.
 
-A program that is stuck, or has ended, delays its own row only.
+A program that is stuck, or has ended, delays its own row only. Workers of a server come and go:
+their directory is looked through again at each interval.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
-from anyio_mio.console.client import ConsoleClient, NoConsole
+from anyio_mio.console.client import ConsoleClient, NoConsole, find_consoles
 
 COUNTED: Final = ("polls", "events")
 """Figures that only grow, and are shown for each second."""
@@ -67,6 +68,47 @@ class WatchedConsole:
         before, self._asked = self.sample.stats, now
         rates = rates_between(before, stats, seconds) if before else {}
         self.sample = Sample(stats, rates)
+
+
+@final
+class WatchedConsoles:
+    """All consoles that a command line means, as they come and go.
+
+    Args:
+        target: as for `find_consoles()`.
+        interval: seconds between two questions to each.
+
+    Raises:
+        NoConsole: There is none.
+    """
+
+    def __init__(self, target: str | None, interval: float) -> None:
+        self._target = target
+        self._interval = interval
+        self._looked = time.monotonic()
+        self._watched = {path: WatchedConsole(path, interval) for path in find_consoles(target)}
+
+    def look_again(self) -> list[WatchedConsole]:
+        """Return the consoles; at each interval those that have ended make room for new ones."""
+        if time.monotonic() - self._looked >= self._interval:
+            self._looked = time.monotonic()
+            try:
+                self._take(find_consoles(self._target))
+            except NoConsole:
+                pass  # their rows say that they have ended
+        return list(self._watched.values())
+
+    def _take(self, found: list[Path]) -> None:
+        for path in self._watched.keys() - found:
+            self._watched.pop(path).close()
+        for path in found:
+            if path not in self._watched or self._watched[path].sample.error:
+                self._watched[path] = WatchedConsole(path, self._interval)
+
+    def close(self) -> None:
+        """Ask no more."""
+        for each in self._watched.values():
+            each.close()
 
 
 def rates_between(

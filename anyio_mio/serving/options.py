@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from signal import Signals
-from typing import Any, Literal, Required, Self, TypedDict
+from typing import Any, Final, Literal, Required, Self, TypedDict
 
 import anyio
 
@@ -14,6 +14,9 @@ from anyio_mio._net.acceptor import ErrorHook
 from anyio_mio._net.arguments import check_count, check_handler, check_hook
 from anyio_mio._net.arguments import check_names as check_names
 from anyio_mio.serving.tls import check_server_context
+
+HANDSHAKE_TIMEOUT: Final = 10.0
+"""Seconds that a client has for its TLS handshake, unless the program says otherwise."""
 
 
 class ServeOptions(TypedDict, total=False):
@@ -77,7 +80,7 @@ class Settings:
     max_connections: int | None = None
     shed: bool = False
     ssl_context: ssl.SSLContext | None = None
-    handshake_timeout: float = 10.0
+    handshake_timeout: float = HANDSHAKE_TIMEOUT
     on_accept_error: ErrorHook | None = None
     handler_errors: Literal["log", "raise"] = "log"
     grace: float = 10.0

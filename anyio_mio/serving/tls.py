@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from typing import Final, NoReturn, final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, final
 
 import anyio
 from anyio.abc import AnyByteStream, ByteStream
@@ -110,6 +111,54 @@ class ServerTLSStream(TLSStream):
         finally:
             self.transport_stream = connection
             await connection.aclose()
+
+
+async def continue_handshake(
+    stream: ByteStream, begun: bytes, *, context: ssl.SSLContext, timeout: float
+) -> TLSStream:
+    """Do a server's handshake on a stream from which the first bytes were read already.
+
+    Args:
+        stream: the connection.
+        begun: what was read of the client's first message; it may be empty.
+        context: a context for servers.
+        timeout: seconds for the handshake.
+
+    Raises one of `HANDSHAKE_ERRORS`.
+    """
+    tls = await ServerTLSStream.shake_hands(Begun(stream, begun), context, timeout)
+    tls.transport_stream = stream  # the handshake has used up what was begun
+    return tls
+
+
+@final
+class Begun(ByteStream):
+    """A connection from which something was read already, which it returns first."""
+
+    def __init__(self, connection: ByteStream, begun: bytes) -> None:
+        self._connection = connection
+        self._begun = begun
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Those of the connection."""
+        return self._connection.extra_attributes
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return what was begun, whole; then what comes."""
+        if self._begun:
+            begun, self._begun = self._begun, b""
+            return begun
+        return await self._connection.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        await self._connection.send(item)
+
+    async def send_eof(self) -> None:
+        await self._connection.send_eof()
+
+    async def aclose(self) -> None:
+        await self._connection.aclose()
 
 
 @final

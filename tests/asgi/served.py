@@ -88,7 +88,7 @@ class Served:
 class Client:
     """A socket that expects an answer within `WAIT` seconds."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Any) -> None:
         self.sock = sock
         self.buffer = b""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import struct
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -15,7 +18,7 @@ import pytest
 from anyio_mio.asgi.proxy import Trusted, read_forwarded
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from tests.asgi import apps
-from tests.asgi.served import KINDS, Kind, request, serving
+from tests.asgi.served import KINDS, Client, Kind, Served, client_context, request, serving
 from tests.asgi.test_requests import scope_of, wait_for
 
 HEADERS: dict[str, tuple[list[bytes], str, str]] = {
@@ -141,12 +144,96 @@ def test_an_untrusted_peer_is_asked_for_no_proxy_header() -> None:
         assert served.ask(PROXY_LINES["version 1"]).startswith(b"HTTP/1.1 ")
 
 
-def test_a_proxy_header_below_tls_is_refused_at_the_start() -> None:
+@pytest.mark.parametrize("name", PROXY_LINES)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_proxy_header_comes_before_the_handshake(name: str, at_once: bool) -> None:
     with (
-        pytest.raises(ValueError, match="below TLS"),
-        serving(apps.routes, "tls", proxy_protocol=True),
+        serving(apps.routes, "tls", proxy_protocol=True) as served,
+        behind_a_proxy(served, PROXY_LINES[name], at_once=at_once) as client,
     ):
-        pass  # pragma: no cover
+        for _ in range(2):
+            scope = scope_of(client.get(b"/show", b"X-Forwarded-For: 192.0.2.9").body)
+            assert scope["client"] == ("192.0.2.9", 0)
+            assert scope["server"] == ("192.0.2.2", 443)
+            assert (scope["scheme"], scope["extensions"]["tls"]["tls_version"]) == ("https", 0x0304)
+        scope = scope_of(client.get(b"/show").body)
+        assert scope["client"] == ("192.0.2.1", 1111)
+        client.send(request(b"GET", b"/hello", b"Connection: close"))
+        assert client.read_answer().body == b"hello"
+        assert client.read_all() == b""  # with close_notify, or TLS would call it cut short
+
+
+@contextmanager
+def behind_a_proxy(served: Served, header: bytes, *, at_once: bool) -> Iterator[Client]:
+    """A TLS client whose connection begins with a PROXY header."""
+    with socket.create_connection(served.address, 5) as sock:
+        to_server, from_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = client_context().wrap_bio(from_server, to_server, server_hostname="localhost")
+        sock.sendall(b"" if at_once else header)
+        waiting = header if at_once else b""
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        sock.sendall(waiting + to_server.read())
+        yield Client(InMemory(sock, tls, from_server, to_server))
+
+
+class InMemory:
+    """A socket that speaks TLS whose first message was sent by hand."""
+
+    def __init__(
+        self, sock: socket.socket, tls: ssl.SSLObject, source: ssl.MemoryBIO, sink: ssl.MemoryBIO
+    ) -> None:
+        self.sock, self.tls, self.source, self.sink = sock, tls, source, sink
+        self.call(tls.do_handshake)
+
+    def call(self, func: Callable[..., Any], *arguments: Any) -> Any:
+        while True:
+            try:
+                result = func(*arguments)
+            except ssl.SSLWantReadError:
+                self.sock.sendall(self.sink.read())
+                data = self.sock.recv(65536)
+                if data:
+                    self.source.write(data)
+                else:
+                    self.source.write_eof()
+            else:
+                self.sock.sendall(self.sink.read())
+                return result
+
+    def sendall(self, data: bytes) -> None:
+        self.call(self.tls.write, data)
+
+    def recv(self, size: int) -> bytes:
+        try:
+            return bytes(self.call(self.tls.read, size))
+        except ssl.SSLZeroReturnError:
+            return b""
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def test_a_trusted_peer_that_begins_with_tls_is_hung_up_on() -> None:
+    with (
+        serving(apps.routes, "tls", proxy_protocol=True) as served,
+        pytest.raises((ssl.SSLError, ConnectionError)),
+    ):
+        served.connect()
+
+
+def test_a_handshake_behind_a_proxy_header_has_a_limit_and_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    options: Any = {"proxy_protocol": True, "handshake_timeout": 0.3}
+    with serving(apps.routes, "tls", **options) as served:
+        for more in (b"", b"garbage\r\n\r\n"):
+            with socket.create_connection(served.address, 5) as sock:
+                sock.sendall(PROXY_LINES["version 1"] + more)
+                answer = sock.recv(100)
+                assert not answer or answer[0] == 21  # an alert of TLS
+    assert caplog.records == []
 
 
 def slow(going: threading.Event) -> Any:

@@ -18,8 +18,10 @@ from click.testing import CliRunner
 from rich.console import Console, RenderableType
 
 from anyio_mio.cli.group import group
+from anyio_mio.cli.top import show_tasks
 from anyio_mio.cli.top_screen import SMALLEST, Screen, draw, sort_samples
-from anyio_mio.console.watching import Sample, accepts_per_wakeup, rates_between
+from anyio_mio.console.server import ConsoleServer
+from anyio_mio.console.watching import Sample, WatchedConsoles, accepts_per_wakeup, rates_between
 from anyio_mio.lowlevel import StackFrame, TaskState, TaskTree
 
 LISTENER = {
@@ -73,6 +75,15 @@ def test_a_program_that_does_not_answer_says_why() -> None:
     assert "the program has ended" in text_of(draw(Screen(), [gone, Sample()], (120, 30)))
 
 
+def test_a_narrow_terminal_gets_the_columns_that_fit() -> None:
+    text = text_of(draw(Screen(), [sample(1), Sample()], (40, 30)), 40)
+
+    (row,) = [line for line in text.splitlines() if " app1 " in line]
+    assert row.split() == ["1", "app1", "1", "7", "1.2"]
+    (row,) = [line for line in text.splitlines() if "TCP 127.0.0.1:8000" in line]
+    assert row.split() == ["1", "TCP", "127.0.0.1:8000", "12", "130"]
+
+
 def test_a_terminal_that_is_too_small_is_told_so() -> None:
     assert "too small" in text_of(draw(Screen(), [], (SMALLEST[0] - 1, 30)))
 
@@ -118,6 +129,30 @@ def test_a_selection_beyond_the_last_row_stays_on_the_last() -> None:
     draw(screen, [sample(1), sample(2)], (120, 30))
 
     assert screen.selected == 1
+
+
+def test_where_the_words_fit_no_program_there_are_no_tasks_to_show() -> None:
+    screen = Screen(words="no such program", selected=3)
+    show_tasks(screen, [], [sample(1)])
+
+    assert screen.view == "programs"
+
+
+def test_consoles_in_a_directory_are_watched_as_they_come_and_go(tmp_path: Path) -> None:
+    def watched() -> list[str]:
+        time.sleep(0.01)
+        return [each.path.name for each in consoles.look_again()]
+
+    answers = {"stats": lambda: sample(1).stats}
+    with ConsoleServer(f"{tmp_path}/1.sock", answers):
+        consoles = WatchedConsoles(str(tmp_path), 0.01)
+        assert watched() == ["1.sock"]
+        second = ConsoleServer(f"{tmp_path}/2.sock", answers).__enter__()
+        assert watched() == ["1.sock", "2.sock"]
+    assert watched() == ["2.sock"]
+    second.close()
+    assert watched() == ["2.sock"]  # its row says that it has ended
+    consoles.close()
 
 
 def test_rates_are_what_a_second_brought() -> None:

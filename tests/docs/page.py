@@ -35,8 +35,8 @@ from sybil.parsers.myst import CodeBlockParser
 ROOT: Final = Path(__file__).resolve().parents[2]
 COMMENT: Final = re.compile(r"<!-- test: (?P<word>\w+):? ?(?P<rest>.*?) ?-->", re.DOTALL)
 INTERRUPTED: Final = re.compile(r"^\^C\n", re.MULTILINE)
-PORTS: Final = re.compile(r"\b(7007|7008|7009|8000|8443)\b")
-FILES: Final = ("toml", "ini", "json", "yaml")
+PORTS: Final = re.compile(r"\b(7007|7008|7009|8000|8001|8002|8080|8443)\b")
+FILES: Final = ("toml", "ini", "json", "yaml", "sql", "docker", "nginx")
 LANGUAGES: Final = ("python", "console", "text", "markdown", *FILES)
 SECONDS: Final = 20.0
 LISTENING: Final = "0A"
@@ -48,11 +48,13 @@ class Page:
     Args:
         path: the document.
         folder: an empty folder.
+        variables: added to the environment of its commands.
     """
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, variables: dict[str, str] | None = None) -> None:
         self.path = path
         self.folder = folder
+        self.variables = variables or {}
         self.module = types.ModuleType("__main__")
         self.output = ""
         self.ports: dict[str, str] = {}
@@ -131,9 +133,13 @@ class Page:
             self.expect(expected)
 
     def compare(self, example: Example) -> None:
-        """A text block may be the output of what stands before it."""
-        if directive(example)[0] == "output":
-            self.expect(self.with_ports(str(example.parsed)))
+        """A text block may be the output of what stands before it, or a file."""
+        word, rest = directive(example)
+        text = self.with_ports(str(example.parsed))
+        if word == "output":
+            self.expect(text)
+        else:
+            self.is_file(example, word, rest, text)
 
     def keep(self, example: Example) -> None:
         """A block of another language may be a file."""
@@ -205,7 +211,7 @@ class Page:
         path = os.pathsep.join([str(self.folder / ".bin"), os.environ.get("PATH", "")])
         terminal = {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
         modules = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-        return {**kept, **terminal, "PATH": path, "PYTHONPATH": modules}
+        return {**kept, **terminal, **self.variables, "PATH": path, "PYTHONPATH": modules}
 
 
 def directive(example: Example) -> tuple[str, str]:

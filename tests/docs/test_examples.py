@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.page import LANGUAGES, ROOT, Page
+from tests.docs.surroundings import surroundings
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -21,8 +22,11 @@ FENCE = re.compile(r"^(?P<fence>```+)(?P<info>[^`\n]*)$", re.MULTILINE)
 @pytest.mark.skipif(sys.platform != "linux", reason="the pages show what Linux does")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)
-def test_the_examples_of_a_page_run(path: Path, tmp_path: Path) -> None:
-    Page(path, tmp_path).run()
+def test_the_examples_of_a_page_run(
+    path: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with surroundings(path, tmp_path_factory) as variables:
+        Page(path, tmp_path, variables).run()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)

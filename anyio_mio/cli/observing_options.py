@@ -1,0 +1,77 @@
+"""The options of `anyio-mio serve` that let others see inside: console, watchdog, metrics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from anyio_mio._supervisor.configuration import Observation
+from anyio_mio.console.observing import VARIABLE
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SLOW_STEP: Final = click.FloatRange(0, 3600)
+
+LONGEST_DIRECTORY: Final = 90
+"""Characters; the system takes about 107 for a socket's path, and a name is appended."""
+
+OPTIONS: Final = (
+    click.option(
+        "--console",
+        metavar="DIRECTORY",
+        help="Each worker opens its console there, for top, tree and stats; 1: the default one.",
+    ),
+    click.option(
+        "--slow-step",
+        type=SLOW_STEP,
+        default=0.0,
+        metavar="SECONDS",
+        help="Log what blocks a worker's loop longer, with its stack; 0: never.",
+    ),
+)
+
+
+def observing_options(command: F) -> F:
+    """Add the options to a command; they come in its keyword arguments."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def take_observation(given: dict[str, Any]) -> Observation:
+    """Take the options out of a command's arguments.
+
+    Raises:
+        click.UsageError: the console's directory cannot be one.
+    """
+    console = given.pop("console")
+    if console is not None:
+        console = check_directory(console)
+        os.environ.pop(VARIABLE, None)  # or each worker would open two
+    return Observation(console, given.pop("slow_step"))
+
+
+def check_directory(path: str) -> str:
+    """Return the directory of the consoles as `anyio_mio.console.observe_runs()` takes it.
+
+    Raises:
+        click.UsageError: it is no directory, or its path is too long for sockets.
+    """
+    if path == "1":
+        return path
+    absolute = str(Path(path).absolute())
+    if Path(path).exists() and not Path(path).is_dir():
+        raise click.UsageError(
+            f"--console {path} is no directory, and each worker needs a socket of its own\n"
+            "  right: --console /run/user/1000/my-app"
+        )
+    if len(absolute) > LONGEST_DIRECTORY:
+        raise click.UsageError(
+            f"--console {path} is too long for a socket's path\n"
+            f"  right: a directory of at most {LONGEST_DIRECTORY} characters, or --console 1"
+        )
+    return f"{absolute}/"

@@ -1,0 +1,57 @@
+"""The servers that a page of the documentation supposes on its reader's machine.
+
+A page names them in a comment, `<!-- needs: haproxy postgres redis -->`. What is not installed
+makes its test skip. PostgreSQL and Redis are started, each on a free port; the page's commands find
+them by the variables DATABASE_URL and REDIS_URL, as the page tells its reader to set them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.asyncio import servers
+
+NEEDS: Final = re.compile(r"<!-- needs: (?P<names>[\w ]+) -->")
+
+PROGRAMS: Final = {"postgres": "postgres", "redis": "redis-server", "haproxy": "haproxy"}
+
+Starter = Callable[[Path], AbstractContextManager[int]]
+
+STARTED: Final[dict[str, tuple[Starter, str, str]]] = {
+    "postgres": (
+        servers.postgres,
+        "DATABASE_URL",
+        "postgresql://postgres@127.0.0.1:{port}/postgres",
+    ),
+    "redis": (servers.redis, "REDIS_URL", "redis://127.0.0.1:{port}/0"),
+}
+
+
+@contextmanager
+def surroundings(path: Path, factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Start what a page needs, or skip; yields the variables of its commands.
+
+    Args:
+        path: the page.
+        factory: makes the folders of the servers.
+    """
+    match = NEEDS.search(path.read_text())
+    names = match["names"].split() if match else []
+    for name in names:
+        if servers.program(PROGRAMS[name]) is None and shutil.which(PROGRAMS[name]) is None:
+            pytest.skip(f"{PROGRAMS[name]} is not installed")
+    with ExitStack() as stack:
+        variables = {}
+        for name in names:
+            if name in STARTED:
+                start, variable, url = STARTED[name]
+                port = stack.enter_context(start(factory.mktemp(name)))
+                variables[variable] = url.format(port=port)
+        yield variables
