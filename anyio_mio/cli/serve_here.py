@@ -21,6 +21,7 @@ from anyio_mio._supervisor.configuration import ApplicationOptions, Observation,
 from anyio_mio._supervisor.one_process import Choices, Log, StartError, parse_place, serve
 from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio.cli.application_options import application_options, take_application
+from anyio_mio.cli.completion import complete_target
 from anyio_mio.console import observe_runs
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
@@ -38,7 +39,7 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
 
 
 @click.command("serve")
-@click.argument("target")
+@click.argument("target", shell_complete=complete_target)
 @click.option(
     "--bind",
     "binds",
