@@ -8,8 +8,7 @@ from typing import Protocol
 
 from anyio_mio._backend.registration import TESTED as TESTED_ANYIO
 from anyio_mio._kernel.instruments import Instrument
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.task_tree import ScopeState, StackFrame, TaskState, TaskTree, take_picture
 from anyio_mio._net.acceptor import ListenerStatistics
 from anyio_mio._net.listeners import open_listeners

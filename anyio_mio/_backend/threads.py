@@ -16,9 +16,9 @@ from anyio_mio._backend.anyio_internals import get_callable_name, worker_call
 from anyio_mio._backend.capacity_limiter import CapacityLimiter
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.interrupts import door
-from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.run import Outcome
-from anyio_mio._kernel.running import running, running_kernel
+from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.worker_threads import Job
 

@@ -10,18 +10,29 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 from weakref import WeakSet
 
 from anyio_mio._kernel.cancel_scope import CancelScope
 from anyio_mio._kernel.interrupts import door
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.entry import EntryQueue
+    from anyio_mio._kernel.foreign_loop import ForeignLoop
 
 LOGGER: Final = logging.getLogger("anyio_mio.async_generators")
+
+
+class Run(Protocol):
+    """The kernel, as far as its async generators need it."""
+
+    asyncio: ForeignLoop | None
+    entry: EntryQueue
+
+    def spawn_system(self, coro: Coroutine[object, object, object], name: str) -> object:
+        """Start a task that belongs to the run."""
 
 
 @final
@@ -30,7 +41,7 @@ class AsyncGenerators:
 
     __slots__ = ("_alive", "_kernel", "_previous")
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Run) -> None:
         self._kernel = kernel
         self._alive: WeakSet[AsyncGenerator[Any, Any]] = WeakSet()
         self._previous = sys.get_asyncgen_hooks()

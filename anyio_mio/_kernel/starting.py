@@ -8,7 +8,7 @@ from anyio_mio._kernel.cancel_scope import push_down_to
 from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.stepper import Stepper
     from anyio_mio._kernel.task import Task
     from anyio_mio._kernel.task_group import TaskGroup
 
@@ -140,7 +140,7 @@ class Starting:
         child.owner, child.host, child.info = group, group.host, None
         push_down_to(child)
 
-    def _raise_failure(self, kernel: Kernel) -> None:
+    def _raise_failure(self, kernel: Stepper) -> None:
         """The child has ended where it began: raise its error, or else the caller's."""
         error, self._error = self._error, None
         try:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 from anyio_mio._kernel.cancel_scope import abandon
-from anyio_mio._kernel.cancelled import WAIT_DROPPED, Cancelled, is_cancellation
+from anyio_mio._kernel.cancelled import WAIT_DROPPED, Cancelled, Cancelling, is_cancellation
 from anyio_mio._reactor.scheduler import Leavable, TwoSided
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.cancel_scope import CancelScope
-    from anyio_mio._kernel.foreign_loop import TaskFace
-    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.stepper import Stepper
     from anyio_mio._reactor.scheduler import Waitable
 
 
@@ -22,6 +21,19 @@ class Owner(Protocol):
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
         """The task ended with ``value`` or with ``error``."""
+
+
+class TaskFace(Cancelling, Protocol):
+    """A task as asyncio sees it; see `foreign_loop`."""
+
+    def wait_for(self, future: Any, /) -> None:
+        """Park the task on a future of asyncio's."""
+
+    def end_yield(self) -> None:
+        """End a bare yield of the task in a cancelled scope, unless the task cleans up."""
+
+    def finish(self, value: object, error: BaseException | None, /) -> None:
+        """Take the outcome of the task, which is done."""
 
 
 class Wanted(Protocol):
@@ -76,7 +88,7 @@ class Task:
 
     def __init__(  # noqa: PLR0913 - all of it differs from task to task
         self,
-        kernel: Kernel,
+        kernel: Stepper,
         coro: Coroutine[object, object, object],
         name: str,
         context: Context,
@@ -84,7 +96,7 @@ class Task:
         base: CancelScope,
         host: Task | None,
     ) -> None:
-        self.kernel: Kernel = kernel
+        self.kernel: Stepper = kernel
         self.coro: Coroutine[object, object, object] = coro
         # Bound once: binding it at each step would cost 34 ns (measured, CPython 3.11).
         self.send: Callable[[None], object] = coro.send
@@ -203,7 +215,7 @@ class SystemTasks:
 
     __slots__ = ("_kernel",)
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Stepper) -> None:
         self._kernel = kernel
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
-from anyio_mio._kernel.running import running, running_kernel
+from anyio_mio._kernel.kernel import running_kernel
+from anyio_mio._kernel.running import running
 from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class TaskGroup:
         """Start a child; the caller has made sure that the group is active."""
         host = self.host
         assert host is not None
-        return host.kernel.spawn(coro, name, self, self.cancel_scope, host=host, context=context)
+        base = self.cancel_scope
+        child: Task = host.kernel.spawn(coro, name, self, base, host=host, context=context)
+        return child
 
     def take_error(self, error: BaseException, /) -> bool:
         """Ctrl-C or asyncio's ``cancel()`` while the host waits: it ends the children, and then
