@@ -20,7 +20,7 @@ import anyio.lowlevel
 from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.errors import ApplicationError, ClientDisconnected, unexpected
 from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart
-from anyio_mio.asgi.response_head import join_head, parse_length
+from anyio_mio.asgi.response_head import is_plain_length, join_head, parse_length
 
 NEW: Final = 0
 STARTED: Final = 1
@@ -127,8 +127,16 @@ class Response:
             body = message.get("body", b"")
             if body.__class__ is not bytes:
                 body = self._as_bytes(body)
-            if self.state == STARTED and not message.get("more_body"):
-                await self._send_whole(body)
+            if (
+                self.state == STARTED
+                and not message.get("more_body")
+                and len(body) <= LARGEST_JOIN
+                and self._may_have_body()
+            ):
+                await self.link.write(self._join_whole(body))
+                self.state = DONE
+                if self._reader is not None:
+                    await self.finish()
             else:
                 await self._send_piece(message, body)
         elif kind == START:
@@ -153,7 +161,9 @@ class Response:
         self._head = join_head(status, message.get("headers", ()), noted)
         site = self.link.site
         self._defaults = site.default_fields
-        if noted:
+        if len(noted) == 1 and is_plain_length(*noted[0]):
+            self._length = int(noted[0][1])
+        elif noted:
             self._take(noted)
         if self.expects or site.is_stopping:
             self.keeps_alive = False
@@ -181,7 +191,7 @@ class Response:
             framing += b"\r\nconnection: close"
         elif self.version == "1.0":
             framing += b"\r\nconnection: keep-alive"
-        return b"%b%b%b\r\n\r\n" % (self._head, self._defaults, framing)
+        return self._head + self._defaults + framing + b"\r\n\r\n"
 
     def _drop_length(self) -> None:
         """Take the application's content-length out of the head: it would be wrong there."""
@@ -209,11 +219,12 @@ class Response:
 
     # The body.
 
-    async def _send_whole(self, body: bytes) -> None:
-        """Send the only event of a body: one write for the whole answer."""
-        if self._with_trailers or self.method == "HEAD" or self.status in BODILESS:
-            await self._send_piece({"type": BODY}, body)
-            return
+    def _may_have_body(self) -> bool:
+        """Return whether what the application sends as the body is one, without more behind it."""
+        return not (self._with_trailers or self.method == "HEAD" or self.status in BODILESS)
+
+    def _join_whole(self, body: bytes) -> bytes:
+        """Return the whole answer, whose body came in one event."""
         size = len(body)
         if self._length is None:
             head = self._head_with(b"\r\ncontent-length: %d" % size)
@@ -224,19 +235,14 @@ class Response:
         self.state = STREAMING
         self.framing = BY_LENGTH
         self.sent = size
-        if size <= LARGEST_JOIN:
-            await self.link.write(head + body)
-        else:
-            await self.link.write(head)
-            await self.link.write(body)
-        self.state = DONE
-        if self._reader is not None:
-            await self.finish()
+        return head + body
 
     async def _send_piece(self, message: dict[str, Any], body: bytes) -> None:
-        """Send one of several events of a body."""
-        data = self._require_body(message)
+        """Send one of several events of a body, or the only one if it is special."""
         is_last = not message.get("more_body")
+        if is_last and self.state == STARTED and self._length is None and self._may_have_body():
+            self._set_length(len(body))
+        data = self._require_body(message)
         self.sent += len(body)
         if self.framing == BY_LENGTH:
             body = self._within_length(body, is_last=is_last)
@@ -246,6 +252,9 @@ class Response:
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if is_last and not self._with_trailers:
                 body += b"0\r\n\r\n"
+        if data and len(body) > LARGEST_JOIN:
+            await self.link.write(data)
+            data = b""
         if data or body:
             await self.link.write(data + body)
         if is_last:
@@ -320,6 +329,8 @@ class Response:
                 message = {**message, "more_body": False}
             if self.state == STARTED and self._length is None and not message.get("more_body"):
                 self._set_length(part.count)
+            if self.state == STARTED and self._length is None and not message.get("more_body"):
+                self._set_length(part.count)
             await self._send_part(message, part)
 
     async def _send_part(self, message: dict[str, Any], part: FilePart) -> None:
@@ -357,13 +368,12 @@ class Response:
         return before, count, behind
 
     def _set_length(self, length: int) -> None:
-        """Give an answer the length that its only file has."""
+        """Give an answer the length that its only event has."""
         self._head += b"\r\ncontent-length: %d" % length
         self._length = length
 
     def _check_whole(self, size: int) -> None:
-        has_body = self.method != "HEAD" and self.status not in BODILESS
-        if has_body and not self._with_trailers and self._length != size:
+        if self._length != size and self._may_have_body():
             raise self._wrong_length(size)
 
     # Errors.

@@ -52,14 +52,20 @@ def join_head(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> by
     lines = [STATUS_LINES.get(status) or status_line(status)]
     try:
         for name, value in headers:
-            prefix = PREFIXES.get(name) or learn(name, value, noted)
-            if prefix is not None:
-                lines.append(prefix + value)
+            prefix = PREFIXES.get(name)
+            if prefix is None:
+                if name == b"content-length":  # in nearly every answer: without a call
+                    noted.append((name, value))
+                    prefix = b"content-length: "
+                elif (prefix := learn(name, value, noted)) is None:
+                    continue
+            lines.append(prefix + value)
     except (TypeError, ValueError, AttributeError):
         raise no_headers(headers) from None
     head = b"\r\n".join(lines)
     breaks = len(lines) - 1
-    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+    # For a number in bytes it takes 17 ns to look, for b"\0" it takes 190.
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or 0 in head:
         raise ApplicationError(
             "a header value holds CR, LF or NUL, which would end the head early\n"
             "  right: one line of text for each header field"
@@ -77,9 +83,6 @@ def learn(name: Any, value: bytes, noted: list[tuple[bytes, bytes]]) -> bytes | 
         TypeError: the name is no bytes.
         ApplicationError: it is no token.
     """
-    if name == b"content-length":  # in nearly every answer: without the steps below
-        noted.append((name, value))
-        return b"content-length: "
     if not TOKEN.fullmatch(name):
         raise ApplicationError(f"{name!r} is no header name\n  right: b'content-type'")
     prefix: bytes = name + b": "
@@ -115,13 +118,18 @@ def parse_length(value: bytes, before: int | None) -> int:
     Raises:
         ApplicationError: it is no number, or another one than before.
     """
-    if not value.isdigit() or len(value) > 18 or before not in (None, int(value)):
+    if not is_plain_length(b"content-length", value) or before not in (None, int(value)):
         raise ApplicationError(
             f"content-length is {value!r}"
             + (f" after {before}" if before is not None else "")
             + "\n  right: one content-length, in digits, such as b'5'"
         )
     return int(value)
+
+
+def is_plain_length(name: bytes, value: bytes) -> bool:
+    """Return whether a field is a ``content-length`` with a number that can be one."""
+    return name == b"content-length" and len(value) <= 18 and value.isdigit()
 
 
 def no_headers(headers: object) -> ApplicationError:
