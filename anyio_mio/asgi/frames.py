@@ -19,6 +19,7 @@ except ImportError:  # a build without the C module
 
 TEXT: Final = 0x81
 BINARY: Final = 0x82
+KINDS: Final = (TEXT, BINARY)
 """First bytes of a message in one frame, without extensions."""
 
 MASKED: Final = 0x80
@@ -54,7 +55,7 @@ def take_messages(data: bytes, messages: deque[dict[str, Any]], most: float) -> 
             break
         body = mask + 4
         stop = body + size
-        if size < 0 or stop > end or size > most or not (kind == TEXT or kind == BINARY):
+        if size < 0 or stop > end or size > most or kind not in KINDS:
             break
         payload = apply_mask(data[body:stop], data[mask:body])
         if kind == BINARY:

@@ -11,7 +11,6 @@ How a body is framed:
 
 from __future__ import annotations
 
-import os
 from typing import Any, Final, Protocol
 
 import anyio
@@ -19,7 +18,7 @@ import anyio.lowlevel
 
 from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.errors import ApplicationError, ClientDisconnected, unexpected
-from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart
+from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart, read_at
 from anyio_mio.asgi.response_head import is_plain_length, join_head, parse_length
 
 NEW: Final = 0
@@ -109,7 +108,7 @@ class Response:
         self.version = version
         self.keeps_alive = keeps_alive
 
-    async def send(self, message: dict[str, Any]) -> None:  # noqa: C901 - hot: one frame
+    async def send(self, message: dict[str, Any]) -> None:  # noqa: C901, PLR0912 - hot: one frame
         """Send one event of the application.
 
         Raises:
@@ -244,14 +243,7 @@ class Response:
             self._set_length(len(body))
         data = self._require_body(message)
         self.sent += len(body)
-        if self.framing == BY_LENGTH:
-            body = self._within_length(body, is_last=is_last)
-        elif self.framing == NO_BODY:
-            body = b""
-        elif self.framing == CHUNKED:
-            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            if is_last and not self._with_trailers:
-                body += b"0\r\n\r\n"
+        body = self._frame_piece(body, is_last=is_last)
         if data and len(body) > LARGEST_JOIN:
             await self.link.write(data)
             data = b""
@@ -259,6 +251,18 @@ class Response:
             await self.link.write(data + body)
         if is_last:
             await self._end_body()
+
+    def _frame_piece(self, body: bytes, *, is_last: bool) -> bytes:
+        """Return what is sent for a piece of the body."""
+        if self.framing == BY_LENGTH:
+            return self._within_length(body, is_last=is_last)
+        if self.framing == NO_BODY:
+            return b""
+        if self.framing == CHUNKED:
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            if is_last and not self._with_trailers:
+                body += b"0\r\n\r\n"
+        return body
 
     def _require_body(self, message: dict[str, Any]) -> bytes:
         """Return what must be sent before a piece of the body: the head, the first time."""
@@ -358,7 +362,7 @@ class Response:
             before = self._within_length(b"", is_last=is_last)
             if count and not is_last and self.sent == self._length:
                 count -= 1  # held back, as in a body of bytes
-                self._held = os.pread(part.fd, 1, part.offset + count)
+                self._held = read_at(part.fd, 1, part.offset + count)
             return before, count, b""
         before = behind = b""
         if self.framing == CHUNKED:
