@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from anyio.abc import Listener
 
+from anyio_mio.asgi.statistics import RequestStatistics
 from anyio_mio.serving.options import ServeOptions, check_names
 
 SECONDS: Final = ("keep_alive", "head_timeout", "body_timeout", "send_timeout")
@@ -95,7 +96,7 @@ class Options(HTTPOptions, ServeOptions, total=False):
         backlog: how many connections may wait in the system's queue (65536).
         ssl_context: a context for servers, with a certificate; None for no TLS (None).
         handshake_timeout: seconds that a client has for its TLS handshake (10).
-        statistics: a dict in which the server keeps ``"requests"``, how many there were.
+        statistics: where requests are counted, for dashboards; None to count nothing (None).
     """
 
     host: str | None
@@ -107,7 +108,7 @@ class Options(HTTPOptions, ServeOptions, total=False):
     backlog: int
     ssl_context: ssl.SSLContext | None
     handshake_timeout: float
-    statistics: dict[str, int] | None
+    statistics: RequestStatistics | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,12 @@ from typing import Any, Final
 import click
 
 import anyio_mio
-from anyio_mio._kernel.run import observers
-from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._supervisor.binding import BindError
 from anyio_mio._supervisor.certificate import CertificateError, load_context
 from anyio_mio._supervisor.configuration import Observation, TlsFiles
 from anyio_mio._supervisor.one_process import Choices, Log, parse_place, serve
 from anyio_mio._supervisor.target import TargetError, load_handler
-from anyio_mio.console import observe_runs
+from anyio_mio.console import observe_runs, watch_runs
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
 
@@ -78,7 +76,7 @@ def serve_here(
     if observation.console is not None:
         observe_runs(observation.console)
     if observation.slow_step:
-        observers.append(partial(Watchdog, limit=observation.slow_step))  # of every thread's run
+        watch_runs(observation.slow_step)
     try:
         anyio_mio.run(partial(serve, handler, places, choices, log))
     except* OSError as errors:
