@@ -45,13 +45,7 @@ ROOMS = {
     "metrics": {"anyio_mio", "prometheus_client"},
     "_bench": {"anyio_mio", "anyio", "trio"},
     "_supervisor": {
-        "a2wsgi",
-        "anyio_mio",
-        "anyio",
-        "h11",
-        "prometheus_client",
-        "rich",
-        "watchfiles",
+        *("a2wsgi", "anyio_mio", "anyio", "h11", "prometheus_client", "rich", "watchfiles"),
     },
 }
 PUBLIC = (

@@ -30,6 +30,9 @@ class TaskFace(Protocol):
     def wait_for(self, future: Any, /) -> None:
         """Park the task on a future of asyncio's."""
 
+    def end_yield(self) -> None:
+        """End a bare yield of the task in a cancelled scope, unless the task cleans up."""
+
     def finish(self, value: object, error: BaseException | None, /) -> None:
         """Take the outcome of the task, which is done."""
 

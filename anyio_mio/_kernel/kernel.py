@@ -377,7 +377,10 @@ class Kernel:
             task.end_earlier_wait(None)
         if trapped is None:  # asyncio's way to let the others run: a checkpoint
             if task.scope.effective and task.error is None:
-                task.error = Cancelled(task.scope.cancel_message())
+                if task.face is not None:
+                    task.face.end_yield()
+                else:
+                    task.error = Cancelled(task.scope.cancel_message())
             self.spent.append(task)
         elif self.asyncio is not None:
             self.asyncio.wait_for(task, trapped)

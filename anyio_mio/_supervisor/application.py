@@ -18,6 +18,7 @@ from anyio_mio._supervisor.handlers import BUILT_IN
 from anyio_mio._supervisor.target import (
     TargetError,
     import_module,
+    in_one_line,
     is_async,
     load_handler,
     lookup,
@@ -101,6 +102,12 @@ def wrap_wsgi(app: Callable[..., Any], text: str) -> Callable[..., Any]:
 
     wrapped: Callable[..., Any] = WSGIMiddleware(app)
     return wrapped
+
+
+def why_it_failed(error: Exception) -> str:
+    """What an `anyio_mio.asgi.ApplicationError` says, in one line, and what raised its cause."""
+    text = "; ".join(map(str.strip, str(error).splitlines()))
+    return f"{text}: {in_one_line(error.__cause__)}" if error.__cause__ else text
 
 
 def takes(function: Callable[..., Any], arguments: tuple[str, ...]) -> bool:

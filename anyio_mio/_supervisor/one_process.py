@@ -9,19 +9,25 @@ from __future__ import annotations
 import signal
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import anyio
-from anyio.abc import SocketAttribute, TaskGroup, TaskStatus
+from anyio.abc import SocketAttribute, SocketListener, TaskGroup, TaskStatus
 
 import anyio_mio
+from anyio_mio._supervisor.application import Target, why_it_failed
 from anyio_mio._supervisor.binding import ADDRESS, BindError
+from anyio_mio.serving.listening import listen_tcp
 
 STOP_SIGNALS: Final = (
     signal.SIGINT,
     getattr(signal, "SIGBREAK", signal.SIGTERM),  # Windows has the first, and sends no SIGTERM
 )
+
+
+class StartError(Exception):
+    """An application could not start; the message says why."""
 
 
 class Log(Protocol):
@@ -52,6 +58,7 @@ class Choices:
         max_connections: the most connections of one thread at once; None for no limit.
         grace: seconds that handlers get when the server stops.
         tls: the TLS context; None for none.
+        http: options for `anyio_mio.asgi.serve()`, where an application is served.
     """
 
     threads: int = 1
@@ -59,6 +66,16 @@ class Choices:
     max_connections: int | None = None
     grace: float = 10.0
     tls: ssl.SSLContext | None = None
+    http: dict[str, Any] = field(default_factory=dict)
+
+    def common(self) -> dict[str, Any]:
+        """Options that handlers and applications are served with."""
+        return {
+            "threads": self.threads,
+            "max_connections": self.max_connections,
+            "grace": self.grace,
+            "ssl_context": self.tls,
+        }
 
 
 def parse_place(text: str) -> Place:
@@ -78,24 +95,34 @@ def parse_place(text: str) -> Place:
     return Place(match["six"] or match["host"] or "0.0.0.0", int(match["port"]))
 
 
-async def serve(
-    handler: Callable[[Any], Awaitable[object]],
-    places: Sequence[Place],
-    choices: Choices,
-    log: Log,
-) -> None:
+async def serve(target: Target, places: Sequence[Place], choices: Choices, log: Log) -> None:
     """Serve until a signal, then stop in good order; a second signal stops at once.
 
     Raises:
         OSError: a place cannot be bound.
+        StartError: an application could not start.
     """
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
         await group.start(watch_signals, stop, group, log)
-        async with anyio.create_task_group() as servers:
-            for place in places:
-                await servers.start(serve_place, handler, place, choices, stop, log)
+        if target.is_application:
+            await serve_application(target, places, choices, stop, log)
+        else:
+            await serve_handler(target.call, places, choices, stop, log)
         group.cancel_scope.cancel()
+
+
+async def serve_handler(
+    handler: Callable[[Any], Awaitable[object]],
+    places: Sequence[Place],
+    choices: Choices,
+    stop: anyio.Event,
+    log: Log,
+) -> None:
+    """Serve a handler of streams on all places until ``stop`` is set."""
+    async with anyio.create_task_group() as servers:
+        for place in places:
+            await servers.start(serve_place, handler, place, choices, stop, log)
 
 
 async def serve_place(
@@ -116,19 +143,70 @@ async def serve_place(
                 place.port,
                 host=place.host,
                 backlog=choices.backlog,
-                threads=choices.threads,
-                max_connections=choices.max_connections,
-                grace=choices.grace,
-                ssl_context=choices.tls,
                 stop=stop,
                 task_status=task_status,
+                **choices.common(),
             )
             log("stopped", address=str(place), accepted=summary.accepted, failed=summary.failed)
 
         [first, *_] = await group.start(run)
-        bound = Place(place.host, first.extra(SocketAttribute.local_port))
-        log("serving", address=str(bound), threads=choices.threads)
+        announce([first], [place], choices, log)
         task_status.started()
+
+
+async def serve_application(
+    target: Target, places: Sequence[Place], choices: Choices, stop: anyio.Event, log: Log
+) -> None:
+    """Serve an application on all places until ``stop`` is set: it starts once."""
+    multis = [await listen(place, choices) for place in places]
+    listeners = [each for multi in multis for each in multi]
+    async with anyio.create_task_group() as group:
+        await group.start(run_application, target, listeners, choices, stop, log)
+        announce([multi[0] for multi in multis], places, choices, log)
+
+
+async def run_application(
+    target: Target,
+    listeners: Sequence[SocketListener],
+    choices: Choices,
+    stop: anyio.Event,
+    log: Log,
+    *,
+    task_status: TaskStatus[Any],
+) -> None:
+    """Serve an application from its startup to its shutdown.
+
+    Raises:
+        StartError: it could not start.
+    """
+    import anyio_mio.asgi  # an extra
+
+    options = {**choices.common(), **choices.http, "stop": stop, "task_status": task_status}
+    try:
+        summary = await anyio_mio.asgi.serve(target.call, listeners=listeners, **options)
+    except anyio_mio.asgi.ApplicationError as error:
+        raise StartError(why_it_failed(error)) from None
+    log("stopped", accepted=summary.accepted, failed=summary.failed)
+
+
+async def listen(place: Place, choices: Choices) -> Sequence[SocketListener]:
+    """Listen on a place.
+
+    Raises:
+        OSError: it cannot be bound.
+    """
+    return await listen_tcp(
+        place.host, place.port, backlog=choices.backlog, reuse_port=False, threads=choices.threads
+    )
+
+
+def announce(
+    listeners: Sequence[SocketListener], places: Sequence[Place], choices: Choices, log: Log
+) -> None:
+    """Log where connections are served; a listener for each place."""
+    for listener, place in zip(listeners, places, strict=True):
+        bound = Place(place.host, listener.extra(SocketAttribute.local_port))
+        log("serving", address=str(bound), threads=choices.threads)
 
 
 async def watch_signals(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import signal
@@ -16,7 +15,7 @@ import anyio
 from anyio.abc import SocketListener, TaskGroup, TaskStatus
 
 import anyio_mio
-from anyio_mio._supervisor.application import Target, load_target
+from anyio_mio._supervisor.application import Target, load_target, why_it_failed
 from anyio_mio._supervisor.certificate import CertificateError, CertificateWatch, load_context
 from anyio_mio._supervisor.channel import Channel
 from anyio_mio._supervisor.configuration import Assignment
@@ -136,20 +135,6 @@ def counts_requests(assignment: Assignment) -> bool:
     return "requests" in configuration.supervision.recycle or configuration.observation.metrics
 
 
-def write_access_log() -> None:
-    """Let the access log go to standard output, past the supervisor: it may have many lines.
-
-    An application that has given the logger a handler of its own keeps it.
-    """
-    logger = logging.getLogger("anyio_mio.access")
-    if logger.handlers:
-        return
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
-    logger.propagate = False
-
-
 async def serve_application(
     assignment: Assignment,
     target: Target,
@@ -159,11 +144,12 @@ async def serve_application(
 ) -> str | None:
     """Serve an ASGI application; return why it could not start, or None."""
     import anyio_mio.asgi  # an extra
+    from anyio_mio.asgi.access_log import write_to_standard_output
 
     if counts_requests(assignment):
         status.requests = anyio_mio.asgi.RequestStatistics()
     if "access_log" in assignment.configuration.application.http:
-        write_access_log()
+        write_to_standard_output()  # past the supervisor: it may have many lines
     try:
         summary = await anyio_mio.asgi.serve(
             target.call,
@@ -174,8 +160,7 @@ async def serve_application(
             **assignment.configuration.application.http,
         )
     except anyio_mio.asgi.ApplicationError as error:
-        cause = f": {in_one_line(error.__cause__)}" if error.__cause__ else ""
-        return "; ".join(map(str.strip, str(error).splitlines())) + cause
+        return why_it_failed(error)
     status.send_last(asdict(summary))
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from typing import Any, Final, Literal, final
 
 LOGGER: Final = logging.getLogger("anyio_mio.access")
@@ -49,3 +50,16 @@ class AccessLog:
 
     def _write_json(self, entry: dict[str, Any]) -> None:
         LOGGER.info("%s", json.dumps(entry))
+
+
+def write_to_standard_output() -> None:
+    """Let the lines go to standard output, and nowhere else.
+
+    An application that has given the logger a handler of its own keeps it.
+    """
+    if LOGGER.handlers:
+        return
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    LOGGER.addHandler(handler)
+    LOGGER.propagate = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from contextlib import suppress
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ LINGER: Final = 2.0
 MOST_LINGERING: Final = 16 * 1024 * 1024
 """Bytes that are read and thrown away during it."""
 
-RESET: Final = struct.pack("ii", 1, 0)
+RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 def transport_of(stream: Any) -> Any:
@@ -42,7 +43,7 @@ def raw_socket(stream: ByteStream) -> socket.socket:
 def has_unread(stream: ByteStream) -> bool:
     """Return whether bytes of the client wait to be read. Never blocks."""
     try:
-        return bool(raw_socket(stream).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        return bool(raw_socket(stream).recv(1, socket.MSG_PEEK))  # no stream's socket blocks
     except (OSError, anyio.ClosedResourceError):
         return False
 

@@ -29,6 +29,7 @@ from anyio_mio.asgi.errors import (
     is_about_the_client,
 )
 from anyio_mio.asgi.exchange import Exchange
+from anyio_mio.asgi.files import read_at
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.request_parser import RequestParser
@@ -388,7 +389,7 @@ class Connection:
                 await anyio.wait_writable(sock)
 
     async def _read_and_send(self, fd: int, offset: int, count: int) -> int:
-        data = await anyio.to_thread.run_sync(os.pread, fd, count, offset)
+        data = await anyio.to_thread.run_sync(read_at, fd, count, offset)
         await self.stream.send(data)
         return len(data)
 

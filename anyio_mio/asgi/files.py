@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from types import TracebackType
 from typing import Any, Final, Self, final
 
@@ -20,6 +21,8 @@ from anyio_mio.asgi.errors import ApplicationError
 
 PATH_SEND: Final = "http.response.pathsend"
 FILE_SEND: Final = "http.response.zerocopysend"
+
+OPEN_TO_READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 @final
@@ -63,7 +66,7 @@ class FilePart:
                 raise ApplicationError(
                     f'{PATH_SEND!r} has path={path!r}\n  right: "path": "/srv/file"'
                 )
-            fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            fd = os.open(path, OPEN_TO_READ)
             part = cls(fd, 0, 0, is_ours=True)
         else:
             part = cls(descriptor_of(message.get("file")), 0, 0, is_ours=False)
@@ -89,6 +92,17 @@ class FilePart:
                 f"{message['type']!r} has offset={self.offset} and count={self.count},"
                 f" the file has {status.st_size} bytes\n  right: a part that is in the file"
             )
+
+
+def read_at(fd: int, count: int, offset: int) -> bytes:
+    """Read a part of a file; where the system has no `os.pread()`, this moves its position.
+
+    Not a checkpoint; it blocks while the disk reads.
+    """
+    if sys.platform != "win32":
+        return os.pread(fd, count, offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.read(fd, count)
 
 
 def descriptor_of(file: Any) -> int:

@@ -94,6 +94,8 @@ class Options(HTTPOptions, ServeOptions, total=False):
         unix_mode: the permissions of that path, such as ``0o660``; None to leave them (None).
         listeners: listeners that exist already, instead of host and port.
         backlog: how many connections may wait in the system's queue (65536).
+        threads: how many threads serve; more than 1 needs a free-threaded build of Python. Each
+            has a run, a lifespan and limits of its own (1).
         ssl_context: a context for servers, with a certificate; None for no TLS (None).
         handshake_timeout: seconds that a client has for its TLS handshake (10).
         statistics: where requests are counted, for dashboards; None to count nothing (None).
@@ -106,6 +108,7 @@ class Options(HTTPOptions, ServeOptions, total=False):
     unix_mode: int | None
     listeners: Iterable[Listener[Any]] | None
     backlog: int
+    threads: int
     ssl_context: ssl.SSLContext | None
     handshake_timeout: float
     statistics: RequestStatistics | None

@@ -11,7 +11,6 @@ How a body is framed:
 
 from __future__ import annotations
 
-import os
 from typing import Any, Final, Protocol
 
 import anyio
@@ -19,7 +18,7 @@ import anyio.lowlevel
 
 from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.errors import ApplicationError, ClientDisconnected, unexpected
-from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart
+from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart, read_at
 from anyio_mio.asgi.response_head import join_head, parse_length
 
 NEW: Final = 0
@@ -347,7 +346,7 @@ class Response:
             before = self._within_length(b"", is_last=is_last)
             if count and not is_last and self.sent == self._length:
                 count -= 1  # held back, as in a body of bytes
-                self._held = os.pread(part.fd, 1, part.offset + count)
+                self._held = read_at(part.fd, 1, part.offset + count)
             return before, count, b""
         before = behind = b""
         if self.framing == CHUNKED:

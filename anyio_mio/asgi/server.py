@@ -24,9 +24,12 @@ from anyio_mio.asgi.lifespan import Lifespan
 from anyio_mio.asgi.options import Options, split
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
+from anyio_mio.asgi.threads import serve_by_threads
 from anyio_mio.asgi.websocket import WebSocket
 from anyio_mio.serving import ServeSummary
+from anyio_mio.serving.listening import flatten
 from anyio_mio.serving.options import HANDSHAKE_TIMEOUT
+from anyio_mio.serving.outcomes import close_stream
 from anyio_mio.serving.tls import continue_handshake
 
 LAST_WORDS: Final = 1.0
@@ -65,6 +68,8 @@ async def serve(
         OSError: the address cannot be bound.
         TypeError: there is no such option, two exclude each other, or ``app`` cannot be called.
         ValueError: an option is out of range.
+        RuntimeError: more than one thread, with the global interpreter lock or without
+            SO_REUSEPORT.
 
     Checkpoint: always. Cancellation: stops it in the same order, then passes on.
     """
@@ -72,7 +77,12 @@ async def serve(
         raise TypeError(
             f"{app!r} is no ASGI application\n  right: async def app(scope, receive, send): ..."
         )
-    return await Server(app, dict(options)).run(task_status)
+    threads = options.get("threads", 1)
+    if threads == 1:
+        return await Server(app, dict(options)).run(task_status)
+    one = {name: value for name, value in options.items() if name != "threads"}
+    Server(app, one)  # checks the options
+    return await serve_by_threads(partial(serve, app), threads, one, task_status)
 
 
 def run(app: Application, **options: Unpack[Options]) -> ServeSummary:
@@ -94,6 +104,7 @@ class Server:
 
     def __init__(self, app: Application, options: dict[str, Any]) -> None:
         settings, self._place, self._options = split(options)
+        self._options.pop("threads", None)
         self._stop = self._options.get("stop") or anyio.Event()
         self._options["stop"] = self._stop
         statistics = self._options.pop("statistics", None)
@@ -137,7 +148,11 @@ class Server:
         self, group: TaskGroup, task_status: TaskStatus[Sequence[SocketListener]]
     ) -> ServeSummary:
         assert self._house is not None
-        await self._lifespan.start(self._house)
+        try:
+            await self._lifespan.start(self._house)
+        except BaseException:
+            self._close_listeners()
+            raise
         self._house.start_soon(self._keep_time)
         self._house.start_soon(self._close_idle)
         group.start_soon(self._watch_stop)
@@ -156,6 +171,11 @@ class Server:
             left = self._grace - (anyio.current_time() - self._stopped_at)
             await self._lifespan.stop(max(left, LEAST_SHUTDOWN))
         self._house.cancel_scope.cancel()
+
+    def _close_listeners(self) -> None:
+        """Close the listeners that were given, where they are not served."""
+        for listener in flatten(self._place.get("listeners") or ()):
+            close_stream(listener)
 
     async def _listen(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Serve where the options say."""

@@ -120,6 +120,9 @@ class NoFace:
     def wait_for(self, future: Any, /) -> None:
         """Do nothing: it never waits."""
 
+    def end_yield(self) -> None:
+        """Do nothing: it never yields."""
+
     def finish(self, value: object, error: BaseException | None, /) -> None:
         """Do nothing: it never ends."""
 

@@ -11,10 +11,10 @@ mio's `Cancelled`, which is a ``CancelledError`` too. If the future ends with a 
 the task gets the value, and its next wait is cancelled.
 
 Libraries for asyncio clean up with further waits: psycopg asks the server to end a query and waits
-for its answer. So a scope does not cancel the futures that a task awaits while such a `Cancelled`
-is still on its way, in an ``except``, a ``finally`` or an ``__aexit__()``. A weak reference to it
-tells. A library that swallows it is cancelled again at its next wait, and another scope that is
-cancelled cancels the clean-up too.
+for its answer. So a scope does not cancel the waits of asyncio's, futures and bare yields, while
+such a `Cancelled` is still on its way, in an ``except``, a ``finally`` or an ``__aexit__()``;
+`clean_up` says how that is known. A library that swallows it is cancelled again at its next wait,
+and another scope that is cancelled cancels the clean-up too.
 
 ``cancel()`` of a face ends the wait with a plain ``CancelledError``. If the task does not wait, or
 its wait cannot be left, the error comes at the next wait that can be: a result that is there is
@@ -37,6 +37,7 @@ from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.task_tree import frames_of
 from anyio_mio._kernel.traps import PAUSED, YIELDED
 from anyio_mio._reactor.scheduler import Wait
+from anyio_mio.asyncio.clean_up import is_on_its_way
 from anyio_mio.asyncio.task_states import describe_future
 
 if TYPE_CHECKING:
@@ -106,6 +107,11 @@ class TaskFace:
         if self._must_cancel is not None:
             self._deliver()
 
+    def end_yield(self) -> None:
+        """End a bare yield in a cancelled scope, unless the task cleans up."""
+        if not self._cleans_up():
+            self.task.error = self._cancellation()
+
     def wake(self, future: Any) -> None:
         """Resume the task: the future is done."""
         if self._future is not future:
@@ -116,8 +122,7 @@ class TaskFace:
         if error is not None:
             task.kernel.fail(task, error)
         elif self._cancelled_by_scope and ended_by_cancellation(future):
-            error = Cancelled(task.scope.cancel_message())
-            self._delivered = ref(error)
+            error = self._cancellation()
             task.kernel.fail(task, error)
         else:
             task.kernel.run_queue.append(task)  # resume() written out, for each wait of a library
@@ -255,8 +260,15 @@ class TaskFace:
     # Insides.
 
     def _cleans_up(self) -> bool:
-        """Return whether a cancellation that ended a wait for a future is still on its way."""
-        return self._delivered is not None and self._delivered() is not None
+        """Return whether a cancellation that ended a wait of asyncio's is still on its way."""
+        error = None if self._delivered is None else self._delivered()
+        return error is not None and is_on_its_way(error, self.task.coro)
+
+    def _cancellation(self) -> Cancelled:
+        """Make the error that ends a wait of asyncio's, and remember it."""
+        error = Cancelled(self.task.scope.cancel_message())
+        self._delivered = ref(error)
+        return error
 
     def _deliver(self) -> None:
         """End the wait that the task is in, if it can be left; else its next step tries again."""

@@ -42,7 +42,9 @@ async def run_in_task(func: Callable[..., Awaitable[T]], *args: Any) -> T:
         RuntimeError: the running loop is not one of mio's.
 
     Cancellation: if the task of asyncio is cancelled, a scope around the function is, and the wait
-    goes on until the function has ended.
+    goes on until the function has ended. What a function returns in spite of that is delivered. If
+    it ends before it could be told, its value is dropped and the cancellation raised, as for a task
+    of asyncio that is cancelled right before it ends.
     """
     loop = asyncio.get_running_loop()
     if not isinstance(loop, Loop):
@@ -54,35 +56,55 @@ async def run_in_task(func: Callable[..., Awaitable[T]], *args: Any) -> T:
     context = copy_context()
     context.run(sniffio.current_async_library_cvar.set, "mio")
     name = getattr(func, "__qualname__", repr(func))
-    body = call(func, args, future.scope)
-    kernel.spawn(body, name, future, kernel.system, context=context)
+    body = call(func, args, future)
+    future.task = kernel.spawn(body, name, future, kernel.system, context=context)
     return await future
 
 
 @door
 async def call(
-    func: Callable[..., Awaitable[T]], args: tuple[Any, ...], scope: CancelScope
+    func: Callable[..., Awaitable[T]], args: tuple[Any, ...], future: TaskFuture[T]
 ) -> tuple[T] | None:
-    """Await the function in a scope that its caller can cancel; None if that took it."""
-    with scope:
-        return (await func(*args),)
+    """Await the function in a scope that its caller can cancel; None if it was cancelled."""
+    with future.scope as scope:
+        value = await func(*args)
+        if future.was_told or not scope.cancel_called:
+            return (value,)
     return None
 
 
 @final
 class TaskFuture(asyncio.Future[T]):
-    """The outcome of a task of mio. Cancelling it cancels the task, and waits for its end."""
+    """The outcome of a task of mio. Cancelling it cancels the task, and waits for its end.
+
+    Attributes:
+        was_told: whether the task has seen the cancellation: it has taken a step and waited again.
+    """
+
+    task: Task
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self.scope = CancelScope()
+        self.was_told = False
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the task; the future is cancelled when the task has ended."""
         if self.done():
             return False
         self.scope.cancel("the task of asyncio that waits for it was cancelled")
+        task = self.task
+        self.was_told |= task.error is not None or task.kernel.current is task
+        if not self.was_told:
+            task.send = self._send_once
         return True
+
+    def _send_once(self, value: Any) -> Any:
+        """Step the task: its ``send`` for the step after the cancellation."""
+        self.task.send = self.task.coro.send
+        trapped = self.task.coro.send(value)
+        self.was_told = True
+        return trapped
 
     def task_of_mio(self) -> Task | None:
         """Return the task whose end this future waits for; None before its first step."""
@@ -90,6 +112,7 @@ class TaskFuture(asyncio.Future[T]):
 
     def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
         """Take the outcome: the owner's side."""
+        del self.task  # a cycle
         if self.done():
             return
         if error is None and value is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from anyio_mio._supervisor.configuration import ApplicationOptions
 
@@ -20,50 +21,137 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
 FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 
 HTTP: Final = {
-    "root_path": click.option("--root-path", help="Path below which a proxy mounts it."),
-    "keep_alive": click.option("--keep-alive", type=SECONDS, help="Wait for the next request."),
-    "head_timeout": click.option("--head-timeout", type=SECONDS, help="Time for a head."),
-    "body_timeout": click.option("--body-timeout", type=SECONDS, help="Pause within a body."),
-    "send_timeout": click.option("--send-timeout", type=SECONDS, help="Client that reads nothing."),
-    "max_head_size": click.option("--max-head-size", type=COUNT, help="Bytes; else 431."),
-    "max_header_count": click.option("--max-header-count", type=COUNT, help="Fields; else 431."),
-    "max_body_size": click.option("--max-body-size", type=COUNT, help="Bytes; else 413."),
-    "limit_concurrency": click.option(
-        "--limit-concurrency", type=COUNT, help="Requests of a worker at once; else 503."
+    "root_path": click.option(
+        "--root-path", default="", metavar="PATH", help="Path below which a proxy mounts it."
     ),
-    "lifespan": click.option("--lifespan", type=click.Choice(["auto", "on", "off"])),
+    "keep_alive": click.option(
+        "--keep-alive",
+        type=SECONDS,
+        default=75.0,
+        help="Seconds that a connection may wait for its next request.",
+    ),
+    "head_timeout": click.option(
+        "--head-timeout", type=SECONDS, default=30.0, help="Seconds for the head of a request."
+    ),
+    "body_timeout": click.option(
+        "--body-timeout",
+        type=SECONDS,
+        default=60.0,
+        help="Seconds that a client may send nothing in the middle of a body.",
+    ),
+    "send_timeout": click.option(
+        "--send-timeout",
+        type=SECONDS,
+        default=60.0,
+        help="Seconds that a client may read nothing of its answer.",
+    ),
+    "max_head_size": click.option(
+        "--max-head-size", type=COUNT, default=65536, help="Bytes of a request's head; beyond: 431."
+    ),
+    "max_header_count": click.option(
+        "--max-header-count",
+        type=COUNT,
+        default=128,
+        help="Header fields of a request; beyond: 431.",
+    ),
+    "max_body_size": click.option(
+        "--max-body-size",
+        type=COUNT,
+        show_default="no limit",
+        help="Bytes of a request's body; beyond: 413.",
+    ),
+    "limit_concurrency": click.option(
+        "--limit-concurrency",
+        type=COUNT,
+        show_default="no limit",
+        help="Requests of a worker at once; beyond: 503.",
+    ),
+    "lifespan": click.option(
+        "--lifespan",
+        type=click.Choice(["auto", "on", "off"]),
+        default="auto",
+        help="Tell the application of its start and end; auto: if it knows of that.",
+    ),
     "proxy_headers": click.option(
-        "--proxy-headers/--no-proxy-headers", default=None, help="Believe trusted proxies' fields."
+        "--proxy-headers/--no-proxy-headers",
+        default=True,
+        help="Believe X-Forwarded-* and Forwarded of a trusted proxy.",
     ),
     "proxy_protocol": click.option(
-        "--proxy-protocol", is_flag=True, default=None, help="Read PROXY headers of trusted peers."
+        "--proxy-protocol", is_flag=True, help="Read a PROXY header from each trusted peer."
     ),
     "trusted": click.option(
-        "--trusted", multiple=True, metavar="ADDRESS", help="Proxy, network, or *; repeatable."
+        "--trusted",
+        multiple=True,
+        metavar="ADDRESS",
+        show_default="127.0.0.1 and ::1",
+        help="A proxy's address, a network, or * for all. Repeatable.",
     ),
     "headers": click.option(
-        "--header", "headers", multiple=True, metavar="NAME:VALUE", help="For each answer."
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="NAME:VALUE",
+        help="A header field for each answer. Repeatable.",
     ),
-    "date_header": click.option("--date-header/--no-date-header", default=None),
-    "server_header": click.option("--server-header/--no-server-header", default=None),
+    "date_header": click.option(
+        "--date-header/--no-date-header", default=True, help="Send the field date."
+    ),
+    "server_header": click.option(
+        "--server-header/--no-server-header", default=True, help="Send the field server."
+    ),
     "access_log": click.option(
-        "--access-log/--no-access-log", default=None, help="A line for each answer, on stdout."
+        "--access-log/--no-access-log",
+        default=False,
+        help="A line for each answer, on standard output.",
     ),
-    "ws_max_size": click.option("--ws-max-size", type=COUNT, help="Bytes of a message."),
-    "ws_ping_interval": click.option("--ws-ping-interval", type=SECONDS, help="Seconds."),
-    "ws_ping_timeout": click.option("--ws-ping-timeout", type=SECONDS, help="Seconds."),
-    "ws_compression": click.option("--ws-compression/--no-ws-compression", default=None),
+    "ws_max_size": click.option(
+        "--ws-max-size",
+        type=COUNT,
+        default=16 * 1024 * 1024,
+        help="Bytes of a message on a WebSocket; beyond: close code 1009.",
+    ),
+    "ws_ping_interval": click.option(
+        "--ws-ping-interval",
+        type=SECONDS,
+        default=20.0,
+        help="Seconds between two pings to a WebSocket.",
+    ),
+    "ws_ping_timeout": click.option(
+        "--ws-ping-timeout", type=SECONDS, default=20.0, help="Seconds that a pong may take."
+    ),
+    "ws_compression": click.option(
+        "--ws-compression/--no-ws-compression",
+        default=True,
+        help="Compress messages of a WebSocket whose client offers it.",
+    ),
 }
-"""Options that `anyio_mio.asgi.serve()` takes by the same names."""
+"""Options that `anyio_mio.asgi.serve()` takes by the same names, with the same defaults."""
 
 OTHERS: Final = (
     click.option("--asgi", "kind", flag_value="asgi", help="TARGET is an ASGI application."),
     click.option("--raw", "kind", flag_value="raw", help="TARGET is a handler of streams."),
-    click.option("--factory", is_flag=True, help="TARGET makes the application."),
-    click.option("--app-dir", type=FOLDER, help="Folder of TARGET's module, instead of this one."),
-    click.option("--env-file", type=READABLE_FILE, help="Variables for the workers, NAME=VALUE."),
-    click.option("--reload", is_flag=True, help="For development: reload when a file changes."),
-    click.option("--max-requests", type=COUNT, help="Replace a worker after so many requests."),
+    click.option("--factory", is_flag=True, help="Call TARGET, which returns the application."),
+    click.option(
+        "--app-dir",
+        type=FOLDER,
+        show_default="the current folder",
+        help="Folder in which TARGET's module is, and in which the workers run.",
+    ),
+    click.option(
+        "--env-file",
+        type=READABLE_FILE,
+        help="File of variables for the workers, a line each: NAME=VALUE.",
+    ),
+    click.option(
+        "--reload", is_flag=True, help="For development: replace the workers when a file changes."
+    ),
+    click.option(
+        "--max-requests",
+        type=COUNT,
+        show_default="no limit",
+        help="Replace a worker after so many requests.",
+    ),
 )
 
 
@@ -74,20 +162,29 @@ def application_options(command: F) -> F:
     return command
 
 
-def take_application(given: dict[str, Any], log_format: str) -> ApplicationOptions:
+def take_application(
+    context: click.Context, given: dict[str, Any], log_format: str
+) -> ApplicationOptions:
     """Take the options for applications out of a command's arguments.
+
+    Those that the command line does not have are left to `anyio_mio.asgi`, whose defaults they are.
 
     Raises:
         click.UsageError: one of them is malformed.
     """
     http = {name: given.pop(name) for name in HTTP}
-    http = {name: value for name, value in http.items() if value not in (None, ())}
+    http = {name: http[name] for name in HTTP if is_given(context, name)}
     if "headers" in http:
         http["headers"] = [split_header(text) for text in http["headers"]]
     if http.pop("access_log", False):
         http["access_log"] = "json" if log_format == "json" else "plain"
     prepare_surroundings(given.pop("app_dir"), given.pop("env_file"))
     return ApplicationOptions(given.pop("kind") or "auto", given.pop("factory"), http)
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Return whether the user has set an option."""
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def split_header(text: str) -> list[str]:

@@ -62,21 +62,21 @@ def chosen_rows(
 @click.command()
 @click.argument("rows", nargs=-1, callback=chosen_rows)
 @backends_option()
-@click.option("--rounds", type=click.IntRange(1, 99), default=3, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 99), default=3, help="Rounds; the median counts.")
 @click.option(
     "--seconds",
     type=click.FloatRange(0.05, 60),
     default=1.0,
-    show_default=True,
-    help="How long each measurement takes.",
+    help="Seconds that each measurement takes.",
 )
 @click.option(
     "--syscalls/--no-syscalls",
     default=None,
-    help="Count system calls, in a run of its own.  [default: if strace is installed]",
+    show_default="if strace is installed",
+    help="Count system calls, in a run of its own.",
 )
-@output_option("json", what="Write all figures to this file.")
-@click.option("--list", "only_list", is_flag=True, help="Say what the rows measure, and end.")
+@output_option("json", what="File to which all figures are written.")
+@click.option("--list", "only_list", is_flag=True, help="Say what each row measures, and end.")
 @click.pass_context
 def bench(  # noqa: PLR0913 - one for each option of the command line
     context: click.Context,
@@ -88,7 +88,9 @@ def bench(  # noqa: PLR0913 - one for each option of the command line
     json_file: Path | None,
     only_list: bool,
 ) -> None:
-    """Measure what operations cost on each backend; ROWS are rows or groups, or none for all.
+    """Measure what operations cost on each backend.
+
+    ROWS are rows or groups of the list that --list shows; without any, all are measured.
 
     Backends take turns in each of the rounds; the median counts. The figure that is compared is the
     processor time of the server for each operation, since rates depend on the load as well.

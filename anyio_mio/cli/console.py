@@ -17,9 +17,9 @@ was started with ANYIO_MIO_CONSOLE=1, or with a path in place of the 1."""
 
 @click.command(epilog=TARGET_HELP)
 @click.argument("target", required=False)
-@click.option("--stacks/--no-stacks", default=True, show_default=True, help="With their stacks.")
+@click.option("--stacks/--no-stacks", default=True, help="Print where each task is.")
 def tree(target: str | None, stacks: bool) -> None:
-    """Print the task tree of a running program."""
+    """Print the task trees of running programs."""
     for client in open_all(target):
         with client:
             answer = ask(client, "tree")
@@ -31,7 +31,7 @@ def tree(target: str | None, stacks: bool) -> None:
 @click.argument("target", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 def stats(target: str | None, as_json: bool) -> None:
-    """Print the figures of a running program."""
+    """Print the figures of running programs."""
     for client in open_all(target):
         with client:
             answer = ask(client, "stats")

@@ -20,22 +20,20 @@ from anyio_mio.cli.names import backends_option
     "--seconds",
     type=click.FloatRange(0.2, 60),
     default=4.0,
-    show_default=True,
-    help="How long to measure each backend.",
+    help="Seconds for which each backend is measured.",
 )
 @click.option(
     "--connections",
     type=click.IntRange(1, 1000),
     default=CONNECTIONS,
-    show_default=True,
-    help="How many connections at once.",
+    help="Connections at once.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.pass_context
 def demo(
     context: click.Context, names: list[str], seconds: float, connections: int, as_json: bool
 ) -> None:
-    """Serve bursts of connections and round trips, and compare the backends.
+    """Serve bursts of connections on each backend.
 
     An echo server runs in a process of its own, on the loopback; a second process opens
     connections in bursts and then makes round trips, and compares every byte that comes back. The

@@ -66,7 +66,9 @@ class Finding:
 
 @click.command()
 def doctor() -> None:
-    """Say what mio finds on this machine: selector, limits, versions, and what to change.
+    """Say what mio finds here, and what to change.
+
+    It looks at the selector, the limits of the system, and the versions of what is installed.
 
     A line with ! should be changed on a busy server; one with - is worth knowing.
     """

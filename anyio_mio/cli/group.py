@@ -10,6 +10,7 @@ from anyio_mio.cli.bench import bench
 from anyio_mio.cli.console import stats, tree
 from anyio_mio.cli.demo import demo
 from anyio_mio.cli.doctor import doctor
+from anyio_mio.cli.help_text import HelpContext
 from anyio_mio.cli.run import run
 
 if sys.platform == "win32":
@@ -18,12 +19,30 @@ else:
     from anyio_mio.cli.serve import serve
 from anyio_mio.cli.top import top
 
+WHOLE: Final = 200
+"""Characters of a sentence in the list of commands; the lines are broken."""
+
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells give it."""
 
 
 class Commands(click.Group):
     """A group whose commands end quietly at Ctrl-C."""
+
+    context_class = HelpContext
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, whose help is laid out as the group's."""
+        cmd.context_class = HelpContext
+        super().add_command(cmd, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first sentence of each command, whole."""
+        rows = [
+            (name, self.commands[name].get_short_help_str(WHOLE)) for name in sorted(self.commands)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
         """Read the command line."""
@@ -40,7 +59,10 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+SETTINGS: Final = {"help_option_names": ["-h", "--help"], "show_default": True}
+
+
+@click.group(cls=Commands, context_settings=SETTINGS)
 @click.version_option(package_name="anyio-mio")
 def group() -> None:
     """An AnyIO backend in pure Python on a poller with the rules of Mio."""

@@ -32,5 +32,6 @@ def backends_option() -> Callable[[Any], Any]:
         callback=split_names,
         default=lambda: ",".join(backends.installed()),
         show_default="all that are installed",
-        help="Which backends to compare; ratios are to the first.",
+        metavar="NAMES",
+        help="Backends to compare, with commas between; ratios are to the first.",
     )

@@ -17,10 +17,23 @@ from anyio_mio.poll import available_selectors
 @click.command()
 @click.argument("target")
 @click.argument("arguments", nargs=-1)
-@click.option("--selector", type=click.Choice(available_selectors()), help="For tests.")
-@click.option("--strict", is_flag=True, help="Every checkpoint yields.")
+@click.option(
+    "--selector",
+    type=click.Choice(available_selectors()),
+    show_default="the best one here",
+    help="How to ask the system which sockets are ready.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Every checkpoint lets the others run, without a budget."
+)
 @click.option("--console", metavar="PATH", help="Open a console there for top, tree and stats.")
-@click.option("--slow-step", type=SLOW_STEP, default=0.0, help="Log what blocks the loop so long.")
+@click.option(
+    "--slow-step",
+    type=SLOW_STEP,
+    default=0.0,
+    metavar="SECONDS",
+    help="Log what blocks the loop longer, with its stack; 0: never.",
+)
 def run(
     target: str,
     arguments: tuple[str, ...],
@@ -29,9 +42,10 @@ def run(
     console: str | None,
     slow_step: float,
 ) -> None:
-    """Run the async function TARGET (module:function) on mio, with ARGUMENTS as strings.
+    """Run an async function on mio.
 
-    What it returns is printed as JSON if it is not None. SIGUSR1 prints the task tree.
+    TARGET is module:function; it gets ARGUMENTS, as strings. What it returns is printed
+    as JSON if it is not None. SIGUSR1 prints the task tree.
     """
     options: RunOptions = {"slow_step": slow_step}
     if strict:

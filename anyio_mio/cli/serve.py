@@ -36,7 +36,7 @@ from anyio_mio._supervisor.worker import CANNOT_SERVE
 from anyio_mio.cli.application_options import application_options, take_application
 from anyio_mio.cli.management import ManagementAddresses
 from anyio_mio.cli.observing_options import observing_options, take_observation
-from anyio_mio.cli.serve_here import serve_here
+from anyio_mio.cli.serve_here import load_here, refuse_what_needs_workers, serve_here
 from anyio_mio.serving.threads import check_threads
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
@@ -53,87 +53,125 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 
 @click.command()
 @click.argument("target")
-@click.option("--bind", "binds", multiple=True, metavar="ADDRESS", help="HOST:PORT or unix:PATH.")
-@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--bind",
+    "binds",
+    multiple=True,
+    metavar="ADDRESS",
+    show_default=DEFAULT_ADDRESS,
+    help="HOST:PORT or unix:PATH. Repeatable.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Processes that serve.")
 @click.option(
     "--threads",
     type=click.IntRange(1, 256),
     default=1,
-    show_default=True,
     help="Serve in threads of this process, without workers; for free-threaded Python.",
 )
-@click.option("--backlog", type=click.IntRange(1, 65535), default=4096, show_default=True)
-@click.option("--max-connections", type=click.IntRange(1), help="Of each worker at once.")
+@click.option(
+    "--backlog",
+    type=click.IntRange(1, 65535),
+    default=4096,
+    help="Connections that may wait to be accepted.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    show_default="no limit",
+    help="Connections of a worker at once; more wait to be accepted.",
+)
 @click.option(
     "--grace",
     type=SECONDS,
     default=10.0,
-    show_default=True,
     help="Seconds that open connections get when a worker stops.",
 )
-@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM.")
-@click.option("--tls-key", type=READABLE_FILE, help="Its key, if it is in another file.")
+@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM; without it, no TLS.")
+@click.option(
+    "--tls-key", type=READABLE_FILE, help="Key of the certificate, if it is in another file."
+)
 @click.option(
     "--tls-key-password-file",
     type=READABLE_FILE,
-    help="Its pass phrase; or set ANYIO_MIO_TLS_KEY_PASSWORD.",
+    help="Pass phrase of the key; or set ANYIO_MIO_TLS_KEY_PASSWORD.",
 )
-@click.option("--share", is_flag=True, help="All workers accept from one socket.")
+@click.option(
+    "--share",
+    is_flag=True,
+    help="All workers accept from one socket, instead of one each (SO_REUSEPORT).",
+)
 @click.option(
     "--start-timeout",
     type=click.FloatRange(0.1, 3600),
     default=60.0,
-    show_default=True,
     help="Seconds in which a worker must become ready.",
 )
 @click.option(
     "--worker-timeout",
     type=SECONDS,
     default=30.0,
-    show_default=True,
     help="Seconds after which a worker that is stopped or blocked is replaced; 0: never.",
 )
 @click.option(
     "--recycle-connections",
     type=click.IntRange(1),
+    show_default="no limit",
     help="Replace a worker when it has accepted so many.",
 )
 @click.option(
-    "--recycle-memory", type=click.IntRange(1), help="Replace a worker that has so many MiB."
+    "--recycle-memory",
+    type=click.IntRange(1),
+    show_default="no limit",
+    help="Replace a worker that has so many MiB.",
 )
 @click.option(
     "--recycle-jitter",
     type=click.FloatRange(0, 10),
     default=0.1,
-    show_default=True,
-    help="Fraction that is added to those at random, for each worker.",
+    help="Fraction that is added to those limits at random, for each worker.",
 )
-@click.option("--log-format", type=click.Choice([*FORMATS]), default="plain", show_default=True)
 @click.option(
-    "--log-level", type=LEVELS, default="warning", show_default=True, help="Of the workers' logs."
+    "--log-format",
+    type=click.Choice([*FORMATS]),
+    default="plain",
+    help="How log lines are written to standard error.",
 )
-@click.option("--live/--no-live", "show_live", default=False, help="A table of the workers.")
+@click.option(
+    "--log-level",
+    type=LEVELS,
+    default="warning",
+    help="Lowest level of the workers' log records that are kept.",
+)
+@click.option(
+    "--live/--no-live",
+    "show_live",
+    default=False,
+    help="Show a table of the workers, on a terminal.",
+)
 @observing_options
 @application_options
 @click.pass_context
 def serve(context: click.Context, /, **given: Any) -> None:
-    """Serve TARGET: an application, a handler of streams, echo, discard or http-hello.
+    """Serve an application or a handler of streams.
 
-    TARGET is module:name. Three arguments (scope, receive, send) make it an ASGI application, one a
-    handler of streams.
+    TARGET is module:name, or one of echo, discard and http-hello. Three arguments (scope, receive,
+    send) make it an ASGI application, one a handler of streams.
 
     Each worker is a process. SIGTERM or Ctrl-C stops in good order, a second one at once; SIGHUP
     replaces the workers one by one, and no client is refused. Sockets of a service manager
     (LISTEN_FDS) are served besides those of --bind.
     """
-    application = take_application(given, given["log_format"])
+    application = take_application(context, given, given["log_format"])
     observation = take_observation(given)
     options = CommandLine(**given, application=application, observation=observation)
     options.check()
     open_standard_descriptors()
     log = Log(FORMATS[options.log_format])
     if options.threads > 1:
-        serve_here(options.target, options.binds, options.choices(), log, observation)
+        refuse_what_needs_workers(given)
+        choices = options.choices()
+        target = load_here(options.target, application)
+        serve_here(target, options.binds, choices, log, observation)
         log.close()
         return
     try:
@@ -219,7 +257,14 @@ class CommandLine:
             raise click.UsageError(str(error)) from None
         except CertificateError as error:
             raise click.ClickException(str(error)) from None
-        return Choices(self.threads, self.backlog, self.max_connections, self.grace, context)
+        return Choices(
+            self.threads,
+            self.backlog,
+            self.max_connections,
+            self.grace,
+            context,
+            self.application.http,
+        )
 
     def tls(self) -> TlsFiles | None:
         """Return the files of the certificate; None for no TLS."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -11,27 +12,66 @@ from typing import Any, Final
 import click
 
 import anyio_mio
+from anyio_mio._supervisor.application import Target, load_target
 from anyio_mio._supervisor.binding import BindError
 from anyio_mio._supervisor.certificate import CertificateError, load_context
-from anyio_mio._supervisor.configuration import Observation, TlsFiles
-from anyio_mio._supervisor.one_process import Choices, Log, parse_place, serve
-from anyio_mio._supervisor.target import TargetError, load_handler
+from anyio_mio._supervisor.configuration import ApplicationOptions, Observation, TlsFiles
+from anyio_mio._supervisor.one_process import Choices, Log, StartError, parse_place, serve
+from anyio_mio._supervisor.target import TargetError, in_one_line
+from anyio_mio.cli.application_options import application_options, take_application
 from anyio_mio.console import observe_runs, watch_runs
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
+
+NEED_WORKERS: Final = (
+    "reload",
+    "max_requests",
+    "share",
+    "recycle_connections",
+    "recycle_memory",
+    "show_live",
+)
 
 READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
 @click.command("serve")
 @click.argument("target")
-@click.option("--bind", "binds", multiple=True, metavar="ADDRESS", help="HOST:PORT.")
-@click.option("--backlog", type=click.IntRange(1, 65535), default=4096, show_default=True)
-@click.option("--max-connections", type=click.IntRange(1), help="At once.")
-@click.option("--grace", type=click.FloatRange(0, 3600), default=10.0, show_default=True)
-@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM.")
-@click.option("--tls-key", type=READABLE_FILE, help="Its key, if it is in another file.")
+@click.option(
+    "--bind",
+    "binds",
+    multiple=True,
+    metavar="ADDRESS",
+    show_default=DEFAULT_ADDRESS,
+    help="HOST:PORT. Repeatable.",
+)
+@click.option(
+    "--backlog",
+    type=click.IntRange(1, 65535),
+    default=4096,
+    help="Connections that may wait to be accepted.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    show_default="no limit",
+    help="Connections at once; more wait to be accepted.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0, 3600),
+    default=10.0,
+    help="Seconds that open connections get when it stops.",
+)
+@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM; without it, no TLS.")
+@click.option(
+    "--tls-key", type=READABLE_FILE, help="Key of the certificate, if it is in another file."
+)
+@application_options
+@click.pass_context
 def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
+    context: click.Context,
+    /,
     target: str,
     binds: tuple[str, ...],
     backlog: int,
@@ -39,25 +79,69 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     grace: float,
     tls_cert: Path | None,
     tls_key: Path | None,
+    **given: Any,
 ) -> None:
-    """Serve connections with TARGET: echo, discard, http-hello, or module:async_handler.
+    """Serve an application, or a handler of streams.
+
+    TARGET is module:name, or one of echo, discard and http-hello. Three arguments (scope, receive,
+    send) make it an ASGI application, one a handler of streams.
 
     On Windows one process serves: workers, reload, UNIX sockets and a service manager's sockets
     need another system. Ctrl-C stops in good order, a second one at once.
     """
-    context = None
+    refuse_what_needs_workers(given)
+    application = take_application(context, given, "plain")
+    tls = None
     if tls_cert is not None:
         files = TlsFiles(os.fspath(tls_cert), os.fspath(tls_key) if tls_key else None)
         try:
-            context = load_context(files)
+            tls = load_context(files)
         except CertificateError as error:
             raise click.ClickException(str(error)) from None
-    choices = Choices(backlog=backlog, max_connections=max_connections, grace=grace, tls=context)
-    serve_here(target, binds, choices, say, Observation())
+    choices = Choices(backlog=backlog, max_connections=max_connections, grace=grace, tls=tls)
+    choices = replace(choices, http=application.http)
+    serve_here(load_here(target, application), binds, choices, say, Observation())
+
+
+def refuse_what_needs_workers(given: Mapping[str, Any]) -> None:
+    """Refuse options that replace one worker by another: here is none.
+
+    Args:
+        given: options of the command line, by their names.
+
+    Raises:
+        click.UsageError: one of them is there.
+    """
+    for name in NEED_WORKERS:
+        if given.get(name):
+            option = name.replace("_", "-")
+            raise click.UsageError(
+                f"--{option} needs workers, and here one process serves\n"
+                f"  right: without --{option}; or on Linux or macOS, without --threads"
+            )
+
+
+def load_here(target: str, application: ApplicationOptions) -> Target:
+    """Import what is to be served.
+
+    Raises:
+        click.ClickException: it cannot be used.
+    """
+    try:
+        loaded = load_target(target, application)
+    except TargetError as error:
+        raise click.UsageError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
+        raise click.ClickException(in_one_line(error)) from None
+    if loaded.is_application and "access_log" in application.http:
+        from anyio_mio.asgi.access_log import write_to_standard_output  # an extra
+
+        write_to_standard_output()
+    return loaded
 
 
 def serve_here(
-    target: str,
+    target: Target,
     binds: Sequence[str],
     choices: Choices,
     log: Log,
@@ -66,24 +150,24 @@ def serve_here(
     """Serve in this process until a signal.
 
     Raises:
-        click.ClickException: the target or an address cannot be used.
+        click.ClickException: an address cannot be used, or an application cannot start.
     """
     try:
-        handler = load_handler(target)
         places = [parse_place(text) for text in binds or [DEFAULT_ADDRESS]]
-    except (TargetError, BindError) as error:
+    except BindError as error:
         raise click.UsageError(str(error)) from None
     if observation.console is not None:
         observe_runs(observation.console)
     if observation.slow_step:
         watch_runs(observation.slow_step)
+    log("loaded", serves=target.kind)
     try:
-        anyio_mio.run(partial(serve, handler, places, choices, log))
-    except* OSError as errors:
+        anyio_mio.run(partial(serve, target, places, choices, log))
+    except* (OSError, StartError) as errors:
         raise click.ClickException(f"cannot serve: {first_of(errors)}") from None
 
 
-def first_of(errors: BaseExceptionGroup[OSError]) -> BaseException:
+def first_of(errors: BaseExceptionGroup[Exception]) -> BaseException:
     """Return the first error in a group."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):

@@ -38,9 +38,12 @@ NO_TERMINAL = (
 
 @click.command(epilog=TARGET_HELP)
 @click.argument("target", required=False)
-@click.option("--interval", default=1.0, show_default=True, help="Seconds between two looks.")
+@click.option("--interval", default=1.0, help="Seconds between two looks.")
 def top(target: str | None, interval: float) -> None:
-    """Watch running programs: tasks, sockets, polls, listeners; a task's stack by a key."""
+    """Watch running programs.
+
+    It shows their tasks, sockets, polls and listeners; a key shows the stack of a task.
+    """
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.name == "nt":
         raise click.ClickException(NO_TERMINAL)
     if not interval > 0:

@@ -1,9 +1,9 @@
 """Serve connections: limits, errors, TLS, and an orderly stop.
 
-`server` has `serve_tcp()`, `serve_unix()` and `serve_listeners()`. `options` checks their options,
-`tls` makes the handshakes, `outcomes` counts how handlers end, `threads` serves from several
-threads, and `spare_descriptor` lets a server that has no descriptor left close connections that it
-cannot serve.
+`server` has `serve_tcp()`, `serve_unix()` and `serve_listeners()`. `listening` makes their
+listeners, `options` checks their options, `tls` makes the handshakes, `outcomes` counts how
+handlers end, `threads` serves from several threads, and `spare_descriptor` lets a server that has
+no descriptor left close connections that it cannot serve.
 
 Rules:
 

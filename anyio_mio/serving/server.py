@@ -30,6 +30,7 @@ from anyio_mio._net.logs import log
 from anyio_mio._net.streams import SocketStream
 from anyio_mio._net.unix_paths import StrOrBytesPath, listen_unix
 from anyio_mio._net.unix_streams import UNIXSocketStream
+from anyio_mio.serving.listening import flatten, listen_tcp
 from anyio_mio.serving.options import ServeOptions, Settings, TLSOptions
 from anyio_mio.serving.outcomes import (
     Outcomes,
@@ -125,13 +126,9 @@ async def serve_tcp(  # noqa: PLR0913 - the last are options by name
     """
     settings = Settings.of(handler, options)
     check_threads(threads)
-    if threads > 1 and port and not reuse_port:
-        # SO_REUSEPORT alone would let two servers share a port, each with half of the clients.
-        await (await anyio.create_tcp_listener(local_host=host, local_port=port)).aclose()
-    multi = await anyio.create_tcp_listener(
-        local_host=host, local_port=port, backlog=backlog, reuse_port=reuse_port or threads > 1
+    listeners = await listen_tcp(
+        host, port, backlog=backlog, reuse_port=reuse_port, threads=threads
     )
-    listeners = [listener for listener in multi.listeners if isinstance(listener, SocketListener)]
     server = Server(handler, listeners, settings)
     if threads == 1:
         return await server.run(task_status)
@@ -264,25 +261,6 @@ async def serve_listeners(
     """
     settings = Settings.of(handler, options)
     return await Server(handler, flatten(listeners), settings).run(task_status)
-
-
-def flatten(listeners: Iterable[Any]) -> list[SocketListener]:
-    """Return the socket listeners in a list that may hold AnyIO's multi-listeners.
-
-    Raises:
-        TypeError: something is not a listener of mio's.
-        ValueError: a listener is there twice.
-    """
-    flat = [each for one in listeners for each in getattr(one, "listeners", [one])]
-    for each in flat:
-        if not isinstance(each, SocketListener):
-            raise TypeError(
-                f"{each!r} is not a socket listener of mio\n"
-                "  right: await anyio.create_tcp_listener(local_port=8000), while mio runs"
-            )
-    if len(set(flat)) < len(flat):
-        raise ValueError("the same listener is given twice\n  right: each listener once")
-    return flat
 
 
 @final

@@ -113,7 +113,11 @@ class ThreadServer(Generic[S]):
 
         Checkpoint: always. Cancellation: waits for the thread, which the caller stops.
         """
-        await anyio.to_thread.run_sync(self._run_in_thread, limiter=limiter)
+        try:
+            await anyio.to_thread.run_sync(self._run_in_thread, limiter=limiter)
+        finally:
+            for sock in self._sockets:  # even where it was cancelled before it began
+                sock.close()
 
     @property
     def summary(self) -> S:

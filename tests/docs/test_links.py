@@ -49,6 +49,10 @@ def test_links_to_the_outside_are_encrypted(name: str) -> None:
     assert [each for each in links(ROOT / name) if each.startswith("http://")] == []
 
 
+def test_the_readme_has_no_directives_which_only_the_site_understands() -> None:
+    assert re.findall(r"^(?:```|:::)\{.*", (ROOT / "README.md").read_text(), re.MULTILINE) == []
+
+
 def test_every_link_of_the_readme_is_absolute() -> None:
     # It is shown on the package index too, where a relative link leads nowhere.
     relative = [

@@ -9,6 +9,7 @@ It prints a line for each, and its exit status is 1 if one of them failed.
 from __future__ import annotations
 
 import asyncio  # noqa: F401 - the stand-in needs what looks at the platform to be there before it
+import contextlib
 import multiprocessing  # noqa: F401
 import os
 import signal
@@ -217,6 +218,90 @@ async def serving() -> None:
         async with await anyio.connect_tcp("127.0.0.1", port) as client:
             await exchange(client, 100_000)
         stop.set()
+
+
+PAGE = b"x" * 300_000
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        raise NotImplementedError
+    await send({"type": "http.response.start", "status": 200})
+    if scope["path"] == "/file":
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "page"
+            path.write_bytes(PAGE)
+            await send({"type": "http.response.pathsend", "path": str(path)})
+    elif scope["path"] == "/broken":
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+    else:
+        await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def ask(port: int, target: bytes) -> bytes:
+    answer = b""
+    async with await anyio.connect_tcp("127.0.0.1", port) as client:
+        await client.send(b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                answer += await client.receive()
+    return answer
+
+
+@program
+async def an_application_is_served() -> None:
+    import anyio_mio.asgi
+
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+
+        async def serve(*, task_status: Any) -> None:
+            await anyio_mio.asgi.serve(
+                application, port=0, stop=stop, grace=1, task_status=task_status
+            )
+
+        listeners = await tasks.start(serve)
+        port = listeners[0].extra(SocketAttribute.local_port)
+        assert (await ask(port, b"/")).endswith(b"hello")
+        assert (await ask(port, b"/file")).endswith(PAGE)
+        assert not (await ask(port, b"/broken")).endswith(b"0\r\n\r\n")
+        async with await anyio.connect_tcp("127.0.0.1", port) as idle:
+            await idle.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await idle.receive()).endswith(b"hello")
+            stop.set()
+            with pytest.raises(anyio.EndOfStream):
+                await idle.receive()
+
+
+@program
+async def a_websocket_is_served() -> None:
+    import anyio_mio.asgi
+
+    async def echo_once(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": (await receive())["text"]})
+
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+
+        async def serve(*, task_status: Any) -> None:
+            await anyio_mio.asgi.serve(
+                echo_once, port=0, lifespan="off", stop=stop, grace=1, task_status=task_status
+            )
+
+        listeners = await tasks.start(serve)
+        port = listeners[0].extra(SocketAttribute.local_port)
+        await anyio.to_thread.run_sync(talk, port)
+        stop.set()
+
+
+def talk(port: int) -> None:
+    from websockets.sync.client import connect
+
+    with connect(f"ws://127.0.0.1:{port}/", proxy=None) as websocket:
+        websocket.send("hello")
+        assert websocket.recv(5) == "hello"
 
 
 def run(name: str) -> bool:
