@@ -34,6 +34,7 @@ from anyio_mio._supervisor.supervisor import Supervisor
 from anyio_mio._supervisor.target import TargetError, load_handler, refuse_path
 from anyio_mio._supervisor.worker import CANNOT_SERVE
 from anyio_mio.cli.application_options import application_options, take_application
+from anyio_mio.cli.completion import complete_target
 from anyio_mio.cli.management import ManagementAddresses
 from anyio_mio.cli.observing_options import observing_options, take_observation
 from anyio_mio.cli.serve_here import load_here, refuse_what_needs_workers, serve_here
@@ -52,7 +53,7 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", shell_complete=complete_target)
 @click.option(
     "--bind",
     "binds",

@@ -19,6 +19,7 @@ from anyio_mio._supervisor.configuration import ApplicationOptions, Observation,
 from anyio_mio._supervisor.one_process import Choices, Log, StartError, parse_place, serve
 from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio.cli.application_options import application_options, take_application
+from anyio_mio.cli.completion import complete_target
 from anyio_mio.console import observe_runs, watch_runs
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
@@ -36,7 +37,7 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
 
 
 @click.command("serve")
-@click.argument("target")
+@click.argument("target", shell_complete=complete_target)
 @click.option(
     "--bind",
     "binds",
