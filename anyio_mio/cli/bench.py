@@ -16,6 +16,7 @@ from anyio_mio._bench.rounds import Cells, measure_row, steps
 from anyio_mio._bench.rows import ROWS, Row, choose
 from anyio_mio._bench.system_calls import can_count
 from anyio_mio.cli import bench_table
+from anyio_mio.cli.completion import complete_row
 from anyio_mio.cli.names import backends_option
 from anyio_mio.cli.progress import Steps
 
@@ -60,7 +61,7 @@ def chosen_rows(
 
 
 @click.command()
-@click.argument("rows", nargs=-1, callback=chosen_rows)
+@click.argument("rows", nargs=-1, callback=chosen_rows, shell_complete=complete_row)
 @backends_option()
 @click.option("--rounds", type=click.IntRange(1, 99), default=3, help="Rounds; the median counts.")
 @click.option(

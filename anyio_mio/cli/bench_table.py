@@ -13,6 +13,7 @@ from rich.table import Table
 from anyio_mio._bench import machine
 from anyio_mio._bench.rounds import Cell, Cells
 from anyio_mio._bench.rows import Row
+from anyio_mio.cli.tables import print_table
 
 METHOD: Final = """\
 Each server and each load is a process on a processor of its own where there are two; backends \
@@ -47,7 +48,7 @@ def show_row(console: Console, row: Row, cells: Cells) -> None:
     """Print a row of the benchmark as a table of the backends."""
     console.print()
     console.print(f"[bold]{row.name}[/bold]: {row.what}", highlight=False)
-    console.print(side_by_side(row, cells))
+    print_table(console, side_by_side(row, cells))
     for name, cell in cells.items():
         if cell.problem:
             console.print(f"{name}: {cell.problem}", style="red", highlight=False)

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from anyio_mio.cli.completion import complete_console
 from anyio_mio.console.client import ConsoleClient, NoConsole, find_consoles
 from anyio_mio.console.protocol import tree_from_json
 from anyio_mio.console.rendering import render_tree
@@ -16,7 +17,7 @@ was started with ANYIO_MIO_CONSOLE=1, or with a path in place of the 1."""
 
 
 @click.command(epilog=TARGET_HELP)
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=complete_console)
 @click.option("--stacks/--no-stacks", default=True, help="Print where each task is.")
 def tree(target: str | None, stacks: bool) -> None:
     """Print the task trees of running programs."""
@@ -28,7 +29,7 @@ def tree(target: str | None, stacks: bool) -> None:
 
 
 @click.command(epilog=TARGET_HELP)
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=complete_console)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 def stats(target: str | None, as_json: bool) -> None:
     """Print the figures of running programs."""

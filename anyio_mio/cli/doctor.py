@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,9 +61,14 @@ class Finding:
     advice: str = ""
 
     def __str__(self) -> str:
+        return self.in_columns(0)
+
+    def in_columns(self, columns: int) -> str:
+        """Return its text, in lines of so many columns; 0 for any length."""
         mark = {"ok": " ", "note": "-", "change": "!"}[self.state]
-        line = f"{mark} {self.what + ':':<22}{self.value}"
-        return line + (f"\n{'':24}{self.advice}" if self.advice else "")
+        margin = " " * (24 if columns >= 60 or not columns else 4)
+        lines = wrap(f"{mark} {self.what + ':':<22}{self.value}", margin, columns)
+        return "\n".join(lines + wrap(f"{margin}{self.advice}", margin, columns))
 
 
 @click.command()
@@ -72,8 +79,16 @@ def doctor() -> None:
 
     A line with ! should be changed on a busy server; one with - is worth knowing.
     """
+    columns = shutil.get_terminal_size((0, 0)).columns  # 0: it is no terminal
     for finding in findings():
-        click.echo(str(finding))
+        click.echo(finding.in_columns(columns))
+
+
+def wrap(line: str, margin: str, columns: int) -> list[str]:
+    """Break a line; none for a blank one."""
+    if not line.strip():
+        return []
+    return textwrap.wrap(line, columns, subsequent_indent=margin) if columns else [line]
 
 
 def findings() -> Iterator[Finding]:

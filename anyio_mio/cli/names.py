@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from anyio_mio._bench import backends
+from anyio_mio.cli.completion import complete_backends
 
 
 def split_names(context: click.Context, parameter: click.Parameter, given: str) -> list[str]:
@@ -30,6 +31,7 @@ def backends_option() -> Callable[[Any], Any]:
         "--backends",
         "names",
         callback=split_names,
+        shell_complete=complete_backends,
         default=lambda: ",".join(backends.installed()),
         show_default="all that are installed",
         metavar="NAMES",

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from anyio_mio._bench.demo import Measurement
 from anyio_mio._bench.protocol import PAYLOAD
+from anyio_mio.cli.tables import print_table
 
 BAR_WIDTH: Final = 40
 
@@ -31,11 +32,11 @@ def show(console: Console, results: list[Measurement], connections: int) -> None
     if not results:
         return
     console.print()
-    console.print(comparison(results, connections))
+    print_table(console, comparison(results, connections))
     for each in results:
         if each.accepts_per_wakeup:
             console.print()
-            console.print(histogram(each.backend, each.accepts_per_wakeup))
+            show_histogram(console, each.backend, each.accepts_per_wakeup)
 
 
 def comparison(results: list[Measurement], connections: int) -> Table:
@@ -68,23 +69,24 @@ def ratio(ours: float, theirs: float) -> str:
     return f"{ours / theirs:.2f}" if theirs else "–"
 
 
-def histogram(backend: str, accepts_per_wakeup: dict[int, int]) -> Table:
-    """Return how many connections the listener took at one wake-up, and how often."""
+def show_histogram(console: Console, backend: str, accepts_per_wakeup: dict[int, int]) -> None:
+    """Print how many connections the listener took at one wake-up, and how often."""
     wakeups = sum(accepts_per_wakeup.values())
     accepted = sum(size * often for size, often in accepts_per_wakeup.items())
-    table = Table(
-        title=f"{backend}: {accepted:,} accepts in {wakeups:,} wake-ups of the listener",
-        box=None,
+    console.print(
+        f"{backend}: {accepted:,} accepts in {wakeups:,} wake-ups of the listener", highlight=False
     )
-    table.add_column("accepts at one wake-up", justify="right")
+    table = Table(box=None)
+    table.add_column("accepts", justify="right")
     table.add_column("times", justify="right")
-    table.add_column("", width=BAR_WIDTH)
+    longest = max(8, min(BAR_WIDTH, console.width - 20))
+    table.add_column("", width=longest)
     bins = in_powers_of_two(accepts_per_wakeup)
     most = max(bins.values(), default=1)
     for (low, high), often in sorted(bins.items()):
         label = str(low) if low == high else f"{low}–{high}"
-        table.add_row(label, f"{often:,}", "█" * max(round(BAR_WIDTH * often / most), 1))
-    return table
+        table.add_row(label, f"{often:,}", "█" * max(round(longest * often / most), 1))
+    console.print(table)
 
 
 def in_powers_of_two(accepts_per_wakeup: dict[int, int]) -> dict[tuple[int, int], int]:

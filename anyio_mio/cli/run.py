@@ -9,13 +9,14 @@ import click
 import anyio_mio
 from anyio_mio import RunOptions
 from anyio_mio._supervisor.target import TargetError, in_one_line, load_function, refuse_arguments
+from anyio_mio.cli.completion import complete_function
 from anyio_mio.cli.observing_options import SLOW_STEP
 from anyio_mio.console import observe_runs, tree_on_signal
 from anyio_mio.poll import available_selectors
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", shell_complete=complete_function)
 @click.argument("arguments", nargs=-1)
 @click.option(
     "--selector",

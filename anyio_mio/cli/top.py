@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from anyio_mio.cli.completion import complete_console
 from anyio_mio.cli.console import TARGET_HELP
 from anyio_mio.cli.top_screen import Screen, draw, sort_samples
 from anyio_mio.console.client import ConsoleClient, NoConsole
@@ -37,7 +38,7 @@ NO_TERMINAL = (
 
 
 @click.command(epilog=TARGET_HELP)
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=complete_console)
 @click.option("--interval", default=1.0, help="Seconds between two looks.")
 def top(target: str | None, interval: float) -> None:
     """Watch running programs.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,8 +14,13 @@ from anyio_mio.console.rendering import render_frame, without_own_end
 from anyio_mio.console.watching import Sample, accepts_per_wakeup
 from anyio_mio.lowlevel import TaskState, TaskTree
 
-SMALLEST: Final = (60, 12)
+SMALLEST: Final = (40, 12)
 """Columns and lines of the smallest terminal in which the tables can be read."""
+
+NARROW: Final = 80
+"""Below so many columns, the tables leave out what is not among the FEW."""
+
+FEW: Final = {"pid", "run", "tasks", "polls/s", "lag ms", "address", "open", "accepted"}
 
 SORTED_BY: Final = ("pid", "tasks", "sockets", "polls/s", "lag", "memory")
 KEYS: Final = "q quit   ↑↓ select   s sort   / filter   t tasks   ⏎ stack   esc back"
@@ -142,7 +147,7 @@ def draw(screen: Screen, samples: list[Sample], size: tuple[int, int]) -> Render
     if screen.view == "programs":
         rows = sort_samples(screen, samples)
         screen.selected = min(screen.selected, max(0, len(rows) - 1))
-        return Group(draw_programs(screen, rows), draw_listeners(rows), bottom)
+        return Group(draw_programs(screen, rows, size[0]), draw_listeners(rows, size[0]), bottom)
     tasks = shown_tasks(screen)
     screen.selected = min(screen.selected, max(0, len(tasks) - 1))
     if screen.view == "tasks":
@@ -150,15 +155,37 @@ def draw(screen: Screen, samples: list[Sample], size: tuple[int, int]) -> Render
     return Group(draw_stack(tasks[screen.selected] if tasks else None, room), bottom)
 
 
-def draw_programs(screen: Screen, samples: list[Sample]) -> Table:
+def make_table(title: str, columns: tuple[str, ...]) -> Table:
+    """Return a table of figures without rows."""
+    table = Table(title=title, expand=True, title_justify="left", box=None)
+    for name in columns:
+        justify: JustifyMethod = "left" if name in ("run", "address") else "right"
+        table.add_column(name, justify=justify, no_wrap=True)
+    return table
+
+
+def those_that_fit(width: int, columns: tuple[str, ...], cells: list[str]) -> list[str]:
+    """Return the cells of the columns that a terminal of this width gets."""
+    if width >= NARROW or len(cells) < len(columns):
+        return cells
+    return [cell for name, cell in zip(columns, cells, strict=True) if name in FEW]
+
+
+PROGRAMS: Final = (
+    *("pid", "run", "tasks", "ready", "sockets", "polls/s", "events/s", "lag ms"),
+    *("slow", "threads", "MiB"),
+)
+LISTENERS: Final = ("pid", "address", "open", "accepted", "per wake-up", "aborted", "waits", "shed")
+
+
+def draw_programs(screen: Screen, samples: list[Sample], width: int) -> Table:
     """Return one row for each run."""
-    table = Table(title=f"programs, by {screen.sort}", expand=True, title_justify="left", box=None)
-    columns = ("pid", "run", "tasks", "ready", "sockets", "polls/s", "events/s", "lag ms")
-    for name in (*columns, "slow", "threads", "MiB"):
-        table.add_column(name, justify="left" if name == "run" else "right", no_wrap=True)
+    columns = those_that_fit(width, PROGRAMS, [*PROGRAMS])
+    table = make_table(f"programs, by {screen.sort}", tuple(columns))
     for number, sample in enumerate(samples):
         style = "reverse" if number == screen.selected else ""
-        table.add_row(*program_cells(sample), style=f"{style} red" if sample.error else style)
+        cells = those_that_fit(width, PROGRAMS, program_cells(sample))
+        table.add_row(*cells, style=f"{style} red" if sample.error else style)
     return table
 
 
@@ -184,14 +211,13 @@ def program_cells(sample: Sample) -> list[str]:
     ]
 
 
-def draw_listeners(samples: list[Sample]) -> Table:
+def draw_listeners(samples: list[Sample], width: int) -> Table:
     """Return one row for each listener of each run."""
-    table = Table(title="listeners", expand=True, title_justify="left", box=None)
-    for name in ("pid", "address", "open", "accepted", "per wake-up", "aborted", "waits", "shed"):
-        table.add_column(name, justify="left" if name == "address" else "right", no_wrap=True)
+    table = make_table("listeners", tuple(those_that_fit(width, LISTENERS, [*LISTENERS])))
     for sample in samples:
         for listener in sample.stats.get("listeners", ()):
-            table.add_row(*listener_cells(sample.stats["pid"], listener))
+            cells = listener_cells(sample.stats["pid"], listener)
+            table.add_row(*those_that_fit(width, LISTENERS, cells))
     return table
 
 

@@ -48,6 +48,19 @@ def test_costs_are_multiples_of_the_first_backends(invoke: Invoke) -> None:
 
 
 @pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("columns", [24, 40])
+def test_a_narrow_terminal_gets_whole_figures(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = invoke("bench", "echo", "--no-syscalls")
+
+    assert max(map(len, result.stdout.splitlines())) <= columns
+    assert "…" not in result.stdout
+    assert "12.00" in result.stdout
+
+
+@pytest.mark.usefixtures("measured")
 def test_all_rounds_are_written_as_json(invoke: Invoke, tmp_path: Path) -> None:
     document = tmp_path / "rows.json"
 

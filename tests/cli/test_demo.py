@@ -55,6 +55,16 @@ def test_all_installed_backends_are_compared_with_the_first(invoke: Invoke) -> N
 
 
 @pytest.mark.usefixtures("measured")
+def test_a_narrow_terminal_gets_lists(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    result = invoke("demo")
+
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert lines[lines.index("p99, µs") + 1].split() == ["mio", "200"]
+
+
+@pytest.mark.usefixtures("measured")
 def test_the_batches_of_the_accept_loop_are_shown(invoke: Invoke) -> None:
     result = invoke("demo", "--backends", "mio")
 

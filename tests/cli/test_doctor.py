@@ -20,6 +20,15 @@ def test_the_command_reports_every_finding() -> None:
         assert what in result.output
 
 
+def test_a_narrow_terminal_gets_lines_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    result = CliRunner().invoke(group, ["doctor"])
+
+    assert max(map(len, result.output.splitlines())) <= 40
+    few = doctor.descriptor_finding(1024, 4096, unlimited=-1)
+    assert few.in_columns(80).splitlines()[1].startswith(" " * 24 + "a server")
+
+
 def test_an_anyio_that_was_not_tested_is_to_be_changed() -> None:
     first, last = (".".join(map(str, each)) for each in TESTED_ANYIO)
 

@@ -75,6 +75,15 @@ def test_a_program_that_does_not_answer_says_why() -> None:
     assert "the program has ended" in text_of(draw(Screen(), [gone, Sample()], (120, 30)))
 
 
+def test_a_narrow_terminal_gets_the_columns_that_fit() -> None:
+    text = text_of(draw(Screen(), [sample(1), Sample()], (40, 30)), 40)
+
+    (row,) = [line for line in text.splitlines() if " app1 " in line]
+    assert row.split() == ["1", "app1", "1", "7", "1.2"]
+    (row,) = [line for line in text.splitlines() if "TCP 127.0.0.1:8000" in line]
+    assert row.split() == ["1", "TCP", "127.0.0.1:8000", "12", "130"]
+
+
 def test_a_terminal_that_is_too_small_is_told_so() -> None:
     assert "too small" in text_of(draw(Screen(), [], (SMALLEST[0] - 1, 30)))
 
