@@ -58,14 +58,11 @@ def take_messages(data: bytes, messages: deque[dict[str, Any]], most: float) -> 
         if size < 0 or stop > end or size > most or kind not in KINDS:
             break
         payload = apply_mask(data[body:stop], data[mask:body])
-        if kind == BINARY:
-            messages.append({"type": "websocket.receive", "bytes": payload})
-        else:
-            try:
-                text = payload.decode()
-            except UnicodeDecodeError:
-                break
-            messages.append({"type": "websocket.receive", "text": text})
+        try:
+            name, content = ("text", payload.decode()) if kind == TEXT else ("bytes", payload)
+        except UnicodeDecodeError:
+            break
+        messages.append({"type": "websocket.receive", name: content})
         begin = stop
     return begin
 

@@ -52,14 +52,9 @@ def join_head(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> by
     lines = [STATUS_LINES.get(status) or status_line(status)]
     try:
         for name, value in headers:
-            prefix = PREFIXES.get(name)
-            if prefix is None:
-                if name == b"content-length":  # in nearly every answer: without a call
-                    noted.append((name, value))
-                    prefix = b"content-length: "
-                elif (prefix := learn(name, value, noted)) is None:
-                    continue
-            lines.append(prefix + value)
+            prefix = PREFIXES.get(name) or learn(name, value, noted)
+            if prefix is not None:
+                lines.append(prefix + value)
     except (TypeError, ValueError, AttributeError):
         raise no_headers(headers) from None
     head = b"\r\n".join(lines)
@@ -83,6 +78,9 @@ def learn(name: Any, value: bytes, noted: list[tuple[bytes, bytes]]) -> bytes | 
         TypeError: the name is no bytes.
         ApplicationError: it is no token.
     """
+    if name == b"content-length":  # in nearly every answer: without the steps below
+        noted.append((name, value))
+        return b"content-length: "
     if not TOKEN.fullmatch(name):
         raise ApplicationError(f"{name!r} is no header name\n  right: b'content-type'")
     prefix: bytes = name + b": "
