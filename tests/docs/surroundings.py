@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from tests.asyncio import servers
 NEEDS: Final = re.compile(r"<!-- needs: (?P<names>[\w ]+) -->")
 
 PROGRAMS: Final = {"postgres": "postgres", "redis": "redis-server", "haproxy": "haproxy"}
+"""What is started; every other name is a module of Python."""
 
 Starter = Callable[[Path], AbstractContextManager[int]]
 
@@ -34,6 +36,13 @@ STARTED: Final[dict[str, tuple[Starter, str, str]]] = {
 }
 
 
+def is_installed(name: str) -> bool:
+    """Whether there is the program, or the module, of this name."""
+    if name not in PROGRAMS:
+        return find_spec(name) is not None
+    return servers.program(PROGRAMS[name]) is not None or shutil.which(PROGRAMS[name]) is not None
+
+
 @contextmanager
 def surroundings(path: Path, factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Start what a page needs, or skip; yields the variables of its commands.
@@ -45,8 +54,8 @@ def surroundings(path: Path, factory: pytest.TempPathFactory) -> Iterator[dict[s
     match = NEEDS.search(path.read_text())
     names = match["names"].split() if match else []
     for name in names:
-        if servers.program(PROGRAMS[name]) is None and shutil.which(PROGRAMS[name]) is None:
-            pytest.skip(f"{PROGRAMS[name]} is not installed")
+        if not is_installed(name):
+            pytest.skip(f"{name} is not installed")
     with ExitStack() as stack:
         variables = {}
         for name in names:
