@@ -46,8 +46,8 @@ class ForeignLoop(Protocol):
     leave: Callable[[], object]
     """Say that asyncio has no current task."""
 
-    def make_face(self, task: Task, /) -> TaskFace:
-        """Give a task its face."""
+    make_face: Callable[[Task], TaskFace]
+    """Give a task its face, and return the face."""
 
     def wait_for(self, task: Task, trapped: object, /) -> None:
         """Park the running task on what it yielded, or fail it if that cannot be waited for."""

@@ -15,12 +15,14 @@ connections, servers, datagrams, TLS, pipes, subprocesses, executors, ``sock_*()
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
 import sys
 import threading
 from asyncio import coroutines
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
@@ -40,6 +42,7 @@ from anyio_mio.asyncio.transports import SocketTransport
 if TYPE_CHECKING:
     from types import FrameType
 
+    from anyio_mio._kernel import foreign_loop
     from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
     from anyio_mio._kernel.task_tree import TaskState
@@ -63,6 +66,7 @@ class Loop(StockLoop):
         self._now = kernel.now
         self._is_in_child = False
         self.enter, self.leave = asyncio_internals.current_task_setters(self)
+        self.make_face: Callable[[Task], foreign_loop.TaskFace] = partial(TaskFace, self)
         self._callbacks = Callbacks(kernel, self.leave)
         super().__init__(Descriptors(kernel.reactor, self._callbacks))
         self._ready: deque[StockHandle] = self._callbacks.ready
@@ -225,7 +229,7 @@ class Loop(StockLoop):
             ValueError: there is no such signal.
             RuntimeError: the signal cannot be caught, or this is not the main thread.
         """
-        if coroutines.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+        if coroutines.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
         self._check_closed()
@@ -275,15 +279,11 @@ class Loop(StockLoop):
 
     def end(self) -> None:
         """Leave the thread without a running loop."""
-        self.leave()
+        with suppress(RuntimeError):  # from Python 3.14, where a forked child has forgotten it
+            self.leave()
         self._thread_id = None
         asyncio_internals.set_running_loop(None)
         self._set_coroutine_origin_tracking(False)
-
-    def make_face(self, task: Task, /) -> TaskFace:
-        """Give a task its face."""
-        task.face = face = TaskFace(task, self)
-        return face
 
     def wait_for(self, task: Task, trapped: Any, /) -> None:
         """Park a task on a future of this loop."""

@@ -121,7 +121,8 @@ def wake_up(loop: IdleLoop) -> None:
         RunLoop.__init__(loop, kernel)
         if kernel.is_dead:
             loop.die_in_child()
-        if kernel.is_dead or not kernel.entry.put(nothing):  # touched when its run is over
+        is_ours = running.kernel is kernel  # from another thread only the entry queue can tell
+        if kernel.is_dead or not (is_ours or kernel.entry.put(nothing)):  # its run is over
             loop.release()
             return
         loop._callbacks.on_raise = partial(end_run, kernel)

@@ -78,8 +78,9 @@ class TaskFace:
         "task",
     )
 
-    def __init__(self, task: Task, loop: events.AbstractEventLoop) -> None:
+    def __init__(self, loop: events.AbstractEventLoop, task: Task, /) -> None:
         self.task = task
+        task.face = self
         self._loop = loop
         self._future: Any = None
         self._cancelled_by_scope = False

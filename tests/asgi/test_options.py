@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any
 
@@ -100,7 +101,9 @@ def test_each_option_has_a_type_and_a_sentence() -> None:
     names = set(Options.__annotations__)
     assert names >= {*ServeOptions.__annotations__, *Settings.__dataclass_fields__}
     documented = "\n".join(each.__doc__ or "" for each in (HTTPOptions, ServeOptions, Options))
-    assert [name for name in names if f"        {name}: " not in documented] == []
+    assert [
+        name for name in names if not re.search(rf"^ +{name}: ", documented, re.MULTILINE)
+    ] == []
 
 
 def test_options_of_every_server_reach_the_server() -> None:
