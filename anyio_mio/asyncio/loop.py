@@ -126,9 +126,10 @@ class Loop(StockLoop):
         if self._debug:
             self._check_callback(callback, "call_soon_threadsafe")
         handle: StockHandle = ThreadSafeHandle(callback, args, self, context)
-        if handle._source_traceback:
-            del handle._source_traceback[-1]
-        if self._debug or ThreadSafeHandle is StockHandle:
+        has_lock = ThreadSafeHandle is not StockHandle
+        if handle._source_traceback:  # its last frames are ours, and the class's own
+            del handle._source_traceback[-2 if has_lock else -1 :]
+        if self._debug or not has_lock:
             self._ready.append(handle)
         else:  # what runs the queue inlines Handle._run(), and this one holds a lock as it runs
             self._ready.append(Handle(handle._run, (), self, Context()))
