@@ -126,11 +126,13 @@ class Connection:
         """Answer as `_answer()` does, and limit, count or log the request."""
         site = self.site
         site.count_request()
+        if site.statistics is not None:
+            site.statistics.begin(exchange.wants_websocket)
         limit = site.settings.limit_concurrency
         began = time.perf_counter()
         if limit is not None and site.active >= limit:
             await self._refuse(503, exchange)
-            self._log_access(exchange, began)
+            self._note_end(exchange, time.perf_counter() - began)
             return False
         site.active += 1
         try:
@@ -138,13 +140,16 @@ class Connection:
         finally:
             site.active -= 1
             site.stop_after_last_request()
-            self._log_access(exchange, began)
+            self._note_end(exchange, time.perf_counter() - began)
 
-    def _log_access(self, exchange: Exchange, began: float) -> None:
-        """Write the line of one request, if there is an access log."""
-        if self.site.access_log is not None:
-            scope, seconds = self._scope(exchange), time.perf_counter() - began
-            self.site.access_log(scope, exchange.url, exchange.status, exchange.sent, seconds)
+    def _note_end(self, exchange: Exchange, seconds: float) -> None:
+        """Count a request that is over, and write its line to the access log, if these are on."""
+        site, is_websocket = self.site, exchange.wants_websocket
+        if site.statistics is not None:
+            site.statistics.end(exchange.method, exchange.status, seconds, is_websocket)
+        if site.access_log is not None:
+            scope = self._scope(exchange)
+            site.access_log(scope, exchange.url, exchange.status, exchange.sent, seconds)
 
     async def _answer(self, exchange: Exchange) -> bool:
         """Let the application answer one request; True if the connection goes on."""
@@ -196,6 +201,8 @@ class Connection:
             return
         if exchange is not None:
             exchange.status, exchange.sent = status, len(answer.partition(b"\r\n\r\n")[2])
+        elif self.site.statistics is not None:
+            self.site.statistics.refused[status] += 1
         self.read_due = NEVER
         await linger(self.stream)
 

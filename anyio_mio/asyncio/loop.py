@@ -36,7 +36,8 @@ from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop, ThreadSa
 from anyio_mio.asyncio.callbacks import Callbacks, Handle, TimerHandle
 from anyio_mio.asyncio.descriptors import Descriptors
 from anyio_mio.asyncio.task_face import OTHER_LOOP, TaskFace
-from anyio_mio.asyncio.task_states import describe_task
+from anyio_mio.asyncio.task_states import TaskOrder, describe_task
+from anyio_mio.asyncio.time_limits import TimeLimits
 from anyio_mio.asyncio.transports import SocketTransport
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Loop(StockLoop):
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._order = TaskOrder()
         self._now = kernel.now
         self._is_in_child = False
         self.enter, self.leave = asyncio_internals.current_task_setters(self)
@@ -323,13 +325,17 @@ class Loop(StockLoop):
 
     def tasks(self) -> list[Any]:
         """Return asyncio's tasks that are not done, for the task tree."""
-        return list(asyncio.all_tasks(self))
+        return self._order.sort(asyncio.all_tasks(self))
 
-    def describe_task(self, task: Any, /) -> TaskState | None:
+    def describe_task(self, task: Any, until: float, /) -> TaskState | None:
         """Describe one of asyncio's tasks, for the task tree; None if it is done."""
         if task.done():
             return None
-        return describe_task(self._kernel, task, asyncio.current_task(self))
+        return describe_task(self._kernel, task, until, asyncio.current_task(self))
+
+    def time_limits(self) -> TimeLimits:
+        """Return the time limits that timers are, for the task tree."""
+        return TimeLimits(self._kernel.deadlines)
 
     def can_wake(self) -> bool:
         """Return whether an event of a descriptor may call back into the program."""

@@ -1,4 +1,4 @@
-"""Frameworks as their users write them: MCP, FastAPI, Starlette, Quart, Django, and WSGI."""
+"""Frameworks as their users write them: FastAPI, Starlette, Litestar, MCP, Quart and Django."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 
 import anyio
 import httpx
+import litestar
 import pytest
 from fastapi import BackgroundTasks, FastAPI, UploadFile, WebSocket
 from fastapi.responses import StreamingResponse
+from litestar.response import Stream
 from mcp.client.session import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer
@@ -137,6 +139,42 @@ def test_a_task_of_asyncio_may_send_and_receive() -> None:
     with serving(app, lifespan="off") as served, client_of(served) as client:
         for body in (b"one", b"two"):
             assert client.post("/", content=body).content == body
+
+
+def test_litestar_is_served() -> None:
+    events: list[str] = []
+
+    @litestar.get("/items/{number:int}")
+    async def item(request: litestar.Request[Any, Any, Any]) -> dict[str, int]:
+        return {"number": request.path_params["number"]}
+
+    @litestar.post("/upload", media_type="text/plain")
+    async def upload(request: litestar.Request[Any, Any, Any]) -> str:
+        return str(len(await request.body()))
+
+    @litestar.get("/stream")
+    async def stream() -> Stream:
+        return Stream(iter(["one ", "two"]))
+
+    @litestar.websocket_listener("/ws")
+    async def ws(data: str) -> str:
+        return data.upper()
+
+    app = litestar.Litestar(
+        [item, upload, stream, ws],
+        on_startup=[lambda: events.append("startup")],
+        on_shutdown=[lambda: events.append("shutdown")],
+    )
+    with serving(app, lifespan="on") as served:
+        with client_of(served) as client:
+            assert client.get("/items/3").json() == {"number": 3}
+            assert client.get("/items/three").status_code == 404
+            assert client.post("/upload", content=b"x" * 300_000).text == "300000"
+            assert client.get("/stream").text == "one two"
+        with connect(f"ws://127.0.0.1:{served.port}/ws", proxy=None) as websocket:
+            websocket.send("hello")
+            assert websocket.recv(5) == "HELLO"
+    assert events == ["startup", "shutdown"]
 
 
 def test_quart_is_served() -> None:
