@@ -42,8 +42,11 @@ ROOMS = {
     },
     "cli": {"anyio_mio", "anyio", "click", "rich"},
     "console": {"anyio_mio"},
+    "metrics": {"anyio_mio", "prometheus_client"},
     "_bench": {"anyio_mio", "anyio", "trio"},
-    "_supervisor": {"a2wsgi", "anyio_mio", "anyio", "h11", "rich", "watchfiles"},
+    "_supervisor": {
+        *("a2wsgi", "anyio_mio", "anyio", "h11", "prometheus_client", "rich", "watchfiles"),
+    },
 }
 PUBLIC = (
     "anyio_mio.poll",
@@ -54,6 +57,7 @@ PUBLIC = (
     "anyio_mio.asgi",
     "anyio_mio.testing",
     "anyio_mio.console",
+    "anyio_mio.metrics",
 )
 ONE_RULE = ("anyio_mio._net.unix_paths",)  # private, and shared with the supervisor
 TOOLS = (

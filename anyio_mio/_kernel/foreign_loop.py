@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task, TaskFace
 
 
+class TimeLimits(Protocol):
+    """Until when tasks wait at the most, because of timers of the loop."""
+
+    def of(self, task: Any, /) -> float:
+        """Return when a limit ends the wait of a task, on the run's clock; inf if none does."""
+
+
 class ForeignLoop(Protocol):
     """The loop of the run for libraries that know asyncio only."""
 
@@ -48,8 +55,16 @@ class ForeignLoop(Protocol):
     def tasks(self) -> list[Any]:
         """Return the loop's own tasks, which the task tree shows beside the kernel's."""
 
-    def describe_task(self, task: Any, /) -> Any:
-        """Describe one of its tasks as a `TaskState`; None if it is done."""
+    def describe_task(self, task: Any, until: float, /) -> Any:
+        """Describe one of its tasks as a `TaskState`; None if it is done.
+
+        Args:
+            task: the task.
+            until: when a time limit ends its wait, on the run's clock; inf if none does.
+        """
+
+    def time_limits(self) -> TimeLimits:
+        """Return the time limits that asyncio's timers are, as they are now."""
 
     def can_wake(self) -> bool:
         """Whether a callback that waits for a descriptor can continue the run."""

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from anyio.abc import Listener
 
+from anyio_mio.asgi.statistics import RequestStatistics
 from anyio_mio.serving.options import ServeOptions, check_names
 
 SECONDS: Final = ("keep_alive", "head_timeout", "body_timeout", "send_timeout")
@@ -97,7 +98,7 @@ class Options(HTTPOptions, ServeOptions, total=False):
             has a run, a lifespan and limits of its own (1).
         ssl_context: a context for servers, with a certificate; None for no TLS (None).
         handshake_timeout: seconds that a client has for its TLS handshake (10).
-        statistics: a dict in which the server keeps ``"requests"``, how many there were.
+        statistics: where requests are counted, for dashboards; None to count nothing (None).
     """
 
     host: str | None
@@ -110,7 +111,7 @@ class Options(HTTPOptions, ServeOptions, total=False):
     threads: int
     ssl_context: ssl.SSLContext | None
     handshake_timeout: float
-    statistics: dict[str, int] | None
+    statistics: RequestStatistics | None
 
 
 @dataclass(frozen=True, slots=True)
