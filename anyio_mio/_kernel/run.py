@@ -8,11 +8,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.interrupts import Interrupts, release_in_child
+from anyio_mio._kernel.outcome import Outcome
 from anyio_mio._kernel.worker_threads import WORKERS
 
 if TYPE_CHECKING:
@@ -20,44 +21,6 @@ if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
 
 T = TypeVar("T")
-
-
-@final
-class Outcome(Generic[T]):
-    """How a task without a task group ended."""
-
-    __slots__ = ("_error", "_value", "is_done")
-
-    def __init__(self) -> None:
-        self.is_done = False
-        self._value: T | None = None
-        self._error: BaseException | None = None
-
-    def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
-        """The task has ended."""
-        self.is_done = True
-        self._value, self._error = value, error
-        del error, value
-
-    def done(self) -> bool:
-        """Whether the task has ended."""
-        return self.is_done
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the task raised, until `unwrap()` is called."""
-        return self._error
-
-    def unwrap(self) -> T:
-        """Return the value or raise the error; either is given out once."""
-        value, error = self._value, self._error
-        self._value = self._error = None
-        try:
-            if error is not None:
-                raise error
-            return value  # type: ignore[return-value]
-        finally:
-            del value, error, self
 
 
 def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
