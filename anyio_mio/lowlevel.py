@@ -87,7 +87,7 @@ class RunStatistics:
 
 
 def statistics() -> RunStatistics:
-    """What the run in this thread is doing.
+    """Return what the run in this thread is doing.
 
     Raises:
         RuntimeError: mio does not run in this thread.
@@ -96,7 +96,7 @@ def statistics() -> RunStatistics:
 
 
 def statistics_of(kernel: Kernel) -> RunStatistics:
-    """What a run is doing; for tools that observe it."""
+    """Return what a run is doing; for tools that observe it."""
     return RunStatistics(
         tasks=len(kernel.tasks()),
         runnable=len(kernel.run_queue) + len(kernel.spent),
@@ -111,7 +111,7 @@ def statistics_of(kernel: Kernel) -> RunStatistics:
 
 
 def current_task() -> Task:
-    """The task that runs now.
+    """Return the task that runs now.
 
     Raises:
         RuntimeError: no task runs in this thread.

@@ -20,6 +20,12 @@ GRAB_BAGS = {"util", "utils", "utilities", "helper", "helpers", "common", "misc"
 DEEPER = (ast.If, ast.For, ast.While, ast.Try, ast.TryStar, ast.With, ast.Match)
 DEEPER_ASYNC = (ast.AsyncFor, ast.AsyncWith)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+NO_VERBS = {
+    *("A", "After", "All", "An", "Another", "Any", "As", "At", "Before", "Called", "Each", "Every"),
+    *("Everything", "From", "How", "If", "In", "It", "Its", "Never", "No", "Nobody", "Nothing"),
+    *("Of", "One", "Other", "Our", "Ours", "Some", "The", "There", "They", "This", "True", "We"),
+    *("What", "When", "Where", "Whether", "Which", "While", "Who", "Whoever", "Why", "With", "You"),
+}
 
 # What each room may import besides itself and the standard library. Rooms of this project are
 # named as in the import; the tools at the top see what is public.
@@ -144,6 +150,19 @@ def test_functions_are_flat() -> None:
     depths = {where: depth(node) for where, node in functions()}
 
     assert {w: n for w, n in depths.items() if n > NESTING} == {}
+
+
+def test_the_docstring_of_a_function_begins_with_a_verb() -> None:
+    breaches = [
+        f"{where}: {text.splitlines()[0]}"
+        for where, node in functions()
+        if (text := ast.get_docstring(node)) is not None
+        if not any("property" in ast.unparse(each) for each in node.decorator_list)
+        if not any("click.group" in ast.unparse(each) for each in node.decorator_list)  # --help
+        if text.split()[0].strip(",.:") in NO_VERBS or text.startswith("`")
+    ]
+
+    assert breaches == []
 
 
 def test_a_module_is_named_after_what_is_in_it() -> None:

@@ -57,13 +57,13 @@ class AsyncGenerators:
         sys.set_asyncgen_hooks(*self._previous)
 
     def first_iteration(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Called by the interpreter before a generator's first step."""
+        """Note a generator; the interpreter calls this before its first step."""
         asyncio = self._kernel.asyncio
         if asyncio is None or not asyncio.first_iteration(generator):
             self._alive.add(generator)
 
     def finalizer(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Called by the interpreter, in any thread, when a generator is dropped half-way."""
+        """Have a dropped generator closed; the interpreter calls this, in any thread."""
         asyncio = self._kernel.asyncio
         if asyncio is not None and asyncio.finalizer(generator):
             return

@@ -203,7 +203,7 @@ class CancelScope:
             self._cancel(f"{message}: {reason}" if reason else message)
 
     def expire(self) -> None:
-        """The deadline has passed while the scope was active."""
+        """Cancel the scope: the deadline has passed while it was active."""
         self._cancel("deadline exceeded")
 
     @property
@@ -251,7 +251,7 @@ class CancelScope:
             push_down(self)
 
     def cancel_message(self) -> str:
-        """Why work in this scope is cancelled: the message of the outermost visible cause."""
+        """Return why work in this scope is cancelled: the message of the outermost cause."""
         message = "cancelled"
         scope: CancelScope | None = self
         while scope is not None and scope.effective:
@@ -261,7 +261,7 @@ class CancelScope:
         return message
 
     def effective_deadline(self) -> float:
-        """The earliest deadline that can end work in this scope; -inf if it is cancelled."""
+        """Return the earliest deadline that can end work in this scope; -inf if it is cancelled."""
         if self.effective:
             return -inf
         deadline = inf
@@ -272,7 +272,7 @@ class CancelScope:
         return deadline
 
     def add_member(self, task: Member) -> None:
-        """A task is started here."""
+        """Note that a task is started here."""
         if self.members is None:
             self.members = {task: None}
         else:
@@ -296,7 +296,7 @@ class CancelScope:
             self.host.kernel.require_own_thread()
 
     def _exit_elsewhere(self, exc_type: type[BaseException] | None) -> bool:
-        """The block ends, but not in the task that began it."""
+        """End the block elsewhere than in the task that began it."""
         task = self.host
         if exc_type is GeneratorExit:
             if task is not None and running.kernel is task.kernel:
@@ -309,7 +309,7 @@ class CancelScope:
         raise RuntimeError(OTHER_TASK)
 
     def _take_out(self, task: Member) -> None:
-        """A dropped generator around the block is closed: the task is not in the scope any more."""
+        """Take the task out of the scope: a dropped generator around the block is closed."""
         parent = self.parent
         assert parent is not None
         task.kernel.deadlines.drop(self)
@@ -357,7 +357,7 @@ LEFT_OPEN: Final = (
 
 
 def checked_deadline(value: float) -> float:
-    """``value`` as a float, if it can be a deadline.
+    """Return ``value`` as a float, if it can be a deadline.
 
     Raises:
         TypeError: it is no number.
@@ -396,7 +396,7 @@ def push_down_to(task: Member) -> None:
 
 
 def abandon(task: Member, below: CancelScope, error: BaseException | None) -> BaseException | None:
-    """A task has ended without leaving its scopes: nothing may go on in them (K4).
+    """End the scopes that a task has not left when it ended: nothing may go on in them (K4).
 
     A mere scope is forgotten; a generator that was dropped half-way may have left it. The children
     of a task group are cancelled, and the run waits for them.
@@ -432,7 +432,7 @@ def tasks_inside(scopes: list[CancelScope]) -> list[Any]:
 
 
 def stack_above(task: Member, below: CancelScope | None) -> list[CancelScope]:
-    """A task's own scopes from just above ``below`` to the innermost."""
+    """Return a task's own scopes from just above ``below`` to the innermost."""
     return list(own_scopes(task, below))[::-1]
 
 

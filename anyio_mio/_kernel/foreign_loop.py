@@ -67,7 +67,7 @@ class ForeignLoop(Protocol):
         """Return the time limits that asyncio's timers are, as they are now."""
 
     def can_wake(self) -> bool:
-        """Whether a callback that waits for a descriptor can continue the run."""
+        """Return whether a callback that waits for a descriptor can continue the run."""
 
     def release(self) -> None:
         """Refuse every use from now on: the run is over."""

@@ -30,7 +30,7 @@ class IdleWaiters(dict["Task", None]):
         await kernel.park(self)
 
     def wake(self, kernel: Stepper) -> None:
-        """Everything is blocked: resume them all."""
+        """Resume them all: everything else is blocked."""
         tasks = list(self)
         self.clear()
         for task in tasks:
@@ -55,7 +55,7 @@ class Forever:
     __slots__ = ()
 
     def abort(self, task: object, /) -> bool:
-        """Any task here is still waiting."""
+        """Let the task go: it is still waiting."""
         return True
 
     def describe(self, task: object, /) -> Wait:

@@ -105,12 +105,12 @@ class Interrupts:
         self._stack.close()
 
     def release_in_child(self) -> None:
-        """After a fork: the child's signals are its own, and the socket pair is shared."""
+        """Give the child of a fork its signals; the socket pair is shared with the parent."""
         self._stack.close()
         signal.set_wakeup_fd(-1)
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        """The handler of SIGINT."""
+        """Handle SIGINT."""
         kernel = self._kernel
         hogged = kernel.interrupted and kernel.current is not None
         if (hogged or running.kernel is not kernel) and not is_ours(frame):
@@ -165,7 +165,7 @@ class Interruption:
         self.broke_off = False
 
     def note(self, kernel: Interruptible) -> None:
-        """A Ctrl-C has come; called by the signal's handler, between any two bytecodes."""
+        """Note a Ctrl-C; the signal's handler calls this, between any two bytecodes."""
         kernel.interrupted = True
         if kernel.current is kernel.main:
             kernel.budget = 0
@@ -174,7 +174,7 @@ class Interruption:
             self._is_second = kernel.main is None or kernel.main.parked_on is stuck_on
 
     def deliver(self, kernel: Interruptible) -> None:
-        """Before a sleep: end the main task's wait, or else its next checkpoint raises."""
+        """End the main task's wait before a sleep; if it cannot, its next checkpoint raises."""
         main = kernel.main
         if self._is_second:
             self._is_second = False
@@ -197,7 +197,7 @@ class Interruption:
 
 
 def is_ours(frame: FrameType | None) -> bool:
-    """Whether raising here could tear our own state."""
+    """Return whether raising here could tear our own state."""
     if frame is None or is_in_our_code(frame):
         return True
     # What the standard library does for us is ours as well.
@@ -208,12 +208,12 @@ def is_ours(frame: FrameType | None) -> bool:
 
 
 def is_in_our_code(frame: FrameType) -> bool:
-    """Whether a frame runs one of the rooms that carry the program."""
+    """Return whether a frame runs one of the rooms that carry the program."""
     name = frame.f_globals.get("__name__")
     return isinstance(name, str) and name.startswith(OURS)
 
 
 def release_in_child() -> None:
-    """After a fork, in the child, whose kernels are dead already."""
+    """Give the signals back in a forked child, whose kernels are dead already."""
     for interrupts in tuple(active):
         interrupts.release_in_child()

@@ -479,7 +479,7 @@ class Kernel:
             raise RuntimeError(OTHER_THREAD)
 
     def die_in_child(self) -> None:
-        """After a fork: no task goes on, and each operation of one raises (R7)."""
+        """Let no task go on after a fork, and each operation of one raise (R7)."""
         self.is_dead = True
         self.current = None
         if self.asyncio is not None:

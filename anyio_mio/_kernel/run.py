@@ -56,7 +56,7 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
 
 
 def is_ctrl_c(error: BaseException, *, broke_off: bool) -> bool:
-    """Whether an error that has ended the main task is a Ctrl-C, and nothing else.
+    """Return whether an error that has ended the main task is a Ctrl-C, and nothing else.
 
     Args:
         error: what the main task has ended with.
@@ -102,14 +102,14 @@ def throw_when_it_waits(
 
 
 def close_unstarted(coros: Iterable[Coroutine[object, object, object]]) -> None:
-    """If the run broke down: what never began is no mistake of the program."""
+    """Close what never began because the run broke down: Python need not warn of it."""
     for coro in coros:
         if isinstance(coro, CoroutineType) and getcoroutinestate(coro) == CORO_CREATED:
             coro.close()
 
 
 def shut_down(kernel: Kernel) -> None:
-    """After the main task: shutdown hooks, then system tasks, then async generators.
+    """End, after the main task: shutdown hooks, then system tasks, then async generators.
 
     Closing a generator may drop or begin others, hence the loop.
     """

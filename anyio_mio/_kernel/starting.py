@@ -44,7 +44,7 @@ class Starting(Outcome[object]):
         self._caller_cancelled = False
 
     def started(self, value: object = None) -> None:
-        """The child is ready: it moves into the group, and ``start()`` returns ``value``.
+        """Move the child, which is ready, into the group; ``start()`` returns ``value``.
 
         While the caller is cancelled the call does nothing: the child is cancelled, too, and stays
         where it is.
@@ -85,7 +85,7 @@ class Starting(Outcome[object]):
             self._raise_failure(kernel)
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """The child ended before it was handed over."""
+        """Note that the child ended before it was handed over."""
         self.is_done = True
         self.error = error
         self._resume_caller()
@@ -98,13 +98,13 @@ class Starting(Outcome[object]):
         return Wait(f"task_status.started(){name}", tasks=() if child is None else (child,))
 
     def abort(self, task: object, /) -> bool:
-        """The caller is cancelled: the child hears of it, and the caller waits on."""
+        """Note that the caller is cancelled: the child is too, and the caller goes on waiting."""
         if not self.is_done and not self._handed_over:  # else it was woken first (K6)
             self._caller_cancelled = True
         return False
 
     def take_error(self, error: BaseException, /) -> bool:
-        """Ctrl-C while the caller waits: the child gets it, if its own wait can be left."""
+        """Give a Ctrl-C that ends the caller's wait to the child, if its own wait can be left."""
         child = self._child
         return child is not None and not self.is_done and child.kernel.throw(child, error)
 
@@ -137,7 +137,7 @@ class Starting(Outcome[object]):
         push_down_to(child)
 
     def _raise_failure(self, kernel: Stepper) -> None:
-        """The child has ended where it began: raise its error, or else the caller's."""
+        """Raise the error of a child that ended where it began, or else the caller's."""
         error, self.error = self.error, None
         try:
             if error is None and self._caller_cancelled:

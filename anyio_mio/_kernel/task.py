@@ -20,7 +20,7 @@ class Owner(Protocol):
     """What is told when a task is done: its task group, or other code that started it."""
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """The task ended with ``value`` or with ``error``."""
+        """Take over that the task ended with ``value`` or with ``error``."""
 
 
 class TaskFace(Cancelling, Protocol):
@@ -40,7 +40,7 @@ class Wanted(Protocol):
     """A thing that a task holds and that other tasks wait for: a lock."""
 
     def owner_ended(self, owner: Task, /) -> None:
-        """The task has ended without giving it back."""
+        """Note that its owner has ended without giving it back."""
 
 
 @final
@@ -161,7 +161,7 @@ class Task:
             self.kernel.fail(self, error)
 
     def add_wanted(self, thing: Wanted) -> None:
-        """Another task waits for a thing that this one holds."""
+        """Note that another task waits for a thing that this one holds."""
         wanted = self.wanted
         if isinstance(wanted, Several):
             wanted[thing] = None
@@ -169,21 +169,21 @@ class Task:
             self.wanted = thing if wanted is None else Several({wanted: None, thing: None})
 
     def remove_wanted(self, thing: Wanted) -> None:
-        """No task waits for a thing any more, or this one does not hold it any more."""
+        """Forget a thing that no task waits for, or that this one does not hold any more."""
         if self.wanted is thing:
             self.wanted = None
         elif isinstance(self.wanted, Several):
             self.wanted.pop(thing, None)
 
     def end_wanted(self) -> None:
-        """The task has ended: tell what it still holds."""
+        """Tell the things that it still holds that it has ended."""
         wanted, self.wanted = self.wanted, None
         for thing in wanted if isinstance(wanted, Several) else (wanted,):
             if thing is not None:
                 thing.owner_ended(self)
 
     def finish(self, value: object, error: BaseException | None) -> None:
-        """The coroutine has ended with ``value`` or with ``error``: tell the owner."""
+        """Tell the owner that the coroutine has ended with ``value`` or with ``error``."""
         try:
             if self.scope is not self.base:
                 error = abandon(self, self.base, error)
@@ -192,11 +192,11 @@ class Task:
             del error, value  # the error's traceback holds this frame
 
     def expire(self) -> None:
-        """Its sleep is over."""
+        """End its sleep."""
         self.kernel.resume(self)
 
     def interrupt(self, message: str) -> None:
-        """Its innermost scope has become cancelled: end its wait, if the wait allows (K6).
+        """End its wait, if the wait allows: its innermost scope has become cancelled (K6).
 
         Args:
             message: the text of the exception; see `CancelScope.cancel_message()`.
@@ -219,6 +219,6 @@ class SystemTasks:
         self._kernel = kernel
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """A system task may be cancelled; any other error ends the run."""
+        """Let any error but a cancellation end the run."""
         if error is not None and not is_cancellation(error):
             self._kernel.crash_with(error)

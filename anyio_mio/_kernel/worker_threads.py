@@ -79,12 +79,12 @@ class WorkerThreads:
         worker.give(work)
 
     def release(self, worker: WorkerThread) -> None:
-        """The thread's work is done; called in that thread."""
+        """Take back a thread whose work is done; called in that thread."""
         with self._lock:
             self._idle.append(worker)
 
     def retire(self, worker: WorkerThread) -> bool:
-        """An idle thread wants to end; False if work is on its way to it."""
+        """Let an idle thread end; False if work is on its way to it."""
         with self._lock:
             if worker in self._idle:
                 self._idle.remove(worker)
@@ -92,7 +92,7 @@ class WorkerThreads:
             return False
 
     def forget(self) -> None:
-        """In a forked child there are no other threads."""
+        """Forget the threads: a forked child has none of them."""
         self._idle.clear()
         self._lock = threading.Lock()
 
@@ -101,7 +101,7 @@ WORKERS: Final = WorkerThreads()
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Whether a frame executes a function of this package."""
+    """Return whether a frame executes a function of this package."""
     return str(frame.f_globals.get("__name__", "")).startswith("anyio_mio.")
 
 
@@ -198,7 +198,7 @@ class Job(Outcome[T]):
             self.refuse()
 
     def __call__(self) -> None:
-        """The thread is through: an entry, called in the kernel's thread."""
+        """Resume the task, as an entry in the kernel's thread: the worker thread is through."""
         task, self._task = self._task, None
         if task is not None and task.parked_on is self:
             self._kernel.resume(task)
