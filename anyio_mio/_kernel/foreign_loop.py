@@ -18,23 +18,14 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.task import Task
+    from anyio_mio._kernel.task import Task, TaskFace
 
 
-class TaskFace(Protocol):
-    """A task as asyncio sees it."""
+class TimeLimits(Protocol):
+    """Until when tasks wait at the most, because of timers of the loop."""
 
-    def cancelling(self) -> int:
-        """Return how many calls of ``cancel()`` have not been taken back."""
-
-    def wait_for(self, future: Any, /) -> None:
-        """Park the task on a future of asyncio's."""
-
-    def end_yield(self) -> None:
-        """End a bare yield of the task in a cancelled scope, unless the task cleans up."""
-
-    def finish(self, value: object, error: BaseException | None, /) -> None:
-        """Take the outcome of the task, which is done."""
+    def of(self, task: Any, /) -> float:
+        """Return when a limit ends the wait of a task, on the run's clock; inf if none does."""
 
 
 class ForeignLoop(Protocol):
@@ -64,11 +55,19 @@ class ForeignLoop(Protocol):
     def tasks(self) -> list[Any]:
         """Return the loop's own tasks, which the task tree shows beside the kernel's."""
 
-    def describe_task(self, task: Any, /) -> Any:
-        """Describe one of its tasks as a `TaskState`; None if it is done."""
+    def describe_task(self, task: Any, until: float, /) -> Any:
+        """Describe one of its tasks as a `TaskState`; None if it is done.
+
+        Args:
+            task: the task.
+            until: when a time limit ends its wait, on the run's clock; inf if none does.
+        """
+
+    def time_limits(self) -> TimeLimits:
+        """Return the time limits that asyncio's timers are, as they are now."""
 
     def can_wake(self) -> bool:
-        """Whether a callback that waits for a descriptor can continue the run."""
+        """Return whether a callback that waits for a descriptor can continue the run."""
 
     def release(self) -> None:
         """Refuse every use from now on: the run is over."""

@@ -25,6 +25,7 @@ from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, Genera
 from typing import Any, Final, Literal
 
 from anyio_mio._kernel.cancel_scope import CancelScope, own_scopes
+from anyio_mio._kernel.foreign_loop import TimeLimits
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._reactor.scheduler import Wait
@@ -82,6 +83,8 @@ class TaskState:
         waits_for_tasks: the ``id`` of each task that could end the wait, if they are known.
         needs_a_task: whether nothing but another task of the run can end the wait.
         is_cancelled: whether its next checkpoint raises the cancellation.
+        time_limit: seconds until a deadline or a time limit of asyncio's ends the wait; inf if none
+            does.
         scopes: the scopes that it has entered, the outermost first.
         stack: where it stands, the outermost frame first.
     """
@@ -95,6 +98,7 @@ class TaskState:
     waits_for_tasks: tuple[int, ...] = ()
     needs_a_task: bool = False
     is_cancelled: bool = False
+    time_limit: float = inf
     scopes: tuple[ScopeState, ...] = ()
     stack: tuple[StackFrame, ...] = ()
 
@@ -119,7 +123,8 @@ def take_picture(kernel: Kernel, describe_descriptor: DescribeDescriptor) -> Tas
         kernel: the run. Another thread than its own may ask while the run is stuck.
         describe_descriptor: what makes words of a descriptor and of what is done with it.
     """
-    states = tuple(task_states(kernel, all_tasks(kernel), describe_descriptor))
+    limits = time_limits(kernel)
+    states = tuple(task_states(kernel, all_tasks(kernel), limits, describe_descriptor))
     return finish_picture(kernel, states)
 
 
@@ -129,41 +134,64 @@ def finish_picture(kernel: Kernel, states: tuple[TaskState, ...]) -> TaskTree:
 
 
 def all_tasks(kernel: Kernel) -> list[Any]:
-    """The kernel's tasks, parents before their children, then those of its asyncio loop."""
+    """Return the kernel's tasks, parents before their children, then those of its asyncio loop."""
     return [*kernel.tasks(), *(kernel.asyncio.tasks() if kernel.asyncio else ())]
 
 
+def time_limits(kernel: Kernel) -> TimeLimits | None:
+    """Return the time limits of asyncio's that hold now; None without asyncio."""
+    return kernel.asyncio.time_limits() if kernel.asyncio else None
+
+
 def can_be_woken(kernel: Kernel) -> bool:
-    """Whether a task, a call from a thread, a deadline or a callback can continue the run."""
+    """Return whether a task, a thread, a deadline or a callback can continue the run."""
     if kernel.asyncio is not None and kernel.asyncio.can_wake():
         return True
-    return bool(kernel.current or kernel.runnable_tasks() or kernel.entry or kernel.deadlines)
+    is_busy = kernel.current or kernel.runnable_tasks() or kernel.entry
+    return bool(is_busy or kernel.deadlines.alive())
 
 
 def task_states(
-    kernel: Kernel, tasks: Iterable[Any], describe_descriptor: DescribeDescriptor
+    kernel: Kernel,
+    tasks: Iterable[Any],
+    limits: TimeLimits | None,
+    describe_descriptor: DescribeDescriptor,
 ) -> Iterator[TaskState]:
     """Describe these tasks of the run, one after the other.
 
     Args:
         kernel: the run.
         tasks: some of `all_tasks()`; those that end before their turn are left out.
+        limits: what `time_limits()` returned.
         describe_descriptor: what makes words of a descriptor.
     """
-    runnable = set(kernel.runnable_tasks())
+    runnable, loop = set(kernel.runnable_tasks()), kernel.asyncio
     for task in tasks:
+        until = inf if limits is None else limits.of(task)
         if not isinstance(task, Task):
-            state = kernel.asyncio.describe_task(task) if kernel.asyncio else None
+            state = loop.describe_task(task, until) if loop else None
             if state is not None:
                 yield state
         elif not task.done:
-            yield describe_task(kernel, task, runnable, describe_descriptor)
+            yield describe_task(kernel, task, until, runnable, describe_descriptor)
 
 
 def describe_task(
-    kernel: Kernel, task: Task, runnable: set[Task], describe_descriptor: DescribeDescriptor
+    kernel: Kernel,
+    task: Task,
+    until: float,
+    runnable: set[Task],
+    describe_descriptor: DescribeDescriptor,
 ) -> TaskState:
-    """Describe one task; ``runnable`` are those in the run queues."""
+    """Describe one task.
+
+    Args:
+        kernel: the run.
+        task: the task.
+        until: when a time limit of asyncio's ends its wait; inf if none does.
+        runnable: the tasks in the run queues.
+        describe_descriptor: what makes words of a descriptor.
+    """
     state: Literal["running", "runnable", "parked"] = "parked"
     if kernel.current is task:
         state = "running"
@@ -183,9 +211,18 @@ def describe_task(
         waits_for_tasks=tuple(id(each) for each in wait.tasks),
         needs_a_task=wait.needs_a_task,
         is_cancelled=task.scope.effective,
+        time_limit=time_left(kernel, task, until),
         scopes=() if task.scope is task.base else tuple(scope_states(kernel, task)),
         stack=stack,
     )
+
+
+def time_left(kernel: Kernel, task: Task, until: float) -> float:
+    """Return the seconds until the first deadline around a task's wait; inf if there is none."""
+    deadline = task.scope.effective_deadline()
+    if deadline == -inf:  # it is cancelled, and waits all the same
+        deadline = inf
+    return min(deadline, until) - kernel.now()
 
 
 def describe_wait(task: Task) -> Wait:
@@ -248,7 +285,7 @@ def known_wait(stack: tuple[StackFrame, ...]) -> str:
 
 
 def frames_of(awaitable: object) -> Iterator[FrameType]:
-    """The frames of a coroutine that is suspended, along what each frame awaits."""
+    """Yield the frames of a coroutine that is suspended, along what each frame awaits."""
     current: Any = awaitable
     for _ in range(DEEPEST):
         frame, current = step_inwards(current)
@@ -259,7 +296,7 @@ def frames_of(awaitable: object) -> Iterator[FrameType]:
 
 
 def step_inwards(awaitable: Any) -> tuple[FrameType | None, object]:
-    """The frame of a coroutine, generator or async generator, and what it awaits."""
+    """Return the frame of a coroutine, generator or async generator, and what it awaits."""
     if isinstance(awaitable, CoroutineType):
         return awaitable.cr_frame, awaitable.cr_await
     if isinstance(awaitable, GeneratorType):
@@ -285,13 +322,16 @@ def running_stack(kernel: Kernel) -> Iterator[StackFrame]:
 
 
 def is_of_the_tree(frame: FrameType) -> bool:
-    """Whether a frame belongs to this module, which looks at itself when a task asks."""
+    """Return whether a frame belongs to this module, which looks at itself when a task asks."""
     return frame.f_code.co_filename == __file__
 
 
 @lru_cache(maxsize=1024)
 def frame_at(code: CodeType, line: int) -> StackFrame:
-    """The frame of a line. Tasks stand on few lines, so most are made before: 0.3 µs less each."""
+    """Return the frame of a line.
+
+    Tasks stand on few lines, so most are made before: 0.3 µs less each.
+    """
     return StackFrame(code.co_filename, line, code.co_qualname)
 
 
@@ -318,10 +358,13 @@ def find_deadlocks(tasks: tuple[TaskState, ...], *, can_be_woken: bool) -> tuple
 
 
 def cycles(tasks: tuple[TaskState, ...]) -> Iterator[list[TaskState]]:
-    """Find groups of tasks of which every one waits for the next; no task is in two of them."""
-    by_id = {task.id: task for task in tasks}
+    """Find groups of tasks of which every one waits for the next; no task is in two of them.
+
+    A task whose wait has a time limit goes on in the end, so it is in no such group.
+    """
+    by_id = {task.id: task for task in tasks if task.time_limit == inf}
     seen: set[int] = set()
-    for task in tasks:
+    for task in by_id.values():
         if task.id not in seen:
             cycle = cycle_from(task, by_id, seen)
             if cycle is not None:

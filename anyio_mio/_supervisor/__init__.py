@@ -7,7 +7,9 @@ The map::
 
     supervisor ── worker_process ══ channel ══ worker ── anyio_mio.serve_listeners()
         │               │                        │
-      slot, recycling   log ── writer          worker_log, certificate, target
+      slot, recycling   log ── writer          worker_log, worker_metrics, certificate, target
+        │
+      management ── health, server_metrics (of all workers: metric_sums)
 
 Rules:
 

@@ -9,12 +9,13 @@ ready          none: it serves
 alive          figures such as ``accepted``, ``open`` and ``memory``; sent regularly by its loop
 log            a log record: ``time``, ``level``, ``logger``, ``event``, ``exception``
 lost           ``count`` of messages that the supervisor did not take in time
+metrics        ``families``; an answer, and once more at the end
 cannot serve   ``error``
 stopped        the fields of `anyio_mio.serving.ServeSummary`
 =============  ====================================================================================
 
-The supervisor sends nothing today. Receivers ignore kinds that they don't know. The end of the
-stream means that the other process is gone.
+The supervisor sends ``metrics``, without fields, to ask for them. Receivers ignore kinds that they
+don't know. The end of the stream means that the other process is gone.
 """
 
 from __future__ import annotations

@@ -62,10 +62,12 @@ class Observation:
         console: a directory in which each worker opens its console, ``"1"`` for the default one;
             None for no console.
         slow_step: seconds after which a step that blocks a worker's loop is logged; 0 for never.
+        metrics: whether it collects metrics.
     """
 
     console: str | None = None
     slow_step: float = 0.0
+    metrics: bool = False
 
 
 @dataclass(frozen=True, slots=True)

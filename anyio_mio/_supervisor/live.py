@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
 
 import anyio
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from anyio_mio._supervisor.file_watch import reload_on_change
 from anyio_mio._supervisor.log import Log
 from anyio_mio._supervisor.supervisor import Supervisor
 from anyio_mio._supervisor.writer import text_file
@@ -18,19 +18,21 @@ from anyio_mio._supervisor.writer import text_file
 REFRESH_SECONDS = 0.5
 
 
-async def run(supervisor: Supervisor, log: Log, show: bool, watched: Path | None = None) -> bool:
+Task: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+async def run(supervisor: Supervisor, log: Log, show: bool, beside: Sequence[Task] = ()) -> bool:
     """Run the supervisor, with a table of its workers below the log if ``show``.
 
     Args:
         supervisor: keeps the workers.
         log: where its events go.
         show: whether the table is shown.
-        watched: a folder; a change of a Python file below it reloads.
+        beside: what runs beside it, and is cancelled when it has ended.
     """
-    if watched is None:
-        return await run_shown(supervisor, log, show)
     async with anyio.create_task_group() as group:
-        group.start_soon(reload_on_change, watched)
+        for task in beside:
+            group.start_soon(task)
         succeeded = await run_shown(supervisor, log, show)
         group.cancel_scope.cancel()
     return succeeded

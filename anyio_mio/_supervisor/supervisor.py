@@ -53,6 +53,7 @@ from anyio.abc import TaskGroup
 from anyio_mio._supervisor.configuration import Configuration
 from anyio_mio._supervisor.listening import ListeningSockets
 from anyio_mio._supervisor.log import Log
+from anyio_mio._supervisor.metric_sums import MetricSums
 from anyio_mio._supervisor.recycling import RETRY_AFTER
 from anyio_mio._supervisor.service_manager import ServiceManager
 from anyio_mio._supervisor.worker import CANNOT_SERVE
@@ -136,6 +137,8 @@ class Supervisor:
     Attributes:
         state: what it is doing.
         slots: the workers' places.
+        ended: the metrics of the workers that have ended.
+        replaced: how many workers were replaced, by the reason.
     """
 
     def __init__(
@@ -154,6 +157,8 @@ class Supervisor:
         self._group: TaskGroup | None = None
         self._has_failed = False
         self.state = State.SERVING
+        self.ended = MetricSums()
+        self.replaced = dict.fromkeys(("crash", "silence", "recycling", "reload"), 0)
         self.slots = [Slot(number, sockets) for number, sockets in enumerate(sockets.slots, 1)]
 
     async def run(self) -> bool:
@@ -184,6 +189,19 @@ class Supervisor:
     def processes(self) -> list[WorkerProcess]:
         """Return every worker that runs now."""
         return [worker for slot in self.slots for worker in slot.alive]
+
+    def what_is_missing(self) -> str:
+        """Return why the server is not ready for clients; empty if it is.
+
+        A reload leaves it ready, since the old worker serves until the new one does.
+        """
+        if self.state is State.STOPPING:
+            return "the server stops"
+        for slot in self.slots:
+            if slot.current is None or not slot.current.is_ready:
+                phase = "starting" if slot.current is None else slot.current.phase.value
+                return f"worker {slot.number} is {phase}"
+        return ""
 
     # Signals.
 
@@ -220,6 +238,7 @@ class Supervisor:
     async def _run_worker(self, slot: Slot, worker: WorkerProcess) -> None:
         await worker.run(slot.sockets)
         slot.alive.discard(worker)
+        self.ended.add(worker.families)
 
     async def _keep_running(self, slot: Slot) -> None:
         """Start another worker whenever the current one ends without being told to."""
@@ -255,6 +274,7 @@ class Supervisor:
         event = "worker not started" if worker.status is None else "worker crashed"
         status = {} if worker.status is None else {"status": worker.status}
         self._log(event, level="error", worker=slot.number, **status, **why, restart_in=slot.delay)
+        self.replaced["crash"] += not worker.was_silent
         delay, slot.delay = slot.delay, min(slot.delay * 2, LAST_DELAY)
         await anyio.sleep(delay)
 
@@ -276,6 +296,8 @@ class Supervisor:
         assert self._group is not None
         silence = round(anyio.current_time() - worker.last_heard, 1)
         worker.error = f"it gave no sign of life for {silence} s"
+        worker.was_silent = True
+        self.replaced["silence"] += 1
         self._log(
             "worker silent", level="error", worker=worker.number, pid=worker.pid, seconds=silence
         )
@@ -325,7 +347,7 @@ class Supervisor:
         self._log("reloading", workers=len(self.slots))
         self._manager.reloading()
         for slot in self.slots:
-            if not await self._replace(slot):
+            if not await self._replace(slot, "reload"):
                 break
         else:
             self._log("reloaded", workers=len(self.slots))
@@ -340,10 +362,10 @@ class Supervisor:
             return
         figures = worker.figures
         self._log("recycling", worker=worker.number, reason=request.reason, **figures)
-        if not await self._replace(slot):
+        if not await self._replace(slot, "recycling"):
             worker.limits.suspend(anyio.current_time() + RETRY_AFTER)
 
-    async def _replace(self, slot: Slot) -> bool:
+    async def _replace(self, slot: Slot, reason: str) -> bool:
         """Replace one worker: the new one serves before the old one stops.
 
         Returns:
@@ -356,6 +378,7 @@ class Supervisor:
         if not new.is_ready:
             self._log_failed_replacement(slot, new)
             return False
+        self.replaced[reason] += 1
         # Only now: the old one may have crashed and been started again in the meantime.
         old, slot.current = slot.current, new
         if old is not None:

@@ -9,7 +9,7 @@ import ssl
 import sys
 from dataclasses import asdict
 from socket import socket
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
 from anyio.abc import SocketListener, TaskGroup, TaskStatus
@@ -23,9 +23,16 @@ from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio._supervisor.worker_log import LOGGER, send_logs
 from anyio_mio.console import observe_runs, tree_on_signal
 
+if TYPE_CHECKING:  # they need extras
+    from anyio_mio._supervisor.worker_metrics import WorkerMetrics
+    from anyio_mio.asgi import RequestStatistics
+
 CANNOT_SERVE: Final = 78
 """Exit status of a worker that would fail again: no such handler, no readable certificate
 (EX_CONFIG of sysexits.h)."""
+
+PAUSE: Final = 0.01
+"""Seconds before a message that the supervisor could not take whole is continued."""
 
 LONGEST_SILENCE: Final = 1.0
 """Seconds between two signs of life at the most."""
@@ -99,8 +106,8 @@ async def serve(
     async with anyio.create_task_group() as group:
         stop = anyio.Event()
         await group.start(watch_signals, stop)
-        group.start_soon(watch_supervisor, channel, stop)
         status = Readiness(group, assignment, target, channel)
+        group.start_soon(watch_supervisor, channel, stop, status)
         options: dict[str, Any] = {
             "accept_batch": assignment.configuration.serving.accept_batch,
             "max_connections": assignment.configuration.serving.max_connections,
@@ -117,14 +124,15 @@ async def serve(
             summary = await anyio_mio.serve_listeners(
                 target.call, listeners, task_status=status, **options
             )
-            channel.send("stopped", must_be_kept=True, **asdict(summary))
+            status.send_last(asdict(summary))
         group.cancel_scope.cancel()
     return failure
 
 
 def counts_requests(assignment: Assignment) -> bool:
-    """Return whether the worker is replaced after a number of requests."""
-    return "requests" in assignment.configuration.supervision.recycle
+    """Return whether the worker is replaced after a number of requests, or has metrics."""
+    configuration = assignment.configuration
+    return "requests" in configuration.supervision.recycle or configuration.observation.metrics
 
 
 async def serve_application(
@@ -138,6 +146,8 @@ async def serve_application(
     import anyio_mio.asgi  # an extra
     from anyio_mio.asgi.access_log import write_to_standard_output
 
+    if counts_requests(assignment):
+        status.requests = anyio_mio.asgi.RequestStatistics()
     if "access_log" in assignment.configuration.application.http:
         write_to_standard_output()  # past the supervisor: it may have many lines
     try:
@@ -145,25 +155,31 @@ async def serve_application(
             target.call,
             task_status=status,
             listeners=listeners,
-            statistics=status.statistics if counts_requests(assignment) else None,
+            statistics=status.requests,
             **options,
             **assignment.configuration.application.http,
         )
     except anyio_mio.asgi.ApplicationError as error:
         return why_it_failed(error)
-    status.channel.send("stopped", must_be_kept=True, **asdict(summary))
+    status.send_last(asdict(summary))
     return None
 
 
 @final
 class Readiness(TaskStatus[Any]):
-    """Tells the supervisor that this worker serves, and from then on its figures."""
+    """Tells the supervisor that this worker serves, and from then on its figures.
+
+    Attributes:
+        channel: the way to the supervisor.
+        requests: what the server counts; None if nothing reads it.
+    """
 
     def __init__(
         self, group: TaskGroup, assignment: Assignment, target: Target, channel: Channel
     ) -> None:
         self.channel = channel
-        self.statistics: dict[str, int] = {"requests": 0}
+        self.requests: RequestStatistics | None = None
+        self._metrics: WorkerMetrics | None = None
         self._group = group
         self._assignment = assignment
         self._target = target
@@ -171,7 +187,43 @@ class Readiness(TaskStatus[Any]):
     def started(self, value: Any = None) -> None:
         """Say so; ``value`` are the listeners."""
         self.channel.send("ready", must_be_kept=True, serves=self._target.kind)
-        self._group.start_soon(send_figures, self._assignment, value, self.channel, self.statistics)
+        if self._assignment.configuration.observation.metrics:
+            from anyio_mio._supervisor.worker_metrics import WorkerMetrics  # it needs an extra
+
+            self._metrics = WorkerMetrics(value, self.requests)
+        self._group.start_soon(self._send_figures, value)
+
+    async def _send_figures(self, listeners: list[Any]) -> None:
+        """Send figures regularly; they are the sign that this loop still turns."""
+        timeout = self._assignment.configuration.supervision.worker_timeout
+        pause = min(LONGEST_SILENCE, timeout / 4) if timeout else LONGEST_SILENCE
+        while True:
+            self._send_alive(listeners)
+            due = anyio.current_time() + pause
+            await anyio.sleep_until(due)
+            if self._metrics is not None:
+                self._metrics.lag = anyio.current_time() - due
+
+    def _send_alive(self, listeners: list[Any]) -> None:
+        every = [listener.statistics() for listener in listeners]
+        self.channel.send(
+            "alive",
+            accepted=sum(each.accepted for each in every),
+            open=sum(each.open for each in every),
+            memory=resident_bytes(),
+            requests=0 if self.requests is None else self.requests.requests,
+        )
+
+    def send_metrics(self) -> None:
+        """Send the metrics, if there are any."""
+        if self._metrics is not None:
+            families = self._metrics.families()
+            self.channel.send("metrics", must_be_kept=True, families=families)
+
+    def send_last(self, summary: dict[str, int]) -> None:
+        """Send the metrics once more, and what the server did in all."""
+        self.send_metrics()
+        self.channel.send("stopped", must_be_kept=True, **summary)
 
 
 async def watch_signals(
@@ -187,28 +239,14 @@ async def watch_signals(
             stop.set()
 
 
-async def watch_supervisor(channel: Channel, stop: anyio.Event) -> None:
-    """Stop when the supervisor is gone: without it nothing else could stop this process."""
-    async for _ in channel:
-        pass  # no message has a meaning for a worker yet
+async def watch_supervisor(channel: Channel, stop: anyio.Event, status: Readiness) -> None:
+    """Answer the supervisor, and stop when it is gone: nothing else could stop this process."""
+    async for message in channel:
+        if message["kind"] == "metrics":
+            status.send_metrics()
+            while not channel.writer.flush():  # it may be more than the socket takes at once
+                await anyio.sleep(PAUSE)
     stop.set()
-
-
-async def send_figures(
-    assignment: Assignment, listeners: list[Any], channel: Channel, statistics: dict[str, int]
-) -> None:
-    """Send the listeners' figures regularly; they are the sign that this loop still turns."""
-    timeout = assignment.configuration.supervision.worker_timeout
-    while True:
-        every = [listener.statistics() for listener in listeners]
-        channel.send(
-            "alive",
-            accepted=sum(each.accepted for each in every),
-            open=sum(each.open for each in every),
-            memory=resident_bytes(),
-            requests=statistics["requests"],
-        )
-        await anyio.sleep(min(LONGEST_SILENCE, timeout / 4) if timeout else LONGEST_SILENCE)
 
 
 async def renew_certificate(assignment: Assignment, context: ssl.SSLContext) -> None:

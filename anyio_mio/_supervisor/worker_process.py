@@ -26,6 +26,7 @@ from anyio.abc import Process
 from anyio_mio._supervisor.channel import Channel
 from anyio_mio._supervisor.configuration import Assignment, Configuration
 from anyio_mio._supervisor.log import OUTPUT, Entry, Log
+from anyio_mio._supervisor.metric_sums import Family
 from anyio_mio._supervisor.recycling import Limits
 from anyio_mio._supervisor.search_path import search_path
 from anyio_mio._supervisor.worker_log import TRACEBACK_SIGNAL
@@ -74,6 +75,8 @@ class WorkerProcess:
     Attributes:
         phase: where it is in its life.
         figures: what it last reported.
+        families: its metrics, as they were when it was asked last.
+        was_silent: whether it was killed because it gave no sign of life.
         last_heard: when it last reported, on the run's clock.
         status: exit status; None while it runs, and if it could not be started.
         error: why it does not serve; empty if that is not known.
@@ -92,6 +95,8 @@ class WorkerProcess:
         self.number = number
         self.phase = Phase.NEW
         self.figures: dict[str, Any] = {}
+        self.families: list[Family] = []
+        self.was_silent = False
         self.last_heard = 0.0
         self.status: int | None = None
         self.error = ""
@@ -100,6 +105,8 @@ class WorkerProcess:
         self._log = log
         self._on_figures = on_figures
         self._process: Process | None = None
+        self._channel: Channel | None = None
+        self._is_asked: anyio.Event | None = None
         self._started_at = 0.0
         self._start_limit = anyio.CancelScope()
         self.launched = anyio.Event()
@@ -134,6 +141,7 @@ class WorkerProcess:
             self.error = f"no worker can be started: {error}"
         finally:
             self.phase = Phase.ENDED
+            self._take_metrics(self.families)
             self.settled.set()
             self.ended.set()
 
@@ -165,6 +173,7 @@ class WorkerProcess:
                 start_new_session=True,  # a signal for the group is the supervisor's alone
             )
         self.phase = Phase.STARTING
+        self._channel = channel
         self._started_at = anyio.current_time()
         self._log("worker started", worker=self.number, pid=self.pid)
         return process, channel, read
@@ -207,7 +216,10 @@ class WorkerProcess:
 
     async def _take_reports(self, channel: Channel, heard: anyio.Event) -> None:
         async for report in channel:
-            self._take(report)
+            if report["kind"] == "metrics":
+                self._take_metrics(report["families"])
+            else:
+                self._take(report)
         heard.set()
 
     async def _take_output(self, output: int, heard: anyio.Event) -> None:
@@ -226,6 +238,24 @@ class WorkerProcess:
     def _log_output(self, line: bytes) -> None:
         text = line.decode(errors="backslashreplace")
         self._log.add(Entry(text, "warning", OUTPUT, fields={"worker": self.number}))
+
+    async def ask_for_metrics(self) -> None:
+        """Have it say its metrics, and wait until it has.
+
+        A worker that is stuck is asked once; its answer counts when it comes.
+        """
+        if self._channel is None or self.phase not in (Phase.SERVING, Phase.STOPPING):
+            return
+        if self._is_asked is None:
+            self._is_asked = anyio.Event()
+            self._channel.send("metrics")
+        await self._is_asked.wait()
+
+    def _take_metrics(self, families: list[Family]) -> None:
+        self.families = families
+        if self._is_asked is not None:
+            self._is_asked.set()
+            self._is_asked = None
 
     def stop(self) -> None:
         """Ask it to end: it closes its listeners and gives its handlers their grace period."""

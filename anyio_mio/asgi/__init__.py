@@ -4,7 +4,7 @@
 parses, `exchange` is one request and its `response`, `response_head` checks what the application
 sends, `websocket` takes over a connection that becomes one. `site` holds what the connections
 share, `lifespan` starts and stops the application, `client` parts from clients, `refusal` answers
-them without the application, `options` checks what `serve()` is told.
+them without the application, `options` checks what `serve()` is told, `statistics` counts requests.
 
 Rules:
 
@@ -32,7 +32,8 @@ from anyio_mio.asgi.errors import ClientDisconnected as ClientDisconnected
 from anyio_mio.asgi.options import Options as Options
 from anyio_mio.asgi.server import run as run
 from anyio_mio.asgi.server import serve as serve
+from anyio_mio.asgi.statistics import RequestStatistics as RequestStatistics
 
-__all__ = ["ApplicationError", "ClientDisconnected", "Options", "run", "serve"]
+__all__ = ["ApplicationError", "ClientDisconnected", "Options", "RequestStatistics", "run", "serve"]
 
 del _httptools, _websockets

@@ -230,6 +230,8 @@ class Server:
         if not client.parser.is_idle:
             with anyio.move_on_after(LAST_WORDS), suppress(*GONE, anyio.BusyResourceError):
                 await stream.send(refusal(408))
+                if self._site.statistics is not None:
+                    self._site.statistics.refused[408] += 1
         await stream.aclose()
 
     # Stopping.

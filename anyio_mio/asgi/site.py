@@ -16,6 +16,7 @@ from anyio.streams.tls import TLSAttribute
 from anyio_mio.asgi.access_log import AccessLog
 from anyio_mio.asgi.options import Settings
 from anyio_mio.asgi.proxy import Trusted
+from anyio_mio.asgi.statistics import RequestStatistics
 from anyio_mio.asgi.tls import tls_extension
 
 Application: TypeAlias = Callable[
@@ -47,6 +48,7 @@ class Site:
         trusted: the proxies that are believed.
         access_log: writes a line for each answer; None for no log.
         shake_hands: makes the TLS handshake of a stream; None unless PROXY headers come before it.
+        statistics: counts requests; None if nothing reads them.
         is_watched: whether requests are counted, limited or logged.
         requests: how many there were; ``active`` are with the application now. Counted only where
             they are watched.
@@ -59,7 +61,6 @@ class Site:
         "_idle_ticks",
         "_last_request",
         "_send_ticks",
-        "_statistics",
         "access_log",
         "active",
         "app",
@@ -75,6 +76,7 @@ class Site:
         "settings",
         "shake_hands",
         "state",
+        "statistics",
         "stop",
         "tick",
         "trusted",
@@ -85,7 +87,7 @@ class Site:
         app: Application,
         settings: Settings,
         stop: anyio.Event,
-        statistics: dict[str, int] | None = None,
+        statistics: RequestStatistics | None = None,
     ) -> None:
         self.app = app
         self.settings = settings
@@ -96,7 +98,7 @@ class Site:
         self.active = self.requests = 0
         self.trusted = Trusted(settings.trusted)
         self.access_log = AccessLog(settings.access_log) if settings.access_log else None
-        self._statistics = statistics
+        self.statistics = statistics
         watchers = (settings.limit_concurrency, settings.max_requests, self.access_log, statistics)
         self.is_watched = any(watcher is not None for watcher in watchers)
         self.resolution = settings.resolution()
@@ -127,15 +129,13 @@ class Site:
         self._set_time(self.tick + 1)
 
     def count_request(self) -> None:
-        """One more request begins; from the last one on, each answer ends its connection."""
+        """Count a request that begins; from the last one on, each answer ends its connection."""
         self.requests += 1
         if self.requests >= self._last_request:
             self.is_stopping = True
 
     def stop_after_last_request(self) -> None:
         """Stop the server if it has served as many requests as it may."""
-        if self._statistics is not None:
-            self._statistics["requests"] = self.requests
         if self.requests >= self._last_request:
             self.stop.set()
 
@@ -146,7 +146,10 @@ class Site:
             self.default_fields = b"\r\ndate: " + now.encode() + self._fields
 
     def base_scope(self, stream: ByteStream) -> dict[str, Any]:
-        """Return what the scopes of all requests of a connection have in common."""
+        """Return a scope with what all requests of a connection have in common.
+
+        What is a request's own stands there too, and is empty.
+        """
         ssl_object = stream.extra(TLSAttribute.ssl_object, None)
         extensions: dict[str, Any] = {
             "http.response.pathsend": {},
@@ -162,6 +165,13 @@ class Site:
             "client": address_of(stream, SocketAttribute.remote_address),
             "root_path": self.settings.root_path,
             "extensions": extensions,
+            "http_version": "",
+            "method": "",
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "headers": [],
+            "state": {},
         }
 
 

@@ -149,6 +149,10 @@ class TaskFace:
         self._future.cancel()
         return True
 
+    def awaited_future(self) -> Any:
+        """Return the future that the task awaits; None if it awaits none."""
+        return self._future
+
     def describe(self, task: Task, /) -> Wait:
         """Describe the future that the task waits for."""
         return describe_future(self._future, frames_of(task.coro))

@@ -11,9 +11,11 @@ used for both kinds of tasks, so a circle of tasks that wait for each other may 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, final
+from weakref import WeakKeyDictionary
 
 from anyio_mio._kernel.task_tree import StackFrame, TaskState, frames_of, running_stack, stack_frame
 from anyio_mio._reactor.scheduler import Wait
@@ -49,14 +51,47 @@ GROUPS: Final = {
 """Functions of asyncio's that wait for tasks by a plain future: their file, and the variable that
 holds the tasks, or their group."""
 
+NAME_PARTS: Final = re.compile("([^0-9]*)([0-9]{0,15})")
+"""Text, and the number behind it."""
+
 NOT_OF_THE_TASK: Final = tuple(
     f"anyio_mio/asyncio/{name}.py" for name in ("callbacks", "loop", "task_states")
 )
 """Files with the frames around the step of a task: the queue of callbacks, and the tree itself."""
 
 
-def describe_task(kernel: Kernel, task: asyncio.Task[Any], current: object) -> TaskState:
-    """Describe one task of asyncio; ``current`` is the one that runs."""
+@final
+class TaskOrder:
+    """Puts asyncio's tasks in the order in which they were made, as far as that can be seen.
+
+    asyncio keeps a set of them, in no order, and counts those without a name. To note each when it
+    is made would cost every program. So tasks that were seen before come first, in the same order
+    as then; of the others, those without a name come by their number, and then the rest by name.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+        self._last = 0
+
+    def sort(self, tasks: Iterable[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
+        """Return the tasks in order."""
+        tasks, numbers = list(tasks), self._numbers
+        for task in sorted((t for t in tasks if t not in numbers), key=order_of_name):
+            self._last = numbers[task] = self._last + 1
+        return sorted(tasks, key=numbers.__getitem__)
+
+
+def order_of_name(task: asyncio.Task[Any]) -> tuple[bool, list[tuple[str, int]]]:
+    """Return what tasks are sorted by: the names that asyncio gives first, numbers as numbers."""
+    name = task.get_name()
+    parts = [(text, int(number or 0)) for text, number in NAME_PARTS.findall(name)]
+    return not name.startswith("Task-"), parts
+
+
+def describe_task(
+    kernel: Kernel, task: asyncio.Task[Any], until: float, current: object
+) -> TaskState:
+    """Describe one task of asyncio; ``current`` is the one that runs, ``until`` its time limit."""
     future = awaited_future(task)
     state: Literal["running", "runnable", "parked"] = "parked" if future else "runnable"
     stack: tuple[StackFrame, ...]
@@ -78,6 +113,7 @@ def describe_task(kernel: Kernel, task: asyncio.Task[Any], current: object) -> T
         waits_for_tasks=tuple(id(each) for each in wait.tasks),
         needs_a_task=wait.needs_a_task,
         is_cancelled=cancels(task),
+        time_limit=until - kernel.now(),
         stack=stack,
     )
 

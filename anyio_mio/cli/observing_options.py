@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -32,6 +33,12 @@ OPTIONS: Final = (
         metavar="SECONDS",
         help="Log what blocks a worker's loop longer, with its stack; 0: never.",
     ),
+    click.option(
+        "--metrics",
+        metavar="ADDRESS",
+        help="HOST:PORT for /metrics of all workers, for Prometheus, and for /healthz and /readyz.",
+    ),
+    click.option("--health", metavar="ADDRESS", help="HOST:PORT for /healthz and /readyz alone."),
 )
 
 
@@ -43,16 +50,21 @@ def observing_options(command: F) -> F:
 
 
 def take_observation(given: dict[str, Any]) -> Observation:
-    """Take the options out of a command's arguments.
+    """Take what concerns the workers out of a command's arguments.
 
     Raises:
-        click.UsageError: the console's directory cannot be one.
+        click.UsageError: the console's directory cannot be one, or metrics need a package.
     """
+    if given["metrics"] is not None and find_spec("prometheus_client") is None:
+        raise click.UsageError(
+            "--metrics needs the package prometheus_client\n"
+            "  right: pip install 'anyio-mio[prometheus]', or --health, which needs nothing"
+        )
     console = given.pop("console")
     if console is not None:
         console = check_directory(console)
         os.environ.pop(VARIABLE, None)  # or each worker would open two
-    return Observation(console, given.pop("slow_step"))
+    return Observation(console, given.pop("slow_step"), given["metrics"] is not None)
 
 
 def check_directory(path: str) -> str:

@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from anyio_mio._supervisor.configuration import (
     Supervision,
     TlsFiles,
 )
+from anyio_mio._supervisor.file_watch import reload_on_change
 from anyio_mio._supervisor.listening import ListeningSockets
 from anyio_mio._supervisor.log import FORMATS, Log, open_standard_descriptors
 from anyio_mio._supervisor.one_process import Choices
@@ -33,6 +35,7 @@ from anyio_mio._supervisor.target import TargetError, load_handler, refuse_path
 from anyio_mio._supervisor.worker import CANNOT_SERVE
 from anyio_mio.cli.application_options import application_options, take_application
 from anyio_mio.cli.completion import complete_target
+from anyio_mio.cli.management import ManagementAddresses
 from anyio_mio.cli.observing_options import observing_options, take_observation
 from anyio_mio.cli.serve_here import load_here, refuse_what_needs_workers, serve_here
 from anyio_mio.serving.threads import check_threads
@@ -204,6 +207,8 @@ class CommandLine:
     log_format: str
     log_level: str
     show_live: bool
+    metrics: str | None
+    health: str | None
     reload: bool
     max_requests: int | None
     application: ApplicationOptions
@@ -223,8 +228,9 @@ class CommandLine:
             refuse_path(self.target)
             if ":" not in self.target:
                 load_handler(self.target)
-            for text in self.binds:
-                parse(text)
+            for text in (*self.binds, self.metrics, self.health):
+                if text is not None:
+                    parse(text)
         except (TargetError, BindError) as error:
             raise click.UsageError(str(error)) from None
 
@@ -238,6 +244,11 @@ class CommandLine:
         if self.workers > 1:
             raise click.UsageError(
                 "threads serve without workers\n  right: --threads 4, or --workers 4"
+            )
+        if (self.metrics, self.health) != (None, None):
+            raise click.UsageError(
+                "--metrics and --health are answered by the supervisor of workers\n"
+                "  right: --workers 4, or anyio_mio.metrics.RunCollector in your own program"
             )
         files = self.tls()
         try:
@@ -313,18 +324,24 @@ def run(options: CommandLine, log: Log) -> int:
     files = options.tls()
     if files is not None:
         load_context(files)  # said once here, instead of by each worker
-    with ListeningSockets(options.workers, options.backlog, share=options.share) as sockets:
+    with (
+        ListeningSockets(options.workers, options.backlog, share=options.share) as sockets,
+        ManagementAddresses(options.metrics, options.health) as management,
+    ):
         for sock in adopted:
             sockets.add(sock)
         for text in options.binds or ([] if adopted else [DEFAULT_ADDRESS]):
             sockets.bind(text)
+        management.bind(log)
         warn_of_descriptors(options, log)
         for address in sockets.addresses():
             log("listening", address=address, workers=options.workers, target=options.target)
         configuration = options.configuration(are_shared=sockets.are_shared)
         supervisor = Supervisor(configuration, sockets, log, manager)
-        watched = Path.cwd() if options.reload else None
-        succeeded = anyio_mio.run(live.run, supervisor, log, options.show_live, watched)
+        beside = [*management.tasks(supervisor)]
+        if options.reload:
+            beside.append(partial(reload_on_change, Path.cwd()))
+        succeeded = anyio_mio.run(live.run, supervisor, log, options.show_live, beside)
     return 0 if succeeded else 1
 
 

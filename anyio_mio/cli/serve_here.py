@@ -12,8 +12,6 @@ from typing import Any, Final
 import click
 
 import anyio_mio
-from anyio_mio._kernel.run import observers
-from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._supervisor.application import Target, load_target
 from anyio_mio._supervisor.binding import BindError
 from anyio_mio._supervisor.certificate import CertificateError, load_context
@@ -22,7 +20,7 @@ from anyio_mio._supervisor.one_process import Choices, Log, StartError, parse_pl
 from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio.cli.application_options import application_options, take_application
 from anyio_mio.cli.completion import complete_target
-from anyio_mio.console import observe_runs
+from anyio_mio.console import observe_runs, watch_runs
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
 
@@ -162,7 +160,7 @@ def serve_here(
     if observation.console is not None:
         observe_runs(observation.console)
     if observation.slow_step:
-        observers.append(partial(Watchdog, limit=observation.slow_step))  # of every thread's run
+        watch_runs(observation.slow_step)
     log("loaded", serves=target.kind)
     try:
         anyio_mio.run(partial(serve, target, places, choices, log))

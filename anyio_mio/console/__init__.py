@@ -1,8 +1,9 @@
 """Look inside a running program: the task tree, a watchdog, a socket for tools, metrics.
 
 `render_tree()` prints the task tree of `anyio_mio.lowlevel.task_tree()`; `tree_on_signal()` prints
-it when a signal comes. `observe_runs()` opens a socket for each run of the process, which the
-commands `anyio-mio tree`, `anyio-mio stats` and `anyio-mio top` ask; `protocol` says how.
+it when a signal comes. `watch_runs()` logs what blocks a loop. `observe_runs()` opens a socket for
+each run of the process, which the commands `anyio-mio tree`, `anyio-mio stats` and `anyio-mio top`
+ask; `protocol` says how.
 
 Rules:
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 from anyio_mio.console.observing import observe_runs as observe_runs
 from anyio_mio.console.observing import render_trees as render_trees
 from anyio_mio.console.observing import tree_on_signal as tree_on_signal
+from anyio_mio.console.observing import watch_runs as watch_runs
 from anyio_mio.console.rendering import render_tree as render_tree
 
-__all__ = ["observe_runs", "render_tree", "render_trees", "tree_on_signal"]
+__all__ = ["observe_runs", "render_tree", "render_trees", "tree_on_signal", "watch_runs"]

@@ -168,6 +168,15 @@ def observe_runs(path: str) -> None:
     observers.append(observe)
 
 
+def watch_runs(slow_step: float) -> None:
+    """Log what blocks a loop, in each run of this process from now on: see the option `slow_step`.
+
+    Args:
+        slow_step: a limit in seconds, 0.1 for example.
+    """
+    observers.append(partial(Watchdog, limit=slow_step))
+
+
 @contextlib.contextmanager
 def tree_on_signal(number: int | None = None) -> Iterator[None]:
     """Print the task trees of this process's runs to standard error whenever a signal comes.

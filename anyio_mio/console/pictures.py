@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, final
 
+from anyio_mio._kernel.foreign_loop import TimeLimits
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.task_tree import (
     TaskState,
@@ -25,6 +26,7 @@ from anyio_mio._kernel.task_tree import (
     finish_picture,
     take_picture,
     task_states,
+    time_limits,
 )
 from anyio_mio._net.socket_names import describe_descriptor
 
@@ -49,21 +51,23 @@ class Piecewise:
     pending: deque[Any]
     states: list[TaskState]
     is_begun: bool
+    limits: TimeLimits | None
     progress: threading.Event
     is_done: threading.Event
 
     @classmethod
     def of(cls, kernel: Kernel) -> Piecewise:
         """Prepare a tree of this run."""
-        return cls(kernel, deque(), [], False, threading.Event(), threading.Event())
+        return cls(kernel, deque(), [], False, None, threading.Event(), threading.Event())
 
     def __call__(self) -> None:
         """Take the next piece. Called in the run's thread."""
         if not self.is_begun:
             self.is_begun = True
             self.pending.extend(all_tasks(self.kernel))
+            self.limits = time_limits(self.kernel)
         piece = [self.pending.popleft() for _ in range(min(TASKS_PER_TURN, len(self.pending)))]
-        self.states.extend(task_states(self.kernel, piece, describe_descriptor))
+        self.states.extend(task_states(self.kernel, piece, self.limits, describe_descriptor))
         self.progress.set()
         if self.pending:
             self.kernel.entry.put(self)

@@ -83,6 +83,7 @@ def task_to_json(task: TaskState) -> dict[str, Any]:
         "waits_for_tasks": list(task.waits_for_tasks),
         "needs_a_task": task.needs_a_task,
         "is_cancelled": task.is_cancelled,
+        "time_limit": task.time_limit if isfinite(task.time_limit) else None,
         "scopes": [
             {
                 "deadline": scope.deadline if isfinite(scope.deadline) else None,
@@ -121,6 +122,7 @@ def task_from_json(task: Mapping[str, Any]) -> TaskState:
         waits_for_tasks=tuple(task["waits_for_tasks"]),
         needs_a_task=task["needs_a_task"],
         is_cancelled=task["is_cancelled"],
+        time_limit=float("inf") if task.get("time_limit") is None else task["time_limit"],
         scopes=scopes,
         stack=tuple(StackFrame(*frame) for frame in task["stack"]),
     )

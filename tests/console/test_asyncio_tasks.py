@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -186,3 +187,91 @@ def test_a_run_without_asyncio_does_not_import_it_for_the_tree() -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
 
     assert done.stdout.split() == ["1", "False"], done.stderr
+
+
+async def without_limit(circle: asyncio.Task[Any]) -> None:
+    await asyncio.wait([circle])
+
+
+async def with_timeout(circle: asyncio.Task[Any]) -> None:
+    async with asyncio.timeout(100):
+        await asyncio.wait([circle])
+
+
+async def with_wait_for(circle: asyncio.Task[Any]) -> None:
+    await asyncio.wait_for(asyncio.wait([circle]), 100)
+
+
+async def with_wait(circle: asyncio.Task[Any]) -> None:
+    await asyncio.wait([circle], timeout=100)
+
+
+async def with_scope_of_anyio(circle: asyncio.Task[Any]) -> None:
+    with anyio.move_on_after(100):
+        await asyncio.wait([circle])
+
+
+async def with_call_later(circle: asyncio.Task[Any]) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_later(100, task.cancel)
+    await asyncio.wait([circle])
+
+
+async def circle_of(wait: Callable[[asyncio.Task[Any]], Awaitable[None]], kind: str) -> TaskTree:
+    """A task waits for another one, which waits for the first in a given way."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def inner() -> None:
+        await wait(tasks[0])
+
+    async def outer() -> None:
+        if kind == "mio":
+            await anyio_mio.asyncio.run_in_task(inner)
+        else:
+            await asyncio.create_task(inner(), name="inner")
+
+    tasks.append(asyncio.create_task(outer(), name="outer"))
+    await anyio.sleep(0.02)
+    tree = task_tree()
+    tasks[0].cancel()
+    with suppress(asyncio.CancelledError):
+        await tasks[0]
+    return tree
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "mio"])
+@pytest.mark.parametrize(
+    "wait", [with_timeout, with_wait_for, with_wait, with_scope_of_anyio, with_call_later]
+)
+async def test_a_circle_that_a_time_limit_of_asyncio_ends_is_no_deadlock(
+    wait: Callable[[asyncio.Task[Any]], Awaitable[None]], kind: str
+) -> None:
+    tree = await circle_of(wait, kind)
+
+    assert tree.deadlocks == ()
+    assert 99 < min(task.time_limit for task in tree.tasks) <= 100
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "mio"])
+async def test_the_same_circle_without_a_limit_is_a_deadlock(kind: str) -> None:
+    assert len((await circle_of(without_limit, kind)).deadlocks) == 1
+
+
+async def test_tasks_of_asyncio_stand_in_the_order_in_which_they_were_made() -> None:
+    def names() -> list[str]:
+        return [task.name for task in task_tree().tasks if task.kind == "asyncio"]
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(asyncio.sleep(100)) for _ in range(30)]
+        first = names()
+        tasks += [group.create_task(asyncio.sleep(100), name=f"a {n}") for n in range(12)]
+        second = names()
+        tasks += [group.create_task(asyncio.sleep(100))]
+        third = names()
+        for task in tasks:
+            task.cancel()
+
+    assert third == [task.get_name() for task in tasks]
+    assert first == third[:30]
+    assert second == third[:42]

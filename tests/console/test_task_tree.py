@@ -281,3 +281,65 @@ def test_a_picture_follows_the_clock_of_the_run() -> None:
         return (await picture_of(lambda: anyio.sleep(7))).waits_for
 
     assert anyio_mio.run(main, clock=MockClock()) == "sleep, 7.0 s left"
+
+
+async def wait_in_a_circle(limit: Callable[[], Any]) -> TaskTree:
+    """A parent holds the lock that its child wants, and waits for the child."""
+    lock = anyio.Lock()
+    trees: list[TaskTree] = []
+
+    async def child() -> None:
+        with limit():
+            async with lock:
+                pass
+
+    async with lock, anyio.create_task_group() as outer, anyio.create_task_group() as group:
+        outer.start_soon(look_and_cancel, trees, group)
+        group.start_soon(child, name="child")
+    return trees[0]
+
+
+async def look_and_cancel(trees: list[TaskTree], group: anyio.abc.TaskGroup) -> None:
+    await anyio.wait_all_tasks_blocked()
+    trees.append(task_tree())
+    group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "limit", [partial(anyio.fail_after, 100), partial(anyio.move_on_after, 100)]
+)
+async def test_a_circle_that_a_time_limit_ends_is_no_deadlock(limit: Callable[[], Any]) -> None:
+    tree = await wait_in_a_circle(limit)
+
+    assert tree.deadlocks == ()
+    assert 99 < find(tree, "child").time_limit <= 100
+
+
+async def test_a_limit_that_a_shield_keeps_away_ends_no_wait() -> None:
+    lock = anyio.Lock()
+
+    async def child() -> None:
+        with anyio.fail_after(100), anyio.CancelScope(shield=True) as scope:
+            scopes.append(scope)
+            async with lock:
+                pass
+
+    scopes: list[anyio.CancelScope] = []
+    async with lock, anyio.create_task_group() as group:
+        group.start_soon(child, name="child")
+        await anyio.wait_all_tasks_blocked()
+        tree = task_tree()
+        scopes[0].cancel()
+
+    assert find(tree, "child").time_limit == float("inf")
+
+
+async def test_a_circle_below_a_limit_of_the_parent_is_no_deadlock() -> None:
+    with anyio.move_on_after(100):
+        tree = await wait_in_a_circle(partial(anyio.CancelScope))
+
+    assert tree.deadlocks == ()
+
+
+async def test_a_circle_without_a_limit_is_a_deadlock() -> None:
+    assert (await wait_in_a_circle(partial(anyio.CancelScope))).deadlocks != ()
