@@ -19,7 +19,7 @@ import anyio.lowlevel
 from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.errors import ApplicationError, ClientDisconnected, unexpected
 from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart, read_at
-from anyio_mio.asgi.response_head import is_plain_length, join_head, parse_length
+from anyio_mio.asgi.response_head import join_head, parse_length
 
 NEW: Final = 0
 STARTED: Final = 1
@@ -100,6 +100,7 @@ class Response:
     _length: int | None = None
     _held = b""
     _with_trailers = False
+    _is_special = False  # whether no body is sent, or something behind it
     _reader: anyio.CancelScope | None = None  # where a ``receive()`` waits
 
     def __init__(self, link: Link, method: str, version: str, keeps_alive: bool) -> None:
@@ -130,7 +131,7 @@ class Response:
                 self.state == STARTED
                 and not message.get("more_body")
                 and len(body) <= LARGEST_JOIN
-                and self._may_have_body()
+                and not self._is_special
             ):
                 await self.link.write(self._join_whole(body))
                 self.state = DONE
@@ -160,14 +161,14 @@ class Response:
         self._head = join_head(status, message.get("headers", ()), noted)
         site = self.link.site
         self._defaults = site.default_fields
-        if len(noted) == 1 and is_plain_length(*noted[0]):
-            self._length = int(noted[0][1])
-        elif noted:
+        if noted:
             self._take(noted)
         if self.expects or site.is_stopping:
             self.keeps_alive = False
         if self.takes_trailers and message.get("trailers"):
             self._with_trailers = True
+        if self._with_trailers or self.method == "HEAD" or status in BODILESS:
+            self._is_special = True
         self.status = status
         self.state = STARTED
 
@@ -218,28 +219,21 @@ class Response:
 
     # The body.
 
-    def _may_have_body(self) -> bool:
-        """Return whether what the application sends as the body is one, without more behind it."""
-        return not (self._with_trailers or self.method == "HEAD" or self.status in BODILESS)
-
     def _join_whole(self, body: bytes) -> bytes:
         """Return the whole answer, whose body came in one event."""
-        size = len(body)
+        self.sent = len(body)
         if self._length is None:
-            head = self._head_with(b"\r\ncontent-length: %d" % size)
-        elif self._length == size:
-            head = self._head_with(b"")
-        else:
-            raise self._wrong_length(size)
+            self._set_length(self.sent)
+        elif self._length != self.sent:
+            raise self._wrong_length(self.sent)
         self.state = STREAMING
         self.framing = BY_LENGTH
-        self.sent = size
-        return head + body
+        return self._head_with(b"") + body
 
     async def _send_piece(self, message: dict[str, Any], body: bytes) -> None:
         """Send one of several events of a body, or the only one if it is special."""
         is_last = not message.get("more_body")
-        if is_last and self.state == STARTED and self._length is None and self._may_have_body():
+        if is_last and self.state == STARTED and self._length is None and not self._is_special:
             self._set_length(len(body))
         data = self._require_body(message)
         self.sent += len(body)
@@ -377,7 +371,7 @@ class Response:
         self._length = length
 
     def _check_whole(self, size: int) -> None:
-        if self._length != size and self._may_have_body():
+        if self._length != size and not self._is_special:
             raise self._wrong_length(size)
 
     # Errors.
