@@ -74,10 +74,7 @@ class Link(Protocol):
 
 
 class Response:
-    """The answer so far.
-
-    What a request seldom changes stands in the class and is stored in the object only where it is
-    changed; to store all of it would cost each request.
+    """The answer so far; `Exchange` sets the attributes.
 
     Attributes:
         link: the connection.
@@ -91,23 +88,43 @@ class Response:
         sent: bytes of the body so far.
     """
 
-    expects = False
-    takes_trailers = False
-    state = NEW
-    status = 0
-    sent = 0
-    framing: int | None = None
-    _length: int | None = None
-    _held = b""
-    _with_trailers = False
-    _is_special = False  # whether no body is sent, or something behind it
-    _reader: anyio.CancelScope | None = None  # where a ``receive()`` waits
+    __slots__ = (
+        "_defaults",
+        "_head",
+        "_held",
+        "_is_special",
+        "_length",
+        "_reader",
+        "_with_trailers",
+        "expects",
+        "framing",
+        "keeps_alive",
+        "link",
+        "method",
+        "sent",
+        "state",
+        "status",
+        "takes_trailers",
+        "version",
+    )
 
-    def __init__(self, link: Link, method: str, version: str, keeps_alive: bool) -> None:
-        self.link = link
-        self.method = method
-        self.version = version
-        self.keeps_alive = keeps_alive
+    link: Link
+    method: str
+    version: str
+    keeps_alive: bool
+    expects: bool
+    takes_trailers: bool
+    state: int
+    status: int
+    framing: int | None
+    sent: int
+    _head: bytes
+    _defaults: bytes
+    _held: bytes
+    _length: int | None
+    _with_trailers: bool
+    _is_special: bool  # whether no body is sent, or something behind it
+    _reader: anyio.CancelScope | None  # where a ``receive()`` waits
 
     async def send(self, message: dict[str, Any]) -> None:  # noqa: C901, PLR0912 - hot: one frame
         """Send one event of the application.
