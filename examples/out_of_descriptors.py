@@ -1,16 +1,14 @@
 """The same echo server at its limit of open files: on Trio's backend it dies, on mio it lives.
 
-    python examples/out_of_descriptors.py trio   # ends with EMFILE, and serves no client to the end
-    python examples/out_of_descriptors.py mio    # serves all 200, some 50 at a time
+    python examples/out_of_descriptors.py   # first on Trio's backend, then on mio
 
 `accept()` fails with EMFILE. On Trio that ends the task group; on mio the clients stay queued.
 """
 
-from __future__ import annotations
-
 import resource
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from socket import create_connection
 from subprocess import DEVNULL, PIPE, Popen
 
@@ -36,25 +34,27 @@ async def serve() -> None:
 
 
 def is_served(port: int) -> bool:
-    try:
-        with create_connection(("127.0.0.1", port), timeout=10) as client:
-            client.sendall(b"hello")
-            return client.recv(16) == b"hello"
-    except OSError:
-        return False
+    with suppress(OSError), create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"hello")
+        return client.recv(16) == b"hello"
+    return False
 
 
-def main(backend: str) -> None:
+def show(backend: str) -> None:
     command = [sys.executable, __file__, backend, "server"]
     with Popen(command, stdout=PIPE, stderr=DEVNULL) as server, ThreadPoolExecutor(CLIENTS) as pool:
         port = int(server.stdout.readline())  # type: ignore[union-attr] # it is a pipe
         served = sum(pool.map(is_served, [port] * CLIENTS))
         state = "lives" if is_served(port) else "is dead"
-        print(f"{backend}: {served} of {CLIENTS} were served, and the server {state}")
+        print(f"{backend}: {served} of {CLIENTS} were served, and the server {state}", flush=True)
         server.kill()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] not in (["mio"], ["trio"], ["asyncio"]):
-        sys.exit("usage: python examples/out_of_descriptors.py mio|trio|asyncio")
-    anyio.run(serve, backend=sys.argv[1]) if sys.argv[2:] else main(sys.argv[1])
+    if sys.argv[2:] == ["server"]:
+        anyio.run(serve, backend=sys.argv[1])
+    elif not {*sys.argv[1:]} <= {"mio", "trio", "asyncio"}:
+        sys.exit("usage: python examples/out_of_descriptors.py [mio|trio|asyncio]")
+    else:
+        for name in sys.argv[1:] or ["trio", "mio"]:
+            show(name)

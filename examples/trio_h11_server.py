@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 
 import h11
 import trio
@@ -84,4 +85,5 @@ async def refuse(
 
 
 if __name__ == "__main__":
-    trio.run(serve_tcp, serve_connection, int(sys.argv[1]) if sys.argv[1:] else 8000)
+    port = int(sys.argv[1]) if sys.argv[1:] else 8000
+    trio.run(partial(serve_tcp, serve_connection, port, host="127.0.0.1"))

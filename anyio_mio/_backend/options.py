@@ -21,8 +21,7 @@ from anyio_mio._backend import import_hook
 from anyio_mio._kernel.clock import Clock
 from anyio_mio._kernel.fairness import ShuffledQueue
 from anyio_mio._kernel.instruments import Instrument
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._reactor.scheduler import ErrorClasses

@@ -68,7 +68,7 @@ class Watchdog(Instrument):
         self._thread = threading.Thread(target=self._watch, name="anyio_mio watchdog", daemon=True)
 
     def after_poll(self, events: int) -> None:
-        """A new turn begins."""
+        """Note that a new turn begins."""
         self._turns += 1
 
     def __enter__(self) -> Watchdog:
@@ -112,14 +112,14 @@ class Watchdog(Instrument):
             self._report(seen[1], now - self._since)
 
     def _look_at_other(self, since: float, seen: tuple[int, Task | None]) -> None:
-        """Another step, or another turn, than at the last look."""
+        """Look at another step, or another turn, than at the last look."""
         if self._is_slow:
             self._report_end(self._seen[1], since - self._since)
         self._seen, self._since, self._is_slow = seen, since, False
         self._next_report = self._limit
 
     def _is_busy(self) -> bool:
-        """Whether the run's thread does anything else than wait in its poll."""
+        """Return whether the run's thread does anything else than wait in its poll."""
         frame = sys._current_frames().get(self._kernel.thread)
         return frame is not None and "poll" not in frame.f_globals.get("__name__", "").split(".")
 

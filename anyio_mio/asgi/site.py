@@ -129,7 +129,7 @@ class Site:
         self._set_time(self.tick + 1)
 
     def count_request(self) -> None:
-        """One more request begins; from the last one on, each answer ends its connection."""
+        """Count a request that begins; from the last one on, each answer ends its connection."""
         self.requests += 1
         if self.requests >= self._last_request:
             self.is_stopping = True
@@ -146,7 +146,10 @@ class Site:
             self.default_fields = b"\r\ndate: " + now.encode() + self._fields
 
     def base_scope(self, stream: ByteStream) -> dict[str, Any]:
-        """Return what the scopes of all requests of a connection have in common."""
+        """Return a scope with what all requests of a connection have in common.
+
+        What is a request's own stands there too, and is empty.
+        """
         ssl_object = stream.extra(TLSAttribute.ssl_object, None)
         extensions: dict[str, Any] = {
             "http.response.pathsend": {},
@@ -162,6 +165,13 @@ class Site:
             "client": address_of(stream, SocketAttribute.remote_address),
             "root_path": self.settings.root_path,
             "extensions": extensions,
+            "http_version": "",
+            "method": "",
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "headers": [],
+            "state": {},
         }
 
 

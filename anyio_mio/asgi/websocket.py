@@ -33,6 +33,7 @@ from anyio_mio.asgi.errors import (
     unexpected,
 )
 from anyio_mio.asgi.exchange import Exchange
+from anyio_mio.asgi.frames import BINARY, TEXT, FrameBorders, make_frame, take_messages
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.response import DONE
 from anyio_mio.asgi.response_head import join_head
@@ -113,11 +114,15 @@ class WebSocket:
         self._is_reading = self._is_writing = False
         self._changed: anyio.Event | None = None
         self._pong_due = NEVER
+        self._borders = FrameBorders()
+        self._most = NEVER if settings.ws_max_size is None else settings.ws_max_size
+        self._is_plain = False  # whether there are no extensions; known after the handshake
 
     async def run(self) -> None:
         """Shake hands, let the application talk, and close."""
         fields = [(n.decode("ascii"), v.decode("latin-1")) for n, v in self._exchange.headers]
         self._handshake = self._protocol.accept(Request(self._scope["path"], Headers(fields)))
+        self._is_plain = not self._protocol.extensions
         carrier = self._carrier
         try:
             if self._handshake.status_code != 101:
@@ -187,28 +192,40 @@ class WebSocket:
             self._protocol.receive_eof()
             self._note_end()
         else:
-            await self._take(data)
+            self._take(data)
+            if self._protocol.writes:
+                await self._flush()
         finally:
             self._is_reading = False
-            self._note_change()
+            if self._changed is not None:
+                self._note_change()
 
-    async def _take(self, data: bytes) -> None:
-        """Parse a piece of data, and answer what the protocol answers by itself."""
-        if self._state in (CONNECTING, DENYING):
+    def _take(self, data: bytes) -> None:
+        """Parse a piece of data; the protocol may have to answer what is in it."""
+        if self._state == CONNECTING or self._state == DENYING:
             self._early += data
             if len(self._early) > MOST_EARLY:
                 raise ClientDisconnected("the client sent too much before it was accepted")
             return
-        protocol = self._protocol
-        protocol.receive_data(data)
         self._pong_due = NEVER  # it is alive
+        is_between = self._borders.is_between and not self._fragments
+        if is_between and self._protocol.state is State.OPEN:
+            end = take_messages(data, self._messages, self._most)
+            if end == len(data):
+                return
+            data = data[end:]
+        self._take_frames(data)
+
+    def _take_frames(self, data: bytes) -> None:
+        """Let the protocol parse frames."""
+        protocol = self._protocol
+        self._borders.follow(data)
+        protocol.receive_data(data)
         for frame in protocol.events_received():
             if isinstance(frame, Frame):
                 self._take_frame(frame)
         if protocol.state is not State.OPEN:
             self._note_end()
-        if protocol.writes:
-            await self._flush()
 
     def _take_frame(self, frame: Frame) -> None:
         """Make messages of frames."""
@@ -280,18 +297,24 @@ class WebSocket:
 
     async def _send_message(self, message: dict[str, Any]) -> None:
         text, data = message.get("text"), message.get("bytes")
-        protocol = self._protocol
-        if protocol.state is not State.OPEN:
+        if self._protocol.state is not State.OPEN:
             raise ClientDisconnected("the client has closed the WebSocket")
         if isinstance(text, str) and data is None:
-            protocol.send_text(text.encode())
+            kind, payload = TEXT, text.encode()
         elif isinstance(data, (bytes, bytearray, memoryview)) and text is None:
-            protocol.send_binary(data)
+            kind, payload = BINARY, bytes(data)
         else:
             raise ApplicationError(
                 f"'websocket.send' has text={text!r:.50} and bytes={data!r:.50}\n"
                 '  right: one of them: {"type": "websocket.send", "text": "hello"}'
             )
+        if self._is_plain and not (self._is_writing or self._protocol.writes):
+            await self._write(make_frame(kind, payload))
+            return
+        if kind == TEXT:
+            self._protocol.send_text(payload)
+        else:
+            self._protocol.send_binary(payload)
         await self._flush()
 
     async def _send_close(self, message: dict[str, Any]) -> None:
@@ -340,14 +363,18 @@ class WebSocket:
         while self._is_writing:
             await self._wait_for_change()
         data = b"".join(self._protocol.data_to_send())
-        if not data:
-            return
+        if data:
+            await self._write(data)
+
+    async def _write(self, data: bytes) -> None:
+        """Write while no other task writes."""
         self._is_writing = True
         try:
             await self._carrier.write(data)
         finally:
             self._is_writing = False
-            self._note_change()
+            if self._changed is not None:
+                self._note_change()
 
     async def _wait_for_change(self) -> None:
         if self._changed is None:

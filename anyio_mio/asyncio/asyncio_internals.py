@@ -28,6 +28,11 @@ if TYPE_CHECKING:
         _repr: str | None
         _source_traceback: Any
 
+        def _run(self) -> None: ...
+
+    class ThreadSafeHandle(StockHandle):
+        """A callback of another thread; from Python 3.14 that thread can cancel it as it runs."""
+
     class StockTimerHandle(StockHandle, events.TimerHandle):
         """A callback that waits for its time."""
 
@@ -70,7 +75,7 @@ if TYPE_CHECKING:
         max_size: int
 
         def __init__(
-            self, loop: Any, sock: Any, protocol: Any, waiter: Any, extra: Any, server: Any
+            self, loop: Any, sock: Any, protocol: Any, waiter: Any, **options: Any
         ) -> None: ...
         def _fatal_error(self, error: BaseException, message: str) -> None: ...
         def _read_ready__on_eof(self) -> None: ...
@@ -82,6 +87,7 @@ if TYPE_CHECKING:
 else:
     StockLoop = asyncio.SelectorEventLoop
     StockHandle = events.Handle
+    ThreadSafeHandle = getattr(events, "_ThreadSafeHandle", StockHandle)
     StockTimerHandle = events.TimerHandle
     StockSocketTransport = selector_events._SelectorSocketTransport
     format_callback = format_helpers._format_callback_source

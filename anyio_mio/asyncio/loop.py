@@ -32,7 +32,7 @@ import sniffio
 from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, IN_ASYNCIO
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio.asyncio import asyncio_internals
-from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop
+from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop, ThreadSafeHandle
 from anyio_mio.asyncio.callbacks import Callbacks, Handle, TimerHandle
 from anyio_mio.asyncio.descriptors import Descriptors
 from anyio_mio.asyncio.task_face import OTHER_LOOP, TaskFace
@@ -43,7 +43,7 @@ from anyio_mio.asyncio.transports import SocketTransport
 if TYPE_CHECKING:
     from types import FrameType
 
-    from anyio_mio._kernel import foreign_loop
+    from anyio_mio._kernel import task
     from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
     from anyio_mio._kernel.task_tree import TaskState
@@ -68,7 +68,7 @@ class Loop(StockLoop):
         self._now = kernel.now
         self._is_in_child = False
         self.enter, self.leave = asyncio_internals.current_task_setters(self)
-        self.make_face: Callable[[Task], foreign_loop.TaskFace] = partial(TaskFace, self)
+        self.make_face: Callable[[Task], task.TaskFace] = partial(TaskFace, self)
         self._callbacks = Callbacks(kernel, self.leave)
         super().__init__(Descriptors(kernel.reactor, self._callbacks))
         self._ready: deque[StockHandle] = self._callbacks.ready
@@ -127,10 +127,14 @@ class Loop(StockLoop):
         self._check_closed()
         if self._debug:
             self._check_callback(callback, "call_soon_threadsafe")
-        handle: StockHandle = StockHandle(callback, args, self, context)
-        if handle._source_traceback:
-            del handle._source_traceback[-1]
-        self._ready.append(handle)
+        handle: StockHandle = ThreadSafeHandle(callback, args, self, context)
+        has_lock = ThreadSafeHandle is not StockHandle
+        if handle._source_traceback:  # its last frames are ours, and the class's own
+            del handle._source_traceback[-2 if has_lock else -1 :]
+        if self._debug or not has_lock:
+            self._ready.append(handle)
+        else:  # what runs the queue inlines Handle._run(), and this one holds a lock as it runs
+            self._ready.append(Handle(handle._run, (), self, Context()))
         if not self._kernel.entry.put(self._callbacks.wake):
             raise RuntimeError(CLOSED)
         return handle
@@ -178,17 +182,21 @@ class Loop(StockLoop):
 
     # Descriptors.
 
-    def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> Handle:
+    def _add_reader(
+        self, fd: Any, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
         self._check_closed()
-        handle = Handle(callback, args, self, None)
+        handle = Handle(callback, args, self, context)
         previous = self._selector.set_reader(fd, handle)
         if previous is not None:
             previous.cancel()
         return handle
 
-    def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> Handle:
+    def _add_writer(
+        self, fd: Any, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
         self._check_closed()
-        handle = Handle(callback, args, self, None)
+        handle = Handle(callback, args, self, context)
         previous = self._selector.set_writer(fd, handle)
         if previous is not None:
             previous.cancel()
@@ -216,9 +224,9 @@ class Loop(StockLoop):
         """Do nothing: `call_soon_threadsafe()` uses the kernel's entry queue."""
 
     def _make_socket_transport(
-        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+        self, sock: Any, protocol: Any, waiter: Any = None, **options: Any
     ) -> SocketTransport:
-        return SocketTransport(self, sock, protocol, waiter, extra, server)
+        return SocketTransport(self, sock, protocol, waiter, **options)
 
     # Signals.
 

@@ -202,6 +202,7 @@ def console(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*forkpty:DeprecationWarning")
 def test_under_a_terminal_keys_lead_to_the_tasks_of_a_running_program(console: Path) -> None:
     import pty
 
