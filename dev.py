@@ -39,7 +39,7 @@ ON_WINDOWS = [
 
 
 def mypy_for(platform: str, packages: list[str]) -> list[str]:
-    """The command that checks the types of packages as they are on another platform."""
+    """Return the command that checks types as they are on another platform."""
     command = ["mypy", "--platform", platform, "--cache-dir", f".mypy_cache/{platform}"]
     return command + [part for package in packages for part in ("-p", package)]
 
@@ -148,7 +148,7 @@ def prepare(name: str) -> None:
 
 
 def environment_key() -> str:
-    """What the environment depends on: what is installed, where, and the Python that runs this."""
+    """Return what the environment depends on: what is installed, where, and the Python."""
     import tomllib
 
     metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -158,7 +158,7 @@ def environment_key() -> str:
 
 
 def read_stamp(key: str) -> list[str]:
-    """The sets that the environment holds; none if it was made for another key, or not finished."""
+    """Return the sets that the environment holds; none if made for another key, or unfinished."""
     try:
         stamp = json.loads(STAMP.read_text())
     except (OSError, ValueError):
@@ -195,7 +195,7 @@ def require_python(arguments: list[str]) -> None:
 
 
 def runs(name: str) -> bool:
-    """Whether there is such a Python; a version manager's shim may stand for one that is not."""
+    """Return whether such a Python runs; a version manager has shims for some that do not."""
     if shutil.which(name) is None:
         return False
     return subprocess.run([name, "-c", ""], capture_output=True, check=False).returncode == 0

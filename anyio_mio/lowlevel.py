@@ -8,8 +8,7 @@ from typing import Protocol
 
 from anyio_mio._backend.registration import TESTED as TESTED_ANYIO
 from anyio_mio._kernel.instruments import Instrument
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.task_tree import ScopeState, StackFrame, TaskState, TaskTree, take_picture
 from anyio_mio._net.acceptor import ListenerStatistics
 from anyio_mio._net.listeners import open_listeners
@@ -88,7 +87,7 @@ class RunStatistics:
 
 
 def statistics() -> RunStatistics:
-    """What the run in this thread is doing.
+    """Return what the run in this thread is doing.
 
     Raises:
         RuntimeError: mio does not run in this thread.
@@ -97,7 +96,7 @@ def statistics() -> RunStatistics:
 
 
 def statistics_of(kernel: Kernel) -> RunStatistics:
-    """What a run is doing; for tools that observe it."""
+    """Return what a run is doing; for tools that observe it."""
     return RunStatistics(
         tasks=len(kernel.tasks()),
         runnable=len(kernel.run_queue) + len(kernel.spent),
@@ -112,7 +111,7 @@ def statistics_of(kernel: Kernel) -> RunStatistics:
 
 
 def current_task() -> Task:
-    """The task that runs now.
+    """Return the task that runs now.
 
     Raises:
         RuntimeError: no task runs in this thread.

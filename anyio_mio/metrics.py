@@ -29,9 +29,8 @@ except ImportError as error:
         "  right: pip install 'anyio-mio[prometheus]'"
     ) from error
 
-from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.run import living_kernels
-from anyio_mio._kernel.running import running_kernel
 from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio.console.observing import process_figures
 from anyio_mio.console.pictures import ask

@@ -1,11 +1,13 @@
-"""What a request costs a Starlette application under anycorn, on each of AnyIO's backends.
+"""What a request costs a web application, on anyio_mio's server and on others.
 
-    python benchmarks/asgi.py [--connections 50] [--rounds 3] [--seconds 3] [--backends mio,trio]
+    python benchmarks/asgi.py [--application starlette] [--connections 50] [--rounds 3]
+        [--seconds 3] [--servers mio,uvicorn-uvloop]
 
-The application answers "hello". The load holds its connections open and sends the next request when
-the answer to the last one is there. CPU time is the server's, for each request; it is not measured
-before a second of requests has warmed it up. Most of it is spent in h11, anycorn and Starlette.
-Needs Linux, and `pip install anycorn starlette`.
+The application answers "hello": `raw` is a function of three arguments, `starlette` and `fastapi`
+are what they say. The servers take turns. The load holds its connections open and sends the next
+request when the answer to the last one is there, so p50, p95 and p99 are those of a busy server.
+CPU time is the server's, for each request; it is not measured before a second of requests has
+warmed it up. Needs Linux, and `pip install starlette fastapi uvicorn httptools uvloop anycorn`.
 """
 
 from __future__ import annotations
@@ -18,25 +20,35 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
-import anyio_mio  # noqa: F401 - registers the backend
-from anyio_mio._bench.backends import installed, run_arguments, runnable_names
+import anyio_mio
+import anyio_mio.asgi
+from anyio_mio._bench.backends import run_arguments
 from anyio_mio._bench.resources import processor_pair, stay_on
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 WARM_UP = 1.0  # seconds, at most as long as what is measured
 
 
-def serve(backend: str, port: str, place: str) -> None:
-    """The server process, on the processor `place` if that is a number."""
-    stay_on(int(place) if place else None)
-    import anycorn
+# ------------------------------------------------------------------ applications
+
+
+async def raw(scope: Any, receive: Any, send: Any) -> None:
+    """Answer without a framework."""
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+def starlette() -> Any:
+    """Answer by a route of Starlette."""
     from starlette.applications import Starlette
     from starlette.responses import PlainTextResponse
     from starlette.routing import Route
@@ -44,9 +56,90 @@ def serve(backend: str, port: str, place: str) -> None:
     async def hello(request: object) -> PlainTextResponse:
         return PlainTextResponse("hello")
 
-    app: Any = Starlette(routes=[Route("/", hello)])
+    return Starlette(routes=[Route("/", hello)])
+
+
+def fastapi() -> Any:
+    """Answer by a route of FastAPI, with a parameter that it checks."""
+    from fastapi import FastAPI
+    from fastapi.responses import PlainTextResponse
+
+    app = FastAPI()
+
+    @app.get("/", response_class=PlainTextResponse)
+    async def hello(number: int = 3) -> str:
+        return "hello"
+
+    return app
+
+
+APPLICATIONS: dict[str, Callable[[], Any]] = {
+    "raw": lambda: raw,
+    "starlette": starlette,
+    "fastapi": fastapi,
+}
+
+
+# ------------------------------------------------------------------ servers
+
+
+def serve_mio(app: Any, port: int) -> None:
+    """Run the server of anyio_mio."""
+    anyio_mio.asgi.run(app, port=port, lifespan="off")
+
+
+def serve_uvicorn(app: Any, port: int, loop: str) -> None:
+    """Run uvicorn with its fast parser."""
+    import uvicorn
+
+    uvicorn.run(
+        app, port=port, loop=loop, http="httptools", lifespan="off",
+        access_log=False, log_level="critical",
+    )  # fmt: skip
+
+
+def serve_anycorn(app: Any, port: int, backend: str) -> None:
+    """Run anycorn, on any of AnyIO's backends."""
+    import anycorn
+
     config = anycorn.Config.from_mapping(bind=[f"127.0.0.1:{port}"], errorlog=None)
     anyio.run(partial(anycorn.serve, app, config), **run_arguments(backend))
+
+
+SERVERS: dict[str, tuple[Callable[[Any, int], None], tuple[str, ...]]] = {
+    "mio": (serve_mio, ("httptools",)),
+    "uvicorn-uvloop": (partial(serve_uvicorn, loop="uvloop"), ("uvicorn", "httptools", "uvloop")),
+    "uvicorn-asyncio": (partial(serve_uvicorn, loop="asyncio"), ("uvicorn", "httptools")),
+    "anycorn-mio": (partial(serve_anycorn, backend="mio"), ("anycorn",)),
+    "anycorn-uvloop": (partial(serve_anycorn, backend="uvloop"), ("anycorn", "uvloop")),
+    "anycorn-trio": (partial(serve_anycorn, backend="trio"), ("anycorn", "trio")),
+    "anycorn-asyncio": (partial(serve_anycorn, backend="asyncio"), ("anycorn",)),
+}
+"""Each server, and the modules that it needs."""
+
+
+def installed() -> list[str]:
+    """The servers that can run here."""
+    return [name for name, (_, needs) in SERVERS.items() if all(map(find_spec, needs))]
+
+
+def runnable(text: str) -> list[str]:
+    """The servers in a list with commas, for an option of `argparse`."""
+    names = text.split(",")
+    for name in names:
+        if name not in installed():
+            right = ",".join(installed())
+            raise argparse.ArgumentTypeError(f"{name!r} cannot run here; right: {right}")
+    return names
+
+
+def serve(name: str, application: str, port: str, place: str) -> None:
+    """The server process, on the processor `place` if that is a number."""
+    stay_on(int(place) if place else None)
+    SERVERS[name][0](APPLICATIONS[application](), int(port))
+
+
+# ------------------------------------------------------------------ load
 
 
 def free_port() -> int:
@@ -75,27 +168,31 @@ def answer_length(client: socket.socket) -> int:
     return len(answer)
 
 
-def drive(clients: list[socket.socket], length: int, seconds: float) -> int:
-    """Let each client ask again and again; how many answers came."""
+def drive(clients: list[socket.socket], length: int, seconds: float) -> list[float]:
+    """Let each client ask again and again; how long each answer took, in seconds."""
     poller = select.epoll()
-    missing = {}
+    asked = {}
+    now = time.perf_counter
     for client in clients:
         poller.register(client.fileno(), select.EPOLLIN)
-        missing[client.fileno()] = (client, length)
+        asked[client.fileno()] = (client, length, now())
         client.sendall(REQUEST)
-    end, answers, pending = time.monotonic() + seconds, 0, len(clients)
+    end, latencies, pending = now() + seconds, [], len(clients)
     while pending:
         for fd, _ in poller.poll():
-            client, rest = missing[fd]
+            client, rest, since = asked[fd]
             rest -= len(client.recv(rest))
-            missing[fd] = (client, rest or length)
-            if not rest:
-                answers += 1
-                if time.monotonic() < end:
-                    client.sendall(REQUEST)
-                else:
-                    pending -= 1
-    return answers
+            if rest:
+                asked[fd] = (client, rest, since)
+                continue
+            moment = now()
+            latencies.append(moment - since)
+            if moment >= end:
+                pending -= 1
+                continue
+            asked[fd] = (client, length, moment)
+            client.sendall(REQUEST)
+    return latencies
 
 
 def cpu_seconds(pid: int) -> float:
@@ -104,45 +201,65 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(backend: str, place: str, connections: int, seconds: float) -> tuple[float, float]:
-    """CPU time for each request in microseconds, and requests a second."""
+class Figures(NamedTuple):
+    """What one round has measured; times are in microseconds."""
+
+    cpu: float
+    rate: float
+    p50: float
+    p95: float
+    p99: float
+
+
+def measure(name: str, application: str, place: str, connections: int, seconds: float) -> Figures:
+    """One round of one server."""
     port = free_port()
-    command = [sys.executable, __file__, "serve", backend, str(port), place]
+    command = [sys.executable, __file__, "serve", name, application, str(port), place]
     with subprocess.Popen(command) as server:
         try:
             clients = [connected(port) for _ in range(connections)]
             length = answer_length(clients[0])
             drive(clients, length, min(WARM_UP, seconds))
             before = cpu_seconds(server.pid)
-            answers = drive(clients, length, seconds)
+            latencies = drive(clients, length, seconds)
             used = cpu_seconds(server.pid) - before
         finally:
             server.kill()
-    return used / answers * 1e6, answers / seconds
+    cuts = statistics.quantiles(latencies, n=100)
+    count = len(latencies)
+    return Figures(used / count * 1e6, count / seconds, *(cuts[i] * 1e6 for i in (49, 94, 98)))
 
 
 def main() -> None:
     """Measure in turns, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--application", choices=APPLICATIONS, default="starlette")
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--backends", type=runnable_names, default=",".join(installed()))
+    parser.add_argument("--servers", type=runnable, default=",".join(installed()))
     arguments = parser.parse_args()
-    missing = [name for name in ("anycorn", "starlette") if find_spec(name) is None]
-    if missing:
-        parser.error(f"not installed: {' '.join(missing)}\n  right: pip install anycorn starlette")
+    if arguments.application != "raw" and find_spec(arguments.application) is None:
+        parser.error(f"not installed\n  right: pip install {arguments.application}")
     server, load = processor_pair()
     place = "" if server is None else str(server)
     stay_on(load)
-    figures: dict[str, list[tuple[float, float]]] = {}
+    figures: dict[str, list[Figures]] = {}
     for _ in range(arguments.rounds):
-        for backend in arguments.backends:
-            figure = measure(backend, place, arguments.connections, arguments.seconds)
-            figures.setdefault(backend, []).append(figure)
-    for backend, measured in figures.items():
-        cpu, rate = (statistics.median(values) for values in zip(*measured, strict=True))
-        sys.stdout.write(f"{backend:8} CPU {cpu:7.1f} us for each request {rate:8.0f} requests/s\n")
+        for name in arguments.servers:
+            one = measure(
+                name, arguments.application, place, arguments.connections, arguments.seconds
+            )
+            figures.setdefault(name, []).append(one)
+    sys.stdout.write(
+        f"{arguments.application:16} CPU/request  requests/s      p50      p95      p99\n"
+    )
+    for name, measured in figures.items():
+        middle = Figures(*map(statistics.median, zip(*measured, strict=True)))
+        sys.stdout.write(
+            f"{name:16} {middle.cpu:8.1f} us  {middle.rate:10.0f}"
+            f"  {middle.p50:7.0f}  {middle.p95:7.0f}  {middle.p99:7.0f} us\n"
+        )
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from anyio_mio._backend.task_info import MioTaskInfo, current_task_info, task_in
 from anyio_mio._backend.tasks import TaskGroup
 from anyio_mio._backend.test_runner import TestRunner
 from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.running import running as thread
-from anyio_mio._kernel.running import running_kernel
 from anyio_mio._net.connect import connect_tcp, connect_unix
 from anyio_mio._net.datagrams import (
     Address,

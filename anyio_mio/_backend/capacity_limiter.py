@@ -11,7 +11,7 @@ from anyio import CapacityLimiterStatistics
 
 from anyio_mio._backend.synchronization import give_way
 from anyio_mio._backend.task_info import current_task_info
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._reactor.scheduler import Wait
 

@@ -25,8 +25,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 from anyio_mio._backend.options import without_asyncio_loop
 from anyio_mio._backend.synchronization import Event, Lock
 from anyio_mio._backend.thread_pipes import ThreadPipeReceiveStream, ThreadPipeSendStream
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.worker_threads import Job
 from anyio_mio._net.pipes import PipeReceiveStream, PipeSendStream
 

@@ -8,8 +8,7 @@ from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, final
 
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._reactor.scheduler import Wait
 

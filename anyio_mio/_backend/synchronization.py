@@ -15,8 +15,7 @@ import anyio
 from anyio import EventStatistics, LockStatistics, SemaphoreStatistics
 
 from anyio_mio._backend.task_info import task_info
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._reactor.scheduler import Wait
 

@@ -21,9 +21,9 @@ from anyio_mio._backend.anyio_internals import (
     set_start_value,
 )
 from anyio_mio._kernel import task_group
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.starting import Starting
+from anyio_mio._kernel.stepper import Stepper
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
         set_start_value(handle, starting.value)
         return handle
 
-    def _require_own_thread(self, kernel: Kernel, coro: Coroutine[Any, Any, Any]) -> None:
+    def _require_own_thread(self, kernel: Stepper, coro: Coroutine[Any, Any, Any]) -> None:
         try:
             kernel.require_own_thread()
         except RuntimeError:

@@ -11,7 +11,8 @@ from anyio.abc import TestRunner as AbstractTestRunner
 from anyio_mio._backend import compat
 from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel.interrupts import Interrupts, door
-from anyio_mio._kernel.run import Outcome, living_kernels, pump_main, shut_down
+from anyio_mio._kernel.outcome import Outcome
+from anyio_mio._kernel.run import living_kernels, pump_main, shut_down
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Task
 from anyio_mio._reactor.scheduler import Wait

@@ -24,6 +24,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 
 from anyio_mio._backend.synchronization import Event
 from anyio_mio._kernel.kernel import Kernel
+from anyio_mio._kernel.outcome import Outcome
 from anyio_mio._kernel.worker_threads import Job
 from anyio_mio._net.streams import MAX_BYTES_ERROR
 
@@ -77,15 +78,14 @@ class SharedDescriptor:
 
 
 @final
-class Call(Generic[T]):
+class Call(Outcome[T]):
     """A call in a worker thread, which outlives the task that waits for it."""
 
-    __slots__ = ("_ended", "_error", "_value")
+    __slots__ = ("_ended",)
 
     def __init__(self, kernel: Kernel, function: Callable[[], T]) -> None:
+        super().__init__()
         self._ended = Event()
-        self._value: T | None = None
-        self._error: OSError | None = None
         kernel.spawn_system(self._run(kernel, function), "call of a pipe in a thread")
 
     async def wait(self) -> None:
@@ -96,17 +96,11 @@ class Call(Generic[T]):
         """Wake the task that waits; the call goes on in its thread."""
         self._ended.set()
 
-    def result(self) -> T:
-        """Return what the function returned or raised."""
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
-
     async def _run(self, kernel: Kernel, function: Callable[[], T]) -> None:
         try:
-            self._value = await Job(kernel, function, abandon_on_cancel=True).run()
+            self.value = await Job(kernel, function, abandon_on_cancel=True).run()
         except OSError as error:
-            self._error = error
+            self.error = error
         self._ended.set()
 
 
@@ -148,7 +142,7 @@ class ThreadPipeEnd(Generic[T]):
             raise self._kernel.errors.closed()
         call, self._call = self._call, None
         try:
-            return call.result()
+            return call.unwrap()
         except OSError as error:
             raise self._kernel.errors.broken() from error
 

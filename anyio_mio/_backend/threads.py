@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final, Generic, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import anyio
 import sniffio
@@ -16,9 +16,9 @@ from anyio_mio._backend.anyio_internals import get_callable_name, worker_call
 from anyio_mio._backend.capacity_limiter import CapacityLimiter
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.interrupts import door
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.run import Outcome
-from anyio_mio._kernel.running import running, running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
+from anyio_mio._kernel.outcome import Outcome
+from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.worker_threads import Job
 
@@ -144,31 +144,27 @@ def check_cancelled() -> None:
 
 
 @final
-class Call(Generic[T]):
-    """A function call from another thread, which waits for its result."""
+class Call(Outcome[T]):
+    """A function call from another thread, which waits for its outcome."""
 
-    __slots__ = ("_args", "_arrived", "_context", "_error", "_function", "_value")
+    __slots__ = ("_args", "_arrived", "_context", "_function")
 
     def __init__(self, context: Context, function: Callable[..., T], *args: Any) -> None:
+        super().__init__()
         self._context = context
         self._function = function
         self._args = args
         self._arrived = threading.Lock()
         self._arrived.acquire()
-        self._value: T | None = None
-        self._error: BaseException | None = None
 
     def __call__(self) -> None:
         """Run in the kernel's thread."""
-        try:
-            self._value = self._context.run(self._function, *self._args)
-        except BaseException as exc:
-            self._error = exc
+        self.capture(self._context.run, self._function, *self._args)
         self._arrived.release()
 
     def refuse(self) -> None:
         """End the call with an error: the run ended first."""
-        self._error = anyio.RunFinishedError()
+        self.error = anyio.RunFinishedError()
         self._arrived.release()
 
     def wait(self, kernel: Kernel) -> T:
@@ -179,11 +175,8 @@ class Call(Generic[T]):
             raise anyio.RunFinishedError
         self._arrived.acquire()
         try:
-            if self._error is not None:
-                raise self._error
-            return self._value  # type: ignore[return-value]
+            return self.unwrap()
         finally:
-            self._error = None
             del self
 
 
@@ -233,33 +226,33 @@ def run_async_from_thread(
 
 
 @final
-class ThreadResult(Generic[T]):
-    """The result of a task for which a thread waits.
+class ThreadResult(Outcome[T]):
+    """The outcome of a task for which a thread waits.
 
     Args:
         is_independent: whether the task ends with the run, and with nothing else.
     """
 
-    __slots__ = ("_arrived", "_is_independent", "_outcome")
+    __slots__ = ("_arrived", "_is_independent")
 
     def __init__(self, *, is_independent: bool) -> None:
+        super().__init__()
         self._is_independent = is_independent
         self._arrived = threading.Event()
-        self._outcome: Outcome[T] = Outcome()
 
     def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
         """Take over the result of the task."""
         if isinstance(error, Cancelled) and self._is_independent and task.base.effective:
             # The end of the run cancelled it; that is no cancellation in the thread's world.
             error = anyio.RunFinishedError()
-        self._outcome.task_done(task, value, error)
+        super().task_done(task, value, error)
         self._arrived.set()
         del error, value
 
     def wait(self) -> T:
         """Block the calling thread until the task has ended."""
         self._arrived.wait()
-        return self._outcome.unwrap()
+        return self.unwrap()
 
 
 def kernel_of(token: object) -> Kernel:

@@ -10,18 +10,29 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 from weakref import WeakSet
 
 from anyio_mio._kernel.cancel_scope import CancelScope
 from anyio_mio._kernel.interrupts import door
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.entry import EntryQueue
+    from anyio_mio._kernel.foreign_loop import ForeignLoop
 
 LOGGER: Final = logging.getLogger("anyio_mio.async_generators")
+
+
+class Run(Protocol):
+    """The kernel, as far as its async generators need it."""
+
+    asyncio: ForeignLoop | None
+    entry: EntryQueue
+
+    def spawn_system(self, coro: Coroutine[object, object, object], name: str) -> object:
+        """Start a task that belongs to the run."""
 
 
 @final
@@ -30,7 +41,7 @@ class AsyncGenerators:
 
     __slots__ = ("_alive", "_kernel", "_previous")
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Run) -> None:
         self._kernel = kernel
         self._alive: WeakSet[AsyncGenerator[Any, Any]] = WeakSet()
         self._previous = sys.get_asyncgen_hooks()
@@ -46,13 +57,13 @@ class AsyncGenerators:
         sys.set_asyncgen_hooks(*self._previous)
 
     def first_iteration(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Called by the interpreter before a generator's first step."""
+        """Note a generator; the interpreter calls this before its first step."""
         asyncio = self._kernel.asyncio
         if asyncio is None or not asyncio.first_iteration(generator):
             self._alive.add(generator)
 
     def finalizer(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Called by the interpreter, in any thread, when a generator is dropped half-way."""
+        """Have a dropped generator closed; the interpreter calls this, in any thread."""
         asyncio = self._kernel.asyncio
         if asyncio is not None and asyncio.finalizer(generator):
             return

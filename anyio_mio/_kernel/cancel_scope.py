@@ -21,14 +21,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf, isnan
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from anyio_mio._kernel.cancelled import Cancelled, is_of_scope, scope_errors_of
+from anyio_mio._kernel.cancelled import Cancelled, Cancelling, is_of_scope, scope_errors_of
 from anyio_mio._kernel.running import running, running_kernel
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.kernel import Kernel
-    from anyio_mio._kernel.task import Task
+    from anyio_mio._kernel.stepper import Stepper
 
 USED_TWICE = "Each CancelScope may only be used for a single 'with' block"
 NOT_ENTERED = "This cancel scope is not active: its 'with' block was not entered, or is over"
@@ -36,6 +35,32 @@ OTHER_TASK = "Attempted to exit cancel scope in a different task than it was ent
 NOT_INNERMOST = (
     "Attempted to exit a cancel scope that isn't the current tasks's current cancel scope"
 )
+
+
+class Member(Protocol):
+    """A task, as far as the scopes that it is in need it."""
+
+    name: str
+    scope: CancelScope
+
+    @property
+    def base(self) -> CancelScope:
+        """The scope it was started in."""
+
+    @property
+    def kernel(self) -> Stepper:
+        """What steps it."""
+
+    @property
+    def owner(self) -> object:
+        """What is told of its end."""
+
+    @property
+    def face(self) -> Cancelling | None:
+        """What asyncio sees of it."""
+
+    def interrupt(self, message: str, /) -> None:
+        """Learn that the innermost scope has become cancelled."""
 
 
 class CancelScope:
@@ -71,8 +96,8 @@ class CancelScope:
     alarm: int
     cancelled_caught: bool
     effective: bool
-    host: Task | None
-    members: dict[Task, None] | None
+    host: Member | None
+    members: dict[Member, None] | None
     parent: CancelScope | None
 
     # In __new__ and not in __init__: AnyIO's own constructor makes the object through the backend,
@@ -115,7 +140,7 @@ class CancelScope:
         self.enter(kernel, task)
         return self
 
-    def enter(self, kernel: Kernel, task: Task) -> None:
+    def enter(self, kernel: Stepper, task: Member) -> None:
         """Become ``task``'s innermost scope; a new task can be put into one before it runs.
 
         Raises:
@@ -143,9 +168,11 @@ class CancelScope:
         traceback: TracebackType | None,
     ) -> bool:
         task, parent = self.host, self.parent
-        if task is None or parent is None or task.kernel.current is not task:
+        if task is None or parent is None:
             return self._exit_elsewhere(exc_type)
         kernel = task.kernel
+        if kernel.current is not task:
+            return self._exit_elsewhere(exc_type)
         if task.scope is not self:
             raise RuntimeError(NOT_INNERMOST)
         if self.alarm:
@@ -176,7 +203,7 @@ class CancelScope:
             self._cancel(f"{message}: {reason}" if reason else message)
 
     def expire(self) -> None:
-        """The deadline has passed while the scope was active."""
+        """Cancel the scope: the deadline has passed while it was active."""
         self._cancel("deadline exceeded")
 
     @property
@@ -224,7 +251,7 @@ class CancelScope:
             push_down(self)
 
     def cancel_message(self) -> str:
-        """Why work in this scope is cancelled: the message of the outermost visible cause."""
+        """Return why work in this scope is cancelled: the message of the outermost cause."""
         message = "cancelled"
         scope: CancelScope | None = self
         while scope is not None and scope.effective:
@@ -234,7 +261,7 @@ class CancelScope:
         return message
 
     def effective_deadline(self) -> float:
-        """The earliest deadline that can end work in this scope; -inf if it is cancelled."""
+        """Return the earliest deadline that can end work in this scope; -inf if it is cancelled."""
         if self.effective:
             return -inf
         deadline = inf
@@ -244,8 +271,8 @@ class CancelScope:
             scope = None if scope._shield else scope.parent
         return deadline
 
-    def add_member(self, task: Task) -> None:
-        """A task is started here."""
+    def add_member(self, task: Member) -> None:
+        """Note that a task is started here."""
         if self.members is None:
             self.members = {task: None}
         else:
@@ -269,7 +296,7 @@ class CancelScope:
             self.host.kernel.require_own_thread()
 
     def _exit_elsewhere(self, exc_type: type[BaseException] | None) -> bool:
-        """The block ends, but not in the task that began it."""
+        """End the block elsewhere than in the task that began it."""
         task = self.host
         if exc_type is GeneratorExit:
             if task is not None and running.kernel is task.kernel:
@@ -281,8 +308,8 @@ class CancelScope:
             return False
         raise RuntimeError(OTHER_TASK)
 
-    def _take_out(self, task: Task) -> None:
-        """A dropped generator around the block is closed: the task is not in the scope any more."""
+    def _take_out(self, task: Member) -> None:
+        """Take the task out of the scope: a dropped generator around the block is closed."""
         parent = self.parent
         assert parent is not None
         task.kernel.deadlines.drop(self)
@@ -298,14 +325,14 @@ class CancelScope:
         self._cancel_called = True
         self._message = message
 
-    def _absorb(self, exc: BaseException, task: Task) -> bool:
+    def _absorb(self, exc: BaseException, task: Member) -> bool:
         """Take this scope's cancellation out of ``exc``; raise what is left of a group."""
-        if isinstance(exc, Cancelled) or is_of_scope(exc, task):
+        if isinstance(exc, Cancelled) or is_of_scope(exc, task.face):
             self.cancelled_caught = True
             return True
         if not isinstance(exc, BaseExceptionGroup):
             return False
-        matched, rest = exc.split(scope_errors_of(task))
+        matched, rest = exc.split(scope_errors_of(task.face))
         if matched is None:
             return False
         self.cancelled_caught = True
@@ -330,7 +357,7 @@ LEFT_OPEN: Final = (
 
 
 def checked_deadline(value: float) -> float:
-    """``value`` as a float, if it can be a deadline.
+    """Return ``value`` as a float, if it can be a deadline.
 
     Raises:
         TypeError: it is no number.
@@ -363,13 +390,13 @@ def push_down(scope: CancelScope) -> None:
         _refresh(stack_above(host, scope.parent), host)
 
 
-def push_down_to(task: Task) -> None:
+def push_down_to(task: Member) -> None:
     """Recompute the scopes of a task whose base has changed."""
     _refresh(stack_above(task, task.base), task)
 
 
-def abandon(task: Task, below: CancelScope, error: BaseException | None) -> BaseException | None:
-    """A task has ended without leaving its scopes: nothing may go on in them (K4).
+def abandon(task: Member, below: CancelScope, error: BaseException | None) -> BaseException | None:
+    """End the scopes that a task has not left when it ended: nothing may go on in them (K4).
 
     A mere scope is forgotten; a generator that was dropped half-way may have left it. The children
     of a task group are cancelled, and the run waits for them.
@@ -393,9 +420,9 @@ def abandon(task: Task, below: CancelScope, error: BaseException | None) -> Base
     return left_open
 
 
-def tasks_inside(scopes: list[CancelScope]) -> list[Task]:
-    """The tasks that are in these scopes or below them, parents before their children."""
-    found: list[Task] = []
+def tasks_inside(scopes: list[CancelScope]) -> list[Any]:
+    """Return the tasks that are in these scopes or below them, parents before their children."""
+    found: list[Any] = []  # of the kernel's own class, which is unknown here
     pending = [*scopes]
     while pending:
         for task in pending.pop().members or ():
@@ -404,25 +431,25 @@ def tasks_inside(scopes: list[CancelScope]) -> list[Task]:
     return found
 
 
-def stack_above(task: Task, below: CancelScope | None) -> list[CancelScope]:
-    """A task's own scopes from just above ``below`` to the innermost."""
+def stack_above(task: Member, below: CancelScope | None) -> list[CancelScope]:
+    """Return a task's own scopes from just above ``below`` to the innermost."""
     return list(own_scopes(task, below))[::-1]
 
 
-def own_scopes(task: Task, below: CancelScope | None) -> Iterator[CancelScope]:
+def own_scopes(task: Member, below: CancelScope | None) -> Iterator[CancelScope]:
     scope: CancelScope | None = task.scope
     while scope is not None and scope is not below:
         yield scope
         scope = scope.parent
 
 
-def _refresh(stack: list[CancelScope], host: Task | None) -> None:
+def _refresh(stack: list[CancelScope], host: Member | None) -> None:
     # An explicit list and no recursion: task groups nest as deeply as the program likes.
-    pending: list[tuple[list[CancelScope], Task | None]] = [(stack, host)]
+    pending: list[tuple[list[CancelScope], Member | None]] = [(stack, host)]
     message: str | None = None
     while pending:
         stack, task = pending.pop()
-        inside: list[tuple[list[CancelScope], Task | None]] = []
+        inside: list[tuple[list[CancelScope], Member | None]] = []
         has_changed = _refresh_stack(stack, inside)
         # Taken from the end, the first member comes first: a queue is left from its front.
         pending += reversed(inside)
@@ -435,7 +462,7 @@ def _refresh(stack: list[CancelScope], host: Task | None) -> None:
 
 
 def _refresh_stack(
-    stack: list[CancelScope], inside: list[tuple[list[CancelScope], Task | None]]
+    stack: list[CancelScope], inside: list[tuple[list[CancelScope], Member | None]]
 ) -> bool:
     """Recompute one task's scopes, outermost first; False if one of them did not change.
 

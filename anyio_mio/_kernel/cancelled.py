@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, final
-
-if TYPE_CHECKING:
-    from anyio_mio._kernel.task import Task
+from typing import Final, Protocol, final
 
 
 class Cancellation(BaseException):
@@ -47,21 +44,27 @@ def is_cancellation(error: BaseException) -> bool:
     return isinstance(error, (Cancelled, adopted))
 
 
-def is_of_scope(error: BaseException, task: Task) -> bool:
-    """Return whether an error that leaves a cancelled scope in ``task`` is the scope's own.
+class Cancelling(Protocol):
+    """A task's asyncio face, which can be cancelled by itself."""
+
+    def cancelling(self) -> int:
+        """Return how many calls of ``cancel()`` have not been taken back."""
+
+
+def is_of_scope(error: BaseException, face: Cancelling | None) -> bool:
+    """Return whether an error that leaves a cancelled scope is the scope's own.
 
     `Cancelled` always is. A plain ``CancelledError`` is what a library has made of it, unless the
     task has been cancelled through its asyncio face: then it belongs to the caller of that.
     """
     if isinstance(error, Cancelled):
         return True
-    face = task.face
     return isinstance(error, adopted) and not (face is not None and face.cancelling())
 
 
-def scope_errors_of(task: Task) -> Callable[[BaseException], bool]:
-    """Return `is_of_scope()` for one task, to split an exception group with."""
-    return lambda error: is_of_scope(error, task)  # split() takes a function and nothing else
+def scope_errors_of(face: Cancelling | None) -> Callable[[BaseException], bool]:
+    """Return `is_of_scope()` for one task's face, to split an exception group with."""
+    return lambda error: is_of_scope(error, face)  # split() takes a function and nothing else
 
 
 FOREIGN_AWAIT: Final = (

@@ -17,10 +17,10 @@ class Clock(Protocol):
     """
 
     def now(self) -> float:
-        """The current time."""
+        """Return the current time."""
 
     def time_to_wait(self, deadline: float) -> float | None:
-        """Real seconds to sleep until ``deadline``; None to sleep until something happens."""
+        """Return the real seconds until ``deadline``; None to sleep until something happens."""
 
 
 @final
@@ -31,7 +31,7 @@ class SystemClock:
     now = staticmethod(time.monotonic)
 
     def time_to_wait(self, deadline: float) -> float | None:
-        """Real seconds until ``deadline``, never negative."""
+        """Return the real seconds until ``deadline``, never negative."""
         return None if deadline == inf else max(0.0, deadline - time.monotonic())
 
 
@@ -39,7 +39,7 @@ Quiet = Callable[[float], object]
 
 
 def quiet_hook(clock: Clock) -> Quiet | None:
-    """The clock's ``quiet()``, if it has one."""
+    """Return the clock's ``quiet()``, if it has one."""
     return cast("Quiet | None", getattr(clock, "quiet", None))
 
 

@@ -24,7 +24,7 @@ class Owner(Protocol):
     """The number of its entry; zero if it has none."""
 
     def expire(self) -> None:
-        """The deadline has passed; the entry is gone."""
+        """Act on the deadline, which has passed; the entry is gone."""
 
 
 @final
@@ -41,7 +41,7 @@ class Deadlines(list[tuple[float, int, Owner]]):
         self._dead = 0
 
     def alive(self) -> int:
-        """How many owners have a deadline."""
+        """Return how many owners have a deadline."""
         return len(self) - self._dead
 
     def add(self, owner: Owner, when: float) -> None:
@@ -59,7 +59,7 @@ class Deadlines(list[tuple[float, int, Owner]]):
                 self._compact()
 
     def abort(self, task: Owner) -> bool:
-        """A sleeping task is cancelled; False if its time has come already."""
+        """Take a cancelled sleeper out; False if its time has come already."""
         if not task.alarm:
             return False
         self.drop(task)
@@ -71,7 +71,7 @@ class Deadlines(list[tuple[float, int, Owner]]):
         return Wait("sleep", until=when)
 
     def next(self) -> float:
-        """When the next deadline is due, in seconds on the kernel's clock; inf if there is none."""
+        """Return when the next deadline is due, in seconds on the kernel's clock; inf for none."""
         while self:
             when, number, owner = self[0]
             if owner.alarm == number:
@@ -94,7 +94,7 @@ class Deadlines(list[tuple[float, int, Owner]]):
         return any_expired
 
     def close(self) -> None:
-        """The run is over: let go of everybody, also of those whose dead entries are still here."""
+        """Let go of all owners at the end of the run, also of those with dead entries."""
         self.clear()
         self._dead = 0
 

@@ -26,7 +26,7 @@ class Refusable(Protocol):
     """A callback whose caller waits in another thread."""
 
     def refuse(self) -> None:
-        """The run is over, and the callback will not be called."""
+        """Take note that the run is over, and the callback will not be called."""
 
 
 @final
@@ -69,7 +69,7 @@ class EntryQueue(deque[Callback]):
                 on_error(exc)
 
     def take(self) -> list[Callback]:
-        """What has arrived so far; called by the kernel alone."""
+        """Return what has arrived so far; called by the kernel alone."""
         with self._lock:
             arrived = len(self)
             self._waking = False
@@ -85,7 +85,7 @@ class EntryQueue(deque[Callback]):
                 callback.refuse()
 
     def die_in_child(self) -> None:
-        """After a fork: refuse everything, without a lock that another thread may have held."""
+        """Refuse everything after a fork, without a lock that another thread may have held."""
         self._lock = threading.RLock()
         self._closed = True
         self.clear()
@@ -93,4 +93,4 @@ class EntryQueue(deque[Callback]):
 
 
 def nothing() -> None:
-    """An entry that only ends the kernel's sleep."""
+    """Do nothing: as an entry it only ends the kernel's sleep."""

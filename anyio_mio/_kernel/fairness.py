@@ -77,7 +77,7 @@ PAUSE: Final = 1e-6
 
 
 def gil_is_enabled() -> bool:
-    """Whether threads take turns; importing an extension may switch the lock on."""
+    """Return whether threads take turns; importing an extension may switch the lock on."""
     ask: Callable[[], bool] | None = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
     return ask is None or ask()
 
@@ -96,7 +96,7 @@ class OtherThreads:
         self._next = 0.0
 
     def let_run(self) -> None:
-        """Called at each turn that polls without a pause."""
+        """Let other threads run; called at each turn that polls without a pause."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + INTERVAL
@@ -136,5 +136,5 @@ class ShuffledQueue(deque["Task"]):
 
 
 def stand_still() -> float:
-    """The clock of slices that end by their number of steps alone."""
+    """Return the clock of slices that end by their number of steps alone."""
     return 0.0

@@ -18,23 +18,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.task import Task
-
-
-class TaskFace(Protocol):
-    """A task as asyncio sees it."""
-
-    def cancelling(self) -> int:
-        """Return how many calls of ``cancel()`` have not been taken back."""
-
-    def wait_for(self, future: Any, /) -> None:
-        """Park the task on a future of asyncio's."""
-
-    def end_yield(self) -> None:
-        """End a bare yield of the task in a cancelled scope, unless the task cleans up."""
-
-    def finish(self, value: object, error: BaseException | None, /) -> None:
-        """Take the outcome of the task, which is done."""
+    from anyio_mio._kernel.task import Task, TaskFace
 
 
 class TimeLimits(Protocol):
@@ -83,7 +67,7 @@ class ForeignLoop(Protocol):
         """Return the time limits that asyncio's timers are, as they are now."""
 
     def can_wake(self) -> bool:
-        """Whether a callback that waits for a descriptor can continue the run."""
+        """Return whether a callback that waits for a descriptor can continue the run."""
 
     def release(self) -> None:
         """Refuse every use from now on: the run is over."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, final
 from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.stepper import Stepper
     from anyio_mio._kernel.task import Task
 
 
@@ -21,7 +21,7 @@ class IdleWaiters(dict["Task", None]):
 
     __slots__ = ()
 
-    async def wait(self, kernel: Kernel) -> None:
+    async def wait(self, kernel: Stepper) -> None:
         """Suspend the current task until every other task is blocked. Always a checkpoint."""
         await kernel.checkpoint()
         task = kernel.current
@@ -29,8 +29,8 @@ class IdleWaiters(dict["Task", None]):
         self[task] = None
         await kernel.park(self)
 
-    def wake(self, kernel: Kernel) -> None:
-        """Everything is blocked: resume them all."""
+    def wake(self, kernel: Stepper) -> None:
+        """Resume them all: everything else is blocked."""
         tasks = list(self)
         self.clear()
         for task in tasks:
@@ -55,7 +55,7 @@ class Forever:
     __slots__ = ()
 
     def abort(self, task: object, /) -> bool:
-        """Any task here is still waiting."""
+        """Let the task go: it is still waiting."""
         return True
 
     def describe(self, task: object, /) -> Wait:

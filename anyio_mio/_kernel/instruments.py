@@ -19,16 +19,16 @@ class Instrument:
     """
 
     def task_spawned(self, task: Task) -> None:
-        """A task was started."""
+        """Observe that a task was started."""
 
     def before_step(self, task: Task) -> None:
-        """A task is about to run until its next suspension."""
+        """Observe that a task is about to run until its next suspension."""
 
     def after_step(self, task: Task) -> None:
-        """The task has been suspended, or is done."""
+        """Observe that the task has been suspended, or is done."""
 
     def after_poll(self, events: int) -> None:
-        """The kernel has polled and got this many events."""
+        """Observe that the kernel has polled and got this many events."""
 
 
 @final
@@ -78,7 +78,7 @@ class Instruments(list[Instrument]):
 
 
 def observes_steps(instrument: Instrument) -> bool:
-    """Whether an instrument overrides a hook that is called for each step."""
+    """Return whether an instrument overrides a hook that is called for each step."""
     of = type(instrument)
     return (
         of.before_step is not Instrument.before_step or of.after_step is not Instrument.after_step

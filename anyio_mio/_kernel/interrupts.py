@@ -20,16 +20,20 @@ import socket
 import threading
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, final
 
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.entry import nothing
 from anyio_mio._kernel.idle import FOREVER
 from anyio_mio._kernel.running import running
+from anyio_mio._kernel.stepper import Stepper
 from anyio_mio._kernel.traps import YIELDED
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.cancel_scope import CancelScope
+    from anyio_mio._kernel.entry import EntryQueue
+    from anyio_mio._kernel.task import Task
+    from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.scheduler import Waitable
 
 PACKAGE: Final = __name__.partition(".")[0]
@@ -52,6 +56,20 @@ def door(function: F) -> F:
     return function
 
 
+class Interruptible(Stepper, Protocol):
+    """The kernel, as far as a Ctrl-C concerns it."""
+
+    main: Task | None
+    interrupted: bool
+    interruption: Interruption
+    entry: EntryQueue
+    reactor: Reactor
+    root: CancelScope
+
+    def tasks(self) -> list[Task]:
+        """Return all tasks that are not done."""
+
+
 active: Final[list[Interrupts]] = []
 """What has taken over this process's signals now: at most one, in the main thread."""
 
@@ -67,7 +85,7 @@ class Interrupts:
 
     __slots__ = ("_kernel", "_previous_fd", "_read", "_stack", "_takes_sigint", "_write")
 
-    def __init__(self, kernel: Kernel, *, takes_sigint: bool = True) -> None:
+    def __init__(self, kernel: Interruptible, *, takes_sigint: bool = True) -> None:
         self._kernel = kernel
         self._takes_sigint = takes_sigint
         self._stack = contextlib.ExitStack()
@@ -87,12 +105,12 @@ class Interrupts:
         self._stack.close()
 
     def release_in_child(self) -> None:
-        """After a fork: the child's signals are its own, and the socket pair is shared."""
+        """Give the child of a fork its signals; the socket pair is shared with the parent."""
         self._stack.close()
         signal.set_wakeup_fd(-1)
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        """The handler of SIGINT."""
+        """Handle SIGINT."""
         kernel = self._kernel
         hogged = kernel.interrupted and kernel.current is not None
         if (hogged or running.kernel is not kernel) and not is_ours(frame):
@@ -146,8 +164,8 @@ class Interruption:
         self._is_second = False
         self.broke_off = False
 
-    def note(self, kernel: Kernel) -> None:
-        """A Ctrl-C has come; called by the signal's handler, between any two bytecodes."""
+    def note(self, kernel: Interruptible) -> None:
+        """Note a Ctrl-C; the signal's handler calls this, between any two bytecodes."""
         kernel.interrupted = True
         if kernel.current is kernel.main:
             kernel.budget = 0
@@ -155,8 +173,8 @@ class Interruption:
         if stuck_on is not None:
             self._is_second = kernel.main is None or kernel.main.parked_on is stuck_on
 
-    def deliver(self, kernel: Kernel) -> None:
-        """Before a sleep: end the main task's wait, or else its next checkpoint raises."""
+    def deliver(self, kernel: Interruptible) -> None:
+        """End the main task's wait before a sleep; if it cannot, its next checkpoint raises."""
         main = kernel.main
         if self._is_second:
             self._is_second = False
@@ -169,7 +187,7 @@ class Interruption:
         elif main.parked_on is not YIELDED:
             self._stuck_on = main.parked_on
 
-    def _break_off(self, kernel: Kernel) -> None:
+    def _break_off(self, kernel: Interruptible) -> None:
         self.broke_off = True
         kernel.interrupted = kernel.main is None  # after the main task the run itself raises it
         kernel.root.cancel(PRESSED_TWICE)
@@ -179,7 +197,7 @@ class Interruption:
 
 
 def is_ours(frame: FrameType | None) -> bool:
-    """Whether raising here could tear our own state."""
+    """Return whether raising here could tear our own state."""
     if frame is None or is_in_our_code(frame):
         return True
     # What the standard library does for us is ours as well.
@@ -190,12 +208,12 @@ def is_ours(frame: FrameType | None) -> bool:
 
 
 def is_in_our_code(frame: FrameType) -> bool:
-    """Whether a frame runs one of the rooms that carry the program."""
+    """Return whether a frame runs one of the rooms that carry the program."""
     name = frame.f_globals.get("__name__")
     return isinstance(name, str) and name.startswith(OURS)
 
 
 def release_in_child() -> None:
-    """After a fork, in the child, whose kernels are dead already."""
+    """Give the signals back in a forked child, whose kernels are dead already."""
     for interrupts in tuple(active):
         interrupts.release_in_child()

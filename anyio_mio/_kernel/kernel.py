@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
 from types import CodeType
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, cast, final
 
 from anyio_mio._kernel.async_generators import AsyncGenerators
 from anyio_mio._kernel.cancel_scope import CancelScope, tasks_inside
@@ -38,6 +38,7 @@ from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import Interruption, door
 from anyio_mio._kernel.running import running
+from anyio_mio._kernel.running import running_kernel as running_stepper
 from anyio_mio._kernel.task import Owner, SystemTasks, Task
 from anyio_mio._kernel.traps import PAUSE, PAUSED, YIELDED
 from anyio_mio._reactor.dead_selector import FORKED
@@ -248,19 +249,19 @@ class Kernel:
         return self.spawn(coro, name, SystemTasks(self), self.system, context=Context())
 
     def tasks(self) -> list[Task]:
-        """All tasks that are not done, parents before their children."""
+        """Return all tasks that are not done, parents before their children."""
         return tasks_inside([*self.abandoned, self.system, self.root])
 
     def is_runnable(self, task: Task) -> bool:
-        """Whether a task waits for its next step, woken or spent."""
+        """Return whether a task waits for its next step, woken or spent."""
         return task in self.run_queue or task in self.spent
 
     def runnable_tasks(self) -> list[Task]:
-        """All tasks that wait for their next step and for nothing else."""
+        """Return all tasks that wait for their next step and for nothing else."""
         return [*self.run_queue, *self.spent]
 
     def has_nothing_to_do(self) -> bool:
-        """True when every task of the run is done, and no callback waits to be called."""
+        """Return whether every task of the run is done, and no callback waits to be called."""
         scopes = (self.root, self.system, *self.abandoned)
         return not (self.entry or any(scope.members for scope in scopes))
 
@@ -434,15 +435,14 @@ class Kernel:
         return waker
 
     def crash_with(self, error: BaseException) -> None:
-        """An error that no task can be told: it ends the run, which raises it."""
+        """End the run with an error that no task can be told; the run raises it."""
         self._crashes.append(error)
         self.root.cancel("a callback or a system task failed")
 
     def raise_pending(self, error: BaseException | None = None) -> None:
         """Raise what no task could be told: crashes, or else a Ctrl-C that came too late.
 
-        Args:
-            error: what the program itself has ended with, lest a crash hides it.
+        ``error`` is what the program itself has ended with; a crash does not hide it.
         """
         crashes, self._crashes = self._crashes, []
         if crashes:
@@ -464,7 +464,7 @@ class Kernel:
         self.entry.waker.close()
 
     def no_task(self) -> RuntimeError:
-        """The error of an operation that wants to wait and is in no task of this run."""
+        """Return the error of an operation that wants to wait and is in no task of this run."""
         if self.is_dead:
             return RuntimeError(FORKED)
         hint = self.asyncio.no_task() if self.asyncio is not None else None
@@ -479,7 +479,7 @@ class Kernel:
             raise RuntimeError(OTHER_THREAD)
 
     def die_in_child(self) -> None:
-        """After a fork: no task goes on, and each operation of one raises (R7)."""
+        """Let no task go on after a fork, and each operation of one raise (R7)."""
         self.is_dead = True
         self.current = None
         if self.asyncio is not None:
@@ -494,3 +494,7 @@ class Kernel:
         if running.kernel is self:  # the child may begin a run of its own here
             self._presence.close()
             running.was_forked = True
+
+
+# Typed for all that is above the kernel: what runs in a thread is one.
+running_kernel: Final = cast("Callable[[], Kernel]", running_stepper)

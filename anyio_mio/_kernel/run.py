@@ -8,11 +8,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.interrupts import Interrupts, release_in_child
+from anyio_mio._kernel.outcome import Outcome
 from anyio_mio._kernel.worker_threads import WORKERS
 
 if TYPE_CHECKING:
@@ -20,44 +21,6 @@ if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
 
 T = TypeVar("T")
-
-
-@final
-class Outcome(Generic[T]):
-    """How a task without a task group ended."""
-
-    __slots__ = ("_error", "_value", "is_done")
-
-    def __init__(self) -> None:
-        self.is_done = False
-        self._value: T | None = None
-        self._error: BaseException | None = None
-
-    def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
-        """The task has ended."""
-        self.is_done = True
-        self._value, self._error = value, error
-        del error, value
-
-    def done(self) -> bool:
-        """Whether the task has ended."""
-        return self.is_done
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the task raised, until `unwrap()` is called."""
-        return self._error
-
-    def unwrap(self) -> T:
-        """Return the value or raise the error; either is given out once."""
-        value, error = self._value, self._error
-        self._value = self._error = None
-        try:
-            if error is not None:
-                raise error
-            return value  # type: ignore[return-value]
-        finally:
-            del value, error, self
 
 
 def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
@@ -93,7 +56,7 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
 
 
 def is_ctrl_c(error: BaseException, *, broke_off: bool) -> bool:
-    """Whether an error that has ended the main task is a Ctrl-C, and nothing else.
+    """Return whether an error that has ended the main task is a Ctrl-C, and nothing else.
 
     Args:
         error: what the main task has ended with.
@@ -139,14 +102,14 @@ def throw_when_it_waits(
 
 
 def close_unstarted(coros: Iterable[Coroutine[object, object, object]]) -> None:
-    """If the run broke down: what never began is no mistake of the program."""
+    """Close what never began because the run broke down: Python need not warn of it."""
     for coro in coros:
         if isinstance(coro, CoroutineType) and getcoroutinestate(coro) == CORO_CREATED:
             coro.close()
 
 
 def shut_down(kernel: Kernel) -> None:
-    """After the main task: shutdown hooks, then system tasks, then async generators.
+    """End, after the main task: shutdown hooks, then system tasks, then async generators.
 
     Closing a generator may drop or begin others, hence the loop.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from anyio_mio._reactor.dead_selector import FORKED
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.stepper import Stepper
 
 
 class Running(threading.local):
@@ -19,15 +19,15 @@ class Running(threading.local):
         was_forked: whether this thread was forked from one that ran a kernel.
     """
 
-    kernel: Kernel | None = None
+    kernel: Stepper | None = None
     was_forked: bool = False
 
 
 running: Final = Running()
 
 
-def running_kernel() -> Kernel:
-    """The kernel of this thread.
+def running_kernel() -> Stepper:
+    """Return the kernel of this thread; the one in `kernel` knows its type.
 
     Raises:
         RuntimeError: nothing runs here.

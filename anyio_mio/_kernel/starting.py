@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from anyio_mio._kernel.cancel_scope import push_down_to
+from anyio_mio._kernel.outcome import Outcome
 from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
-    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.stepper import Stepper
     from anyio_mio._kernel.task import Task
     from anyio_mio._kernel.task_group import TaskGroup
 
@@ -17,8 +18,8 @@ NEVER_STARTED = "Child exited without calling task_status.started()"
 
 
 @final
-class Starting:
-    """The state of one ``start()``: the child's owner until it is handed to the group.
+class Starting(Outcome[object]):
+    """The outcome of one ``start()``: the child's owner until it is handed to the group.
 
     The caller cannot be taken out of the wait: if it is cancelled, so is the child, which runs in
     the caller's scope, and the caller goes on when the child has ended.
@@ -28,27 +29,22 @@ class Starting:
         "_caller",
         "_caller_cancelled",
         "_child",
-        "_done",
-        "_error",
         "_group",
         "_handed_over",
         "_started",
-        "value",
     )
 
     def __init__(self, group: TaskGroup) -> None:
+        super().__init__()
         self._group = group
         self._caller: Task | None = None
         self._child: Task | None = None
         self._started = False
         self._handed_over = False
-        self._done = False
         self._caller_cancelled = False
-        self._error: BaseException | None = None
-        self.value: object = None
 
     def started(self, value: object = None) -> None:
-        """The child is ready: it moves into the group, and ``start()`` returns ``value``.
+        """Move the child, which is ready, into the group; ``start()`` returns ``value``.
 
         While the caller is cancelled the call does nothing: the child is cancelled, too, and stays
         where it is.
@@ -60,7 +56,7 @@ class Starting:
             raise RuntimeError(STARTED_TWICE)
         self._started = True
         self.value = value
-        if self._child is not None and not self._done:
+        if self._child is not None and not self.is_done:
             self._hand_over_unless_cancelled(self._child)
 
     async def run(self, child: Task) -> None:
@@ -78,7 +74,7 @@ class Starting:
             if self._started:  # by the function that made the coroutine
                 self._hand_over_unless_cancelled(child)
                 await kernel.yield_now()
-            while not self._handed_over and not self._done:
+            while not self._handed_over and not self.is_done:
                 await kernel.park(self)
         finally:
             self._group.starting -= 1
@@ -89,9 +85,9 @@ class Starting:
             self._raise_failure(kernel)
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """The child ended before it was handed over."""
-        self._done = True
-        self._error = error
+        """Note that the child ended before it was handed over."""
+        self.is_done = True
+        self.error = error
         self._resume_caller()
         del error
 
@@ -102,15 +98,15 @@ class Starting:
         return Wait(f"task_status.started(){name}", tasks=() if child is None else (child,))
 
     def abort(self, task: object, /) -> bool:
-        """The caller is cancelled: the child hears of it, and the caller waits on."""
-        if not self._done and not self._handed_over:  # else it was woken first (K6)
+        """Note that the caller is cancelled: the child is too, and the caller goes on waiting."""
+        if not self.is_done and not self._handed_over:  # else it was woken first (K6)
             self._caller_cancelled = True
         return False
 
     def take_error(self, error: BaseException, /) -> bool:
-        """Ctrl-C while the caller waits: the child gets it, if its own wait can be left."""
+        """Give a Ctrl-C that ends the caller's wait to the child, if its own wait can be left."""
         child = self._child
-        return child is not None and not self._done and child.kernel.throw(child, error)
+        return child is not None and not self.is_done and child.kernel.throw(child, error)
 
     def _resume_caller(self) -> None:
         caller = self._caller
@@ -140,9 +136,9 @@ class Starting:
         child.owner, child.host, child.info = group, group.host, None
         push_down_to(child)
 
-    def _raise_failure(self, kernel: Kernel) -> None:
-        """The child has ended where it began: raise its error, or else the caller's."""
-        error, self._error = self._error, None
+    def _raise_failure(self, kernel: Stepper) -> None:
+        """Raise the error of a child that ended where it began, or else the caller's."""
+        error, self.error = self.error, None
         try:
             if error is None and self._caller_cancelled:
                 kernel.raise_if_cancelled()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 from anyio_mio._kernel.cancel_scope import abandon
-from anyio_mio._kernel.cancelled import WAIT_DROPPED, Cancelled, is_cancellation
+from anyio_mio._kernel.cancelled import WAIT_DROPPED, Cancelled, Cancelling, is_cancellation
 from anyio_mio._reactor.scheduler import Leavable, TwoSided
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.cancel_scope import CancelScope
-    from anyio_mio._kernel.foreign_loop import TaskFace
-    from anyio_mio._kernel.kernel import Kernel
+    from anyio_mio._kernel.stepper import Stepper
     from anyio_mio._reactor.scheduler import Waitable
 
 
@@ -21,14 +20,27 @@ class Owner(Protocol):
     """What is told when a task is done: its task group, or other code that started it."""
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """The task ended with ``value`` or with ``error``."""
+        """Take over that the task ended with ``value`` or with ``error``."""
+
+
+class TaskFace(Cancelling, Protocol):
+    """A task as asyncio sees it; see `foreign_loop`."""
+
+    def wait_for(self, future: Any, /) -> None:
+        """Park the task on a future of asyncio's."""
+
+    def end_yield(self) -> None:
+        """End a bare yield of the task in a cancelled scope, unless the task cleans up."""
+
+    def finish(self, value: object, error: BaseException | None, /) -> None:
+        """Take the outcome of the task, which is done."""
 
 
 class Wanted(Protocol):
     """A thing that a task holds and that other tasks wait for: a lock."""
 
     def owner_ended(self, owner: Task, /) -> None:
-        """The task has ended without giving it back."""
+        """Note that its owner has ended without giving it back."""
 
 
 @final
@@ -76,7 +88,7 @@ class Task:
 
     def __init__(  # noqa: PLR0913 - all of it differs from task to task
         self,
-        kernel: Kernel,
+        kernel: Stepper,
         coro: Coroutine[object, object, object],
         name: str,
         context: Context,
@@ -84,7 +96,7 @@ class Task:
         base: CancelScope,
         host: Task | None,
     ) -> None:
-        self.kernel: Kernel = kernel
+        self.kernel: Stepper = kernel
         self.coro: Coroutine[object, object, object] = coro
         # Bound once: binding it at each step would cost 34 ns (measured, CPython 3.11).
         self.send: Callable[[None], object] = coro.send
@@ -149,7 +161,7 @@ class Task:
             self.kernel.fail(self, error)
 
     def add_wanted(self, thing: Wanted) -> None:
-        """Another task waits for a thing that this one holds."""
+        """Note that another task waits for a thing that this one holds."""
         wanted = self.wanted
         if isinstance(wanted, Several):
             wanted[thing] = None
@@ -157,21 +169,21 @@ class Task:
             self.wanted = thing if wanted is None else Several({wanted: None, thing: None})
 
     def remove_wanted(self, thing: Wanted) -> None:
-        """No task waits for a thing any more, or this one does not hold it any more."""
+        """Forget a thing that no task waits for, or that this one does not hold any more."""
         if self.wanted is thing:
             self.wanted = None
         elif isinstance(self.wanted, Several):
             self.wanted.pop(thing, None)
 
     def end_wanted(self) -> None:
-        """The task has ended: tell what it still holds."""
+        """Tell the things that it still holds that it has ended."""
         wanted, self.wanted = self.wanted, None
         for thing in wanted if isinstance(wanted, Several) else (wanted,):
             if thing is not None:
                 thing.owner_ended(self)
 
     def finish(self, value: object, error: BaseException | None) -> None:
-        """The coroutine has ended with ``value`` or with ``error``: tell the owner."""
+        """Tell the owner that the coroutine has ended with ``value`` or with ``error``."""
         try:
             if self.scope is not self.base:
                 error = abandon(self, self.base, error)
@@ -180,11 +192,11 @@ class Task:
             del error, value  # the error's traceback holds this frame
 
     def expire(self) -> None:
-        """Its sleep is over."""
+        """End its sleep."""
         self.kernel.resume(self)
 
     def interrupt(self, message: str) -> None:
-        """Its innermost scope has become cancelled: end its wait, if the wait allows (K6).
+        """End its wait, if the wait allows: its innermost scope has become cancelled (K6).
 
         Args:
             message: the text of the exception; see `CancelScope.cancel_message()`.
@@ -203,10 +215,10 @@ class SystemTasks:
 
     __slots__ = ("_kernel",)
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Stepper) -> None:
         self._kernel = kernel
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """A system task may be cancelled; any other error ends the run."""
+        """Let any error but a cancellation end the run."""
         if error is not None and not is_cancellation(error):
             self._kernel.crash_with(error)

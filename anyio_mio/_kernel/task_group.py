@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
-from anyio_mio._kernel.running import running, running_kernel
+from anyio_mio._kernel.kernel import running_kernel
+from anyio_mio._kernel.running import running
 from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
@@ -96,11 +97,14 @@ class TaskGroup:
         """Start a child; the caller has made sure that the group is active."""
         host = self.host
         assert host is not None
-        return host.kernel.spawn(coro, name, self, self.cancel_scope, host=host, context=context)
+        base = self.cancel_scope
+        child: Task = host.kernel.spawn(coro, name, self, base, host=host, context=context)
+        return child
 
     def take_error(self, error: BaseException, /) -> bool:
-        """Ctrl-C or asyncio's ``cancel()`` while the host waits: it ends the children, and then
-        the block.
+        """End the children, and then the block, while the host waits.
+
+        The error is a Ctrl-C, or comes from asyncio's ``cancel()``.
         """
         if self._is_waiting:
             self._add_error(error)
@@ -108,7 +112,7 @@ class TaskGroup:
         return self._is_waiting
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """A child has ended; its error ends the others."""
+        """Note that a child has ended; its error ends the others."""
         if error is not None:
             self._child_failed(error)
             del error
@@ -132,13 +136,13 @@ class TaskGroup:
         return Wait(words, tasks=tuple(children), needs_a_task=True)
 
     def abort(self, task: object, /) -> bool:
-        """The waiting host is cancelled: its children are too, and it goes on waiting."""
+        """Keep a cancelled host waiting: its children are cancelled too."""
         if self._is_waiting:  # else its last child has woken it before (K6)
             self._host_was_cancelled = True
         return False
 
     def _run_broke_down(self) -> bool:
-        """True if no kernel steps tasks any more, and this coroutine is being collected."""
+        """Return whether no kernel steps tasks any more, and this coroutine is collected."""
         return self.host is not None and running.kernel is not self.host.kernel
 
     def _require_host(self) -> None:
@@ -182,7 +186,7 @@ class TaskGroup:
             self._errors.append(error)
 
     def _outcome(self, exc: BaseException | None) -> BaseException | None:
-        """What the block ends with, before the group's own scope takes its part."""
+        """Return what the block ends with, before the group's own scope takes its part."""
         if self._errors:
             errors = [error for error in self._errors if not is_cancellation(error)]
             if not errors:  # asyncio's cancel() of the host: it leaves the block as it is

@@ -48,7 +48,7 @@ class Yielded:
     __slots__ = ()
 
     def abort(self, task: object, /) -> bool:
-        """It will run soon in any case."""
+        """Keep the task: it will run soon in any case."""
         return False
 
 

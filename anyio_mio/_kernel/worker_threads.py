@@ -9,8 +9,9 @@ from collections.abc import Callable
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, final
 
+from anyio_mio._kernel.outcome import Outcome
 from anyio_mio._reactor.scheduler import Wait
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ class WorkerThreads:
         worker.give(work)
 
     def release(self, worker: WorkerThread) -> None:
-        """The thread's work is done; called in that thread."""
+        """Take back a thread whose work is done; called in that thread."""
         with self._lock:
             self._idle.append(worker)
 
     def retire(self, worker: WorkerThread) -> bool:
-        """An idle thread wants to end; False if work is on its way to it."""
+        """Let an idle thread end; False if work is on its way to it."""
         with self._lock:
             if worker in self._idle:
                 self._idle.remove(worker)
@@ -91,7 +92,7 @@ class WorkerThreads:
             return False
 
     def forget(self) -> None:
-        """In a forked child there are no other threads."""
+        """Forget the threads: a forked child has none of them."""
         self._idle.clear()
         self._lock = threading.Lock()
 
@@ -100,13 +101,13 @@ WORKERS: Final = WorkerThreads()
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Whether a frame executes a function of this package."""
+    """Return whether a frame executes a function of this package."""
     return str(frame.f_globals.get("__name__", "")).startswith("anyio_mio.")
 
 
 @final
-class Job(Generic[T]):
-    """One function call in a worker thread, awaited by a task.
+class Job(Outcome[T]):
+    """One function call in a worker thread, awaited by a task, and its outcome.
 
     Args:
         kernel: whose task waits.
@@ -118,12 +119,10 @@ class Job(Generic[T]):
     __slots__ = (
         "_abandon_on_cancel",
         "_at_end",
-        "_error",
         "_function",
         "_kernel",
         "_task",
         "_thread",
-        "_value",
     )
 
     def __init__(
@@ -134,14 +133,13 @@ class Job(Generic[T]):
         abandon_on_cancel: bool = False,
         at_end: Callable[[], None] | None = None,
     ) -> None:
+        self.value = self.error = None  # Outcome.__init__() written out: a call for each hop
         self._kernel = kernel
         self._function: Callable[[], T] | None = function
         self._abandon_on_cancel = abandon_on_cancel
         self._at_end = at_end
         self._task: Task | None = None
         self._thread = 0  # the identity of the thread, for the task tree
-        self._value: T | None = None
-        self._error: BaseException | None = None
 
     async def run(self) -> T:
         """Wait for the function's result. Always a checkpoint.
@@ -159,14 +157,10 @@ class Job(Generic[T]):
         # The thread's report is an entry, so it finds the task here however quick it was.
         self._task = self._kernel.current
         await self._kernel.park(self)
-        error, value = self._error, self._value
-        self._error = self._value = None
         try:
-            if error is not None:
-                raise error
-            return value  # type: ignore[return-value]
+            return self.unwrap()
         finally:
-            del error, value, self
+            del self  # a frame of the error's traceback would hold it
 
     def describe(self, task: object, /) -> Wait:
         """Say where the worker thread stands."""
@@ -195,10 +189,7 @@ class Job(Generic[T]):
         function, self._function = self._function, None
         assert function is not None
         self._thread = threading.get_ident()
-        try:
-            self._value = function()
-        except BaseException as exc:
-            self._error = exc
+        self.capture(function)
         del function
         # First the result, then the thread: the task that awaits finds an idle thread at once,
         # and a run that is over already drops both.
@@ -207,15 +198,15 @@ class Job(Generic[T]):
             self.refuse()
 
     def __call__(self) -> None:
-        """The thread is through: an entry, called in the kernel's thread."""
+        """Resume the task, as an entry in the kernel's thread: the worker thread is through."""
         task, self._task = self._task, None
         if task is not None and task.parked_on is self:
             self._kernel.resume(task)
         else:
-            self._value = self._error = None
+            self.drop()
         if self._at_end is not None:
             self._at_end()
 
     def refuse(self) -> None:
-        """The run was over first: drop the result, which the error's traceback ties to this."""
-        self._value = self._error = None
+        """Drop the result: the run was over first."""
+        self.drop()

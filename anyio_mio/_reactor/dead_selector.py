@@ -32,7 +32,7 @@ class DeadSelector(Closable):
         raise RuntimeError(FORKED)
 
     def deregister(self, fd: int) -> None:
-        """Nothing: a child may close what it has inherited, and has no entries."""
+        """Do nothing: a child may close what it has inherited, and has no entries."""
 
     def rearm(self, fd: int, bits: int) -> NoReturn:
         """Refuse."""
@@ -47,4 +47,4 @@ class DeadSelector(Closable):
         raise RuntimeError(FORKED)
 
     def close(self) -> None:
-        """Nothing is left to close."""
+        """Do nothing: nothing is left to close."""

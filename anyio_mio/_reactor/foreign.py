@@ -67,7 +67,7 @@ class ForeignWait:
         self.writer: TaskRef | None = None
 
     def interest(self) -> int:
-        """Bits for the waiters that are left; zero if there are none."""
+        """Return bits for the waiters that are left; zero if there are none."""
         reads = READABLE | READ_HANGUP if self.reader is not None else 0
         writes = WRITABLE if self.writer is not None else 0
         return reads | writes
@@ -143,7 +143,7 @@ class ForeignWaits:
         return scheduler.park(wait)
 
     def settle(self, wait: ForeignWait) -> None:
-        """After an event: arm the entry for the direction that is left, or end a duplicate."""
+        """Arm the entry, after an event, for the direction that is left, or end a duplicate."""
         if wait.interest():
             self._rearm_the_other_direction(wait)
         elif wait.watched != wait.fd:
@@ -158,7 +158,7 @@ class ForeignWaits:
         self.end(wait)
 
     def make_way(self, fd: int) -> None:
-        """A stream of ours takes the descriptor's entry; a wait here moves to a duplicate.
+        """Move a wait to a duplicate: a stream of ours takes the descriptor's entry.
 
         Raises:
             OSError: no descriptor is left for a duplicate.
@@ -172,7 +172,7 @@ class ForeignWaits:
             self.waits.pop(fd, None)
 
     def stream_closes(self, fd: int) -> None:
-        """A stream closes its descriptor: wake the tasks that wait for it here (R5)."""
+        """Wake the tasks that wait here for the descriptor that a stream closes (R5)."""
         wait = self.waits.get(fd)
         if wait is not None and wait.interest():
             self._fail(wait)
@@ -188,11 +188,11 @@ class ForeignWaits:
             wait.watched = wait.fd
 
     def tasks_waiting(self) -> int:
-        """How many tasks are parked here."""
+        """Return how many tasks are parked here."""
         return sum((w.reader is not None) + (w.writer is not None) for w in self.waits.values())
 
     def close(self) -> None:
-        """The run is over: fail the waits that are left with the closed error."""
+        """Fail the waits that are left at the end of the run, with the closed error."""
         for wait in list(self.waits.values()):
             self._fail(wait)
             if wait.watched != wait.fd:

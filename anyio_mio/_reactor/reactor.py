@@ -147,7 +147,7 @@ class Reactor:
                 wake(task)
 
     def arm(self, registration: Registration) -> None:
-        """First WouldBlock of a socket: one edge-triggered registration for both directions.
+        """Register a socket at its first WouldBlock: edge-triggered, for both directions.
 
         Raises:
             The scheduler's busy error: asyncio's ``add_reader()`` has the descriptor.
@@ -174,11 +174,11 @@ class Reactor:
         raise self.scheduler.errors.busy("using")
 
     def rearm(self, fd: int, direction: int) -> None:
-        """Emulated edges only: the owner saw WouldBlock in this direction."""
+        """Note that the owner saw WouldBlock in this direction; for emulated edges only."""
         self.registry.rearm(fd, direction)
 
     def forget(self, registration: Registration) -> None:
-        """The descriptor is about to be closed.
+        """Forget a descriptor that is about to be closed.
 
         Closing a socket's last descriptor takes its epoll registration along, so this costs no
         system call. It does not if a duplicate may live on (R5): because the raw socket was
@@ -192,13 +192,13 @@ class Reactor:
                 registry.forget(fd)
 
     def registrations(self) -> Iterator[Registration]:
-        """Each socket and pipe of ours that the poll watches."""
+        """Yield each socket and pipe of ours that the poll watches."""
         for owner in list(self.registry.book.values()):
             if isinstance(owner, Registration):
                 yield owner
 
     def has_room(self) -> None:
-        """A descriptor of ours was closed: let those that are out of descriptors try again.
+        """Let those that are out of descriptors try again: one of ours was closed.
 
         The caller has looked whether `starving` has any: closing must not cost a call for nothing.
         """
@@ -224,7 +224,7 @@ class Reactor:
         self.poll.close()
 
     def die_in_child(self) -> None:
-        """After a fork: close this process's copy of the poll, refuse every use (R7)."""
+        """Close this process's copy of the poll after a fork, and refuse every use (R7)."""
         with contextlib.suppress(OSError):
             self.poll.close_in_child()
         self.use(Poll(DeadSelector()))

@@ -68,16 +68,16 @@ class Driver(Protocol):
         """Called each time that a descriptor was closed."""
 
     def has_room(self) -> None:
-        """A descriptor was closed: call what is in `starving`."""
+        """Call what is in `starving`: a descriptor was closed."""
 
     def arm(self, registration: Registration, /) -> None:
         """Register the descriptor with the poll."""
 
     def rearm(self, fd: int, direction: int, /) -> None:
-        """Emulated edges only: an operation in this direction saw WouldBlock."""
+        """Note that an operation in this direction saw WouldBlock; for emulated edges only."""
 
     def forget(self, registration: Registration, /) -> None:
-        """The descriptor is about to be closed."""
+        """Forget a descriptor that is about to be closed."""
 
 
 class Registration:

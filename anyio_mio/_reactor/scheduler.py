@@ -138,4 +138,4 @@ class Scheduler(Protocol):
         """Raise the pending cancellation, or let the other tasks run."""
 
     def now(self) -> float:
-        """The scheduler's clock, in seconds."""
+        """Return the scheduler's clock, in seconds."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +25,10 @@ from anyio_mio._supervisor.target import (
     lookup,
     refuse_path,
 )
+
+LOGGER: Final = logging.getLogger("anyio_mio.worker")
+
+TRACEBACK: Final = "Traceback (most recent call last):"
 
 ASGI_ARGUMENTS: Final = ("scope", "receive", "send")
 WSGI_ARGUMENTS: Final = ("environ", "start_response")
@@ -105,8 +110,15 @@ def wrap_wsgi(app: Callable[..., Any], text: str) -> Callable[..., Any]:
 
 
 def why_it_failed(error: Exception) -> str:
-    """What an `anyio_mio.asgi.ApplicationError` says, in one line, and what raised its cause."""
-    text = "; ".join(map(str.strip, str(error).splitlines()))
+    """Return what an `anyio_mio.asgi.ApplicationError` says, in one line, and its cause.
+
+    Starlette and FastAPI say it by a whole traceback: that is logged, and its last line returned.
+    """
+    head, mark, trace = str(error).partition(TRACEBACK)
+    if mark:
+        LOGGER.error("%s", str(error).rstrip())
+        return head + trace.rstrip().rpartition("\n")[2].strip()
+    text = "; ".join(map(str.strip, head.splitlines()))
     return f"{text}: {in_one_line(error.__cause__)}" if error.__cause__ else text
 
 

@@ -184,34 +184,34 @@ class Settings:
 
 
 def is_above_zero(value: object) -> bool:
-    """Whether it is a number above 0, and not infinite."""
+    """Return whether it is a number above 0, and not infinite."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return 0 < value < math.inf
 
 
 def is_count(value: object) -> bool:
-    """Whether it is an integer from 0 on."""
+    """Return whether it is an integer from 0 on."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def is_positive(value: object) -> bool:
-    """Whether it is an integer from 1 on."""
+    """Return whether it is an integer from 1 on."""
     return is_count(value) and value != 0
 
 
 def is_boolean(value: object) -> bool:
-    """Whether it is True or False."""
+    """Return whether it is True or False."""
     return isinstance(value, bool)
 
 
 def is_text(value: object) -> bool:
-    """Whether it is a str."""
+    """Return whether it is a str."""
     return isinstance(value, str)
 
 
 def or_none(holds: Callable[[object], bool]) -> Callable[[object], bool]:
-    """The condition, or that the value is None."""
+    """Return a condition that also holds for None."""
     return lambda value: value is None or holds(value)
 
 

@@ -35,11 +35,8 @@ def status_for(error: httptools.HttpParserError, data: bytes | memoryview) -> in
     Raises:
         BaseException: a callback failed for a reason of its own.
     """
-    cause = error.__context__
-    if isinstance(cause, Refused):
-        return cause.status
-    if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
-        raise cause
+    if isinstance(error, httptools.HttpParserCallbackError):
+        raise error.__context__ or error
     if isinstance(error, httptools.HttpParserInvalidMethodError):
         return 501 if LOOKS_LIKE_A_METHOD.match(data) else 400
     return 505 if str(error) in ("Invalid HTTP version", "Pause on PRI/Upgrade") else 400
@@ -55,20 +52,21 @@ KNOWN_HOSTS: Final[set[bytes]] = set()
 MOST_KNOWN_HOSTS: Final = 256
 
 
-def check_host(value: bytes) -> None:
-    """Refuse a ``Host`` that names none: a proxy might read it in another way."""
+def is_host(value: bytes) -> bool:
+    """Return whether a ``Host`` names one: a proxy might read anything else in another way."""
     if not HOST.fullmatch(value):
-        raise Refused(400)
+        return False
     if len(KNOWN_HOSTS) < MOST_KNOWN_HOSTS:
         KNOWN_HOSTS.add(value)
+    return True
 
 
-def check_coding(value: bytes, version: str) -> None:
-    """Refuse a coding of the body other than chunked, which HTTP/1.0 does not know (RFC 9112, 6.1).
+def status_for_coding(value: bytes, version: str) -> int:
+    """Return the status for a coding of the body; 0 if it is served.
 
-    The application would take the coded bytes for the body.
+    The application would take bytes of any other coding than chunked for the body, and HTTP/1.0
+    does not know it (RFC 9112, 6.1).
     """
     if version == "1.0":
-        raise Refused(400)
-    if value.lower() != b"chunked":
-        raise Refused(501)
+        return 400
+    return 0 if value.lower() == b"chunked" else 501

@@ -7,12 +7,12 @@ to the server: versions and methods, one ``Host``, no coding but chunked, and li
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final, final
+from typing import Any, Final, NoReturn, final
 
 import httptools
 
 from anyio_mio.asgi.exchange import Exchange, Source
-from anyio_mio.asgi.refusal import KNOWN_HOSTS, Refused, check_coding, check_host, status_for
+from anyio_mio.asgi.refusal import KNOWN_HOSTS, Refused, is_host, status_for, status_for_coding
 from anyio_mio.asgi.scope import TargetError, split_target, with_host
 from anyio_mio.asgi.site import Site
 
@@ -65,6 +65,7 @@ class RequestParser:
         "_noted",
         "_noted_names",
         "_parser",
+        "_refusal",
         "_settings",
         "_source",
         "_stalled",
@@ -82,6 +83,7 @@ class RequestParser:
         self.requests: deque[Exchange] = deque()
         self.is_idle = True
         self.fault = 0
+        self._refusal = 0  # what a callback has just refused
         self._parser: Any = httptools.HttpRequestParser(self)
         self._current: Exchange | None = None  # the request that is being parsed, from its body on
         self._line: bytes | memoryview = b""  # begins with the request line, if that is known
@@ -119,15 +121,18 @@ class RequestParser:
             self.unparsed = memoryview(data)[PIECE:]
             data = memoryview(data)[:PIECE]
         self._stalled += len(data)
+        rest = None
         self._line = data if self.is_idle else b""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._feed_behind_upgrade(memoryview(data)[upgrade.args[0] :])
+            rest = memoryview(data)[upgrade.args[0] :]
         except httptools.HttpParserError as error:
-            self.fault = status_for(error, b"" if self.requests else data)
+            self.fault = self._refusal or status_for(error, b"" if self.requests else data)
         if self._stalled > self._max_head:
             self.fault = 431 if self._current is None else 400
+        if rest is not None:
+            self._feed_behind_upgrade(rest)
 
     def _feed_behind_upgrade(self, rest: memoryview) -> None:
         """Go on behind the head of a request to upgrade, at which the parser stops.
@@ -146,7 +151,13 @@ class RequestParser:
             self._stalled -= len(rest)  # they are counted already
             self.feed(rest)
 
-    # The parser's callbacks.
+    # The parser's callbacks. They say in `_refusal` what they refuse: the exception that the parser
+    # raises names another one as its context if the application receives in an ``except`` block.
+
+    def _refuse(self, status: int) -> NoReturn:
+        """Refuse the request, within a callback."""
+        self._refusal = status
+        raise Refused(status)
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target; more may come with the next piece of data."""
@@ -179,11 +190,11 @@ class RequestParser:
         else:
             version = parser.get_http_version()
             if version != "1.1" and version != "1.0":
-                raise Refused(505)
+                self._refuse(505)
         self._line = b""
         method = METHODS.get(verb)
         if method is None:
-            raise Refused(501)
+            self._refuse(501)
         if self._stalled > self._max_head or len(self._headers) > self._max_count:
             self._check_size()
         keeps_alive = parser.should_keep_alive()
@@ -215,7 +226,7 @@ class RequestParser:
         self._stalled = 0
         limit = self._settings.max_body_size
         if limit is not None and exchange.size > limit:
-            raise Refused(413)
+            self._refuse(413)
 
     def on_message_complete(self) -> None:
         """Note that the whole request has arrived."""
@@ -235,14 +246,14 @@ class RequestParser:
         """Refuse a head that is too long; `_stalled` may count bytes before and behind it."""
         size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
         if size > self._max_head or len(self._headers) > self._max_count:
-            raise Refused(431)
+            self._refuse(431)
 
     def _take_other_target(self, exchange: Exchange) -> None:
         """Split a target that is no plain path."""
         try:
             exchange.path, exchange.query, host = split_target(exchange.url, exchange.method)
         except TargetError:
-            raise Refused(400) from None
+            self._refuse(400)
         if host is not None:
             exchange.headers = with_host(exchange.headers, host)
 
@@ -253,8 +264,8 @@ class RequestParser:
         for name, value in noted:
             if name == b"host":
                 hosts += 1
-                if value not in KNOWN_HOSTS:
-                    check_host(value)
+                if value not in KNOWN_HOSTS and not is_host(value):
+                    self._refuse(400)
             elif name == b"content-length":
                 self._take_length(exchange, int(value))
             elif name == b"upgrade":
@@ -262,14 +273,16 @@ class RequestParser:
             else:
                 self._heed_other(exchange, name, value)
         if hosts > 1 or (not hosts and exchange.version == "1.1"):
-            raise Refused(400)
+            self._refuse(400)
         if upgrade is not None:
             self._take_upgrade(exchange, upgrade)
 
     def _heed_other(self, exchange: Exchange, name: bytes, value: bytes) -> None:
         """Heed a field about the body, or about what the client can do."""
         if name == b"transfer-encoding":
-            check_coding(value, exchange.version)
+            status = status_for_coding(value, exchange.version)
+            if status:
+                self._refuse(status)
         elif name == b"expect":
             exchange.expects = exchange.version == "1.1" and value.lower() == b"100-continue"
         elif name == b"te":
@@ -281,7 +294,7 @@ class RequestParser:
         exchange.awaited = length
         limit = self._settings.max_body_size
         if limit is not None and length > limit:
-            raise Refused(413)
+            self._refuse(413)
 
     def _take_upgrade(self, exchange: Exchange, value: bytes) -> None:
         """Take a request to change to WebSocket; any other upgrade is an ordinary request."""

@@ -129,7 +129,7 @@ class Site:
         self._set_time(self.tick + 1)
 
     def count_request(self) -> None:
-        """One more request begins; from the last one on, each answer ends its connection."""
+        """Count a request that begins; from the last one on, each answer ends its connection."""
         self.requests += 1
         if self.requests >= self._last_request:
             self.is_stopping = True

@@ -71,7 +71,7 @@ async def serve_by_threads(
 
 
 async def listen(place: Mapping[str, Any], threads: int, backlog: int) -> Sequence[SocketListener]:
-    """The listeners of this run: those that are given, or of the host and the port."""
+    """Return the listeners of this run: those that are given, or of the host and the port."""
     if place.get("listeners") is not None:
         return flatten(place["listeners"])
     return await listen_tcp(
@@ -84,7 +84,7 @@ async def listen(place: Mapping[str, Any], threads: int, backlog: int) -> Sequen
 
 
 def sock_of(listener: SocketListener) -> socket.socket:
-    """The socket itself."""
+    """Return the socket itself."""
     found: socket.socket = listener.extra(anyio.abc.SocketAttribute.raw_socket)
     return found
 

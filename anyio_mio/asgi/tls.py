@@ -31,7 +31,7 @@ SPECIAL: Final = frozenset('"+,;<>\\')
 
 
 def tls_extension(connection: Any) -> dict[str, Any]:
-    """The extension's fields for a connection whose handshake is done.
+    """Return the extension's fields for a connection whose handshake is done.
 
     Args:
         connection: the `ssl.SSLObject`.
@@ -50,21 +50,21 @@ def tls_extension(connection: Any) -> dict[str, Any]:
 
 
 def has_client_certificate(connection: Any) -> bool:
-    """Whether the client was asked for a certificate, and has sent one."""
+    """Return whether the client was asked for a certificate, and has sent one."""
     if connection.context.verify_mode is ssl.CERT_NONE:
         return False
     return connection.getpeercert(binary_form=True) is not None
 
 
 def client_chain(connection: Any) -> list[str]:
-    """The client's certificates as PEM, its own one first."""
+    """Return the client's certificates as PEM, its own one first."""
     if hasattr(connection, "get_unverified_chain"):  # Python 3.13
         return [ssl.DER_cert_to_PEM_cert(each) for each in connection.get_unverified_chain()]
     return [ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True))]
 
 
 def distinguished_name(subject: tuple[tuple[tuple[str, str], ...], ...]) -> str:
-    """A certificate's subject as a string: ``CN=client,O=example`` (RFC 4514)."""
+    """Return a certificate's subject as a string: ``CN=client,O=example`` (RFC 4514)."""
     parts = (
         "+".join(f"{SHORT_NAMES.get(name, name)}={escape(value)}" for name, value in part)
         for part in reversed(subject)
@@ -73,7 +73,7 @@ def distinguished_name(subject: tuple[tuple[tuple[str, str], ...], ...]) -> str:
 
 
 def escape(value: str) -> str:
-    """A value of a name, with the characters escaped that would end it."""
+    """Return a value of a name, with the characters escaped that would end it."""
     text = "".join(f"\\{each}" if each in SPECIAL else each for each in value)
     text = text.replace("\0", "\\00")
     if text[:1] in ("#", " "):
@@ -84,13 +84,13 @@ def escape(value: str) -> str:
 
 
 def cipher_suite(name: str) -> int | None:
-    """The number of a cipher suite in TLS; None if it is not known."""
+    """Return the number of a cipher suite in TLS; None if it is not known."""
     return cipher_suites().get(name)
 
 
 @lru_cache(1)
 def cipher_suites() -> dict[str, int]:
-    """The numbers of all cipher suites that OpenSSL has, by its names for them."""
+    """Return the numbers of all cipher suites that OpenSSL has, by its names for them."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:COMPLEMENTOFALL:@SECLEVEL=0")
     return {each["name"]: each["id"] & 0xFFFF for each in context.get_ciphers()}

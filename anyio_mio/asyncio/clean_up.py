@@ -59,7 +59,7 @@ def handling_frame(error: BaseException) -> FrameType | None:
 
 
 def awaited_by(coro: object) -> Iterator[tuple[object, FrameType]]:
-    """The coroutines and generators of a suspended task, outermost first, with their frames."""
+    """Yield the coroutines and generators of a suspended task, outermost first, with frames."""
     current: object = coro
     for _ in range(DEEPEST):
         awaitable = current
@@ -86,7 +86,7 @@ def handles(awaitable: object, frame: FrameType, error: BaseException) -> bool:
 
 
 def variables(frame: FrameType) -> Iterator[Any]:
-    """The values of a frame's own variables: those that it holds without a cell between."""
+    """Yield the values of a frame's own variables: those that it holds without a cell between."""
     values = frame.f_locals
     for name in frame.f_code.co_varnames:
         if name in values and name not in frame.f_code.co_cellvars:

@@ -43,7 +43,7 @@ from anyio_mio.asyncio.transports import SocketTransport
 if TYPE_CHECKING:
     from types import FrameType
 
-    from anyio_mio._kernel import foreign_loop
+    from anyio_mio._kernel import task
     from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
     from anyio_mio._kernel.task_tree import TaskState
@@ -68,7 +68,7 @@ class Loop(StockLoop):
         self._now = kernel.now
         self._is_in_child = False
         self.enter, self.leave = asyncio_internals.current_task_setters(self)
-        self.make_face: Callable[[Task], foreign_loop.TaskFace] = partial(TaskFace, self)
+        self.make_face: Callable[[Task], task.TaskFace] = partial(TaskFace, self)
         self._callbacks = Callbacks(kernel, self.leave)
         super().__init__(Descriptors(kernel.reactor, self._callbacks))
         self._ready: deque[StockHandle] = self._callbacks.ready

@@ -37,6 +37,7 @@ from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.task_tree import frames_of
 from anyio_mio._kernel.traps import PAUSED, YIELDED
 from anyio_mio._reactor.scheduler import Wait
+from anyio_mio.asyncio.circles import ends_after
 from anyio_mio.asyncio.clean_up import is_on_its_way
 from anyio_mio.asyncio.task_states import describe_future
 
@@ -133,12 +134,18 @@ class TaskFace:
     """For futures that call their callbacks themselves."""
 
     def abort(self, task: Task, /) -> bool:
-        """Cancel the future for a cancelled scope. The task waits until it is done."""
+        """Cancel the future for a cancelled scope.
+
+        The task waits until it is done, unless it cannot be done before the task has ended.
+        """
         future = self._future
         if future is not None and not self._cancelled_by_scope:
             self._cancelled_by_scope = True
             if not future.cancel(msg=task.scope.cancel_message()) and future.done():
                 self.wake(future)  # it was set in another thread, which the loop refused
+            elif self._is_in_a_circle():
+                self._leave()
+                return True
         return False
 
     def take_error(self, error: BaseException, /) -> bool:
@@ -288,9 +295,14 @@ class TaskFace:
 
     def _is_ended(self, msg: Any) -> bool:
         task = self.task
-        if self._future is not None:
-            return bool(self._future.cancel(msg=msg) if msg else self._future.cancel())
+        future = self._future
         error = asyncio.CancelledError(msg) if msg else asyncio.CancelledError()
+        if future is not None:
+            is_told = bool(future.cancel(msg=msg) if msg else future.cancel())
+            if is_told and self._is_in_a_circle():
+                self._leave()
+                task.kernel.fail(task, error)
+            return is_told
         if task.parked_on is not None and task.parked_on is not YIELDED:
             return task.kernel.throw(task, error)
         if task.error is None:  # it has yielded, or has not begun: it is runnable
@@ -304,6 +316,16 @@ class TaskFace:
         if trapped is PAUSED or trapped is None:
             self._deliver()
         return trapped
+
+    def _is_in_a_circle(self) -> bool:
+        """Return whether the awaited future, which was told to cancel, waits for this task."""
+        future = self._future  # None if cancelling it has come round and ended the wait
+        return future is not None and not future.done() and ends_after(future, self.task)
+
+    def _leave(self) -> None:
+        """Wait no more for a future that is done after the task only."""
+        future, self._future = self._future, None
+        future.remove_done_callback(self)
 
     def _settled(self) -> asyncio.Future[Any]:
         if self._outcome is None:

@@ -266,7 +266,7 @@ class Registry:
         return found
 
     def settle_waker(self, pairs: list[tuple[int, int]]) -> None:
-        """Ready the waker for its next wake, where the kernel has no edges. For `Poll`."""
+        """Prepare the waker for its next wake, where the kernel has no edges. For `Poll`."""
         if self._waker is None or self._selector.edge_triggered:
             return
         fd = self._waker.fileno()
@@ -283,7 +283,7 @@ class Registry:
                 self._waker.close()
 
     def close_in_child(self) -> None:
-        """After a fork: as `close()`, without a lock or a wake. For `Poll`."""
+        """Close after a fork as `close()` does, without a lock or a wake. For `Poll`."""
         self._lock = threading.Lock()
         self.book.clear()
         if self._waker is not None:

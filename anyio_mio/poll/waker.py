@@ -96,7 +96,7 @@ class Waker(Closable):
                 bell.close()
 
     def close_in_child(self) -> None:
-        """After a fork: release this process's descriptors, and wake nothing.
+        """Release this process's descriptors after a fork, and wake nothing.
 
         It takes no lock: a thread that exists in the parent only may have held it.
         """

@@ -20,7 +20,7 @@ import anyio.lowlevel
 from anyio.abc import Listener, TaskGroup, TaskStatus
 from anyio.streams.tls import TLSStream
 
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.task_group import end_left_open
 from anyio_mio._net.accept_errors import AcceptErrorKind
 from anyio_mio._net.acceptor import ACCEPT_BATCH, Acceptor, ListenerStatistics

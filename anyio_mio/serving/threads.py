@@ -25,7 +25,7 @@ import anyio
 import anyio.to_thread
 
 from anyio_mio._kernel.fairness import gil_is_enabled
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 
 ONE_LOCK: Final = (
     "threads={} needs a free-threaded build of Python: with the global interpreter lock the "

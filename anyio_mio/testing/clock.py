@@ -41,7 +41,7 @@ class MockClock:
         return f"MockClock({self._now}{mode})"
 
     def now(self) -> float:
-        """The current time, in seconds."""
+        """Return the current time, in seconds."""
         return self._now
 
     def jump(self, seconds: float) -> None:
@@ -60,12 +60,12 @@ class MockClock:
         self._now += seconds
 
     def time_to_wait(self, deadline: float) -> float | None:
-        """Real seconds to wait for something else to happen; the kernel asks."""
+        """Return the real seconds to wait for something else to happen; the kernel asks."""
         if deadline <= self._now:
             return 0
         return None if deadline == inf else self.autojump
 
     def quiet(self, deadline: float) -> None:
-        """Nothing else has happened; the kernel tells."""
+        """Note that nothing else has happened; the kernel calls this."""
         if self.autojump is not None and self._now < deadline < inf:
             self._now = deadline

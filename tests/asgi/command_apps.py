@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from anyio.abc import ByteStream
@@ -52,5 +54,13 @@ async def fails_to_start(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "no database"})
 
+
+@asynccontextmanager
+async def fails(app: Starlette) -> AsyncIterator[None]:
+    raise LookupError("no such database")
+    yield
+
+
+fails_in_lifespan = Starlette(lifespan=fails)
 
 text = "no application"

@@ -81,6 +81,10 @@ class Served:
             client.send(data)
             return client.read_all()
 
+    def tasks(self) -> int:
+        """How many tasks the server's run has."""
+        return self.portal.call(count_tasks)
+
     def tell_to_stop(self) -> None:
         self.portal.call(self.stop.set)
 
@@ -198,6 +202,10 @@ def serving(app: Callable[..., Any], kind: Kind = "tcp", **options: Any) -> Iter
                 client.close()
             served.tell_to_stop()
             summary.result(10)
+
+
+async def count_tasks() -> int:
+    return len(anyio.get_running_tasks())
 
 
 async def make_event() -> anyio.Event:

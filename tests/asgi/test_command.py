@@ -63,6 +63,17 @@ def test_a_handler_of_streams_is_told_by_its_arguments(name: str, options: tuple
         assert serve.wait_for("worker ready")["serves"] == "stream handler"
 
 
+def test_a_lifespan_that_fails_is_one_line_and_a_traceback_that_can_be_read() -> None:
+    with serving(f"{MODULE}:fails_in_lifespan", "--bind", "127.0.0.1:0") as serve:
+        error = serve.wait_for("cannot serve")["error"]
+        [record] = [
+            each for each in serve.seen if each.get("level") == "error" and "error" not in each
+        ]
+        assert '\n  File "' in record["event"]
+        assert error.endswith(" failed to start: LookupError: no such database")
+        assert serve.status() == 1
+
+
 @pytest.mark.parametrize(
     "name, reason",
     [

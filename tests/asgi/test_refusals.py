@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,37 @@ def test_what_comes_before_a_malformed_request_is_answered(served: Served, name:
         client.send(request(b"GET", b"/name/first") + data)
         assert client.read_answer().body == b"/name/first"
         assert status_of(client.read_all()) == status
+
+
+@pytest.mark.parametrize("name", ["version 2.0", "CONNECT", "two hosts", "another coding"])
+def test_what_comes_behind_an_upgrade_is_refused_as_anywhere(
+    served: Served, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, data = MALFORMED[name]
+    upgrade = request(b"GET", b"/name/first", b"Connection: Upgrade", b"Upgrade: h2c")
+    with served.connect() as client:
+        client.send(upgrade + data)
+        assert client.read_answer().body == b"/name/first"
+        assert status_of(client.read_all()) == status
+    assert caplog.records == []
+
+
+def test_what_an_application_receives_within_an_except_block_is_refused_as_anywhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            raise LookupError("of the application")
+        except LookupError:
+            await apps.echo(scope, receive, send)
+
+    options: Any = {"lifespan": "off", "max_body_size": 10}
+    with serving(app, **options) as served, served.connect() as client:
+        client.send(request(b"POST", b"/", b"Transfer-Encoding: chunked"))
+        time.sleep(0.05)
+        client.send(b"20\r\n" + b"x" * 32)
+        assert status_of(client.read_all()) == 413
+    assert caplog.records == []
 
 
 def test_a_request_within_a_refused_one_is_not_answered(served: Served) -> None:

@@ -20,7 +20,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 import anyio_mio
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio.asyncio import run_in_task
 from anyio_mio.lowlevel import Instrument
@@ -56,7 +56,7 @@ class Steps(Instrument):
 
     def after_step(self, task: Task) -> None:
         """A task of mio, or the queue of callbacks, has had its step."""
-        kernel = task.kernel
+        kernel = running_kernel()
         kernel.current, current = None, kernel.current
         self.advance()
         kernel.current = current

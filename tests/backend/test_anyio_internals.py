@@ -18,7 +18,7 @@ import anyio_mio  # noqa: F401 - registers the backend
 from anyio_mio._backend import anyio_internals
 from anyio_mio._backend.backend import MioBackend
 from anyio_mio._backend.threads import threads_of
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 
 pytestmark = pytest.mark.anyio
 

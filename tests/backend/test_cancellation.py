@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 import anyio_mio
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.task import Task
 
 FEW, MANY = 6, 1000

@@ -12,7 +12,7 @@ from anyio._core import _eventloop
 
 from anyio_mio._backend import registration
 from anyio_mio._backend.backend import MioBackend
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._net.unix_streams import stream_type
 
 

@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute
 
 import anyio_mio
 from anyio_mio._backend.threads import DEFAULT_THREADS
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._net.datagrams import UDPSocket, is_numeric
 
 NAME = "name.example"

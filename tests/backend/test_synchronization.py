@@ -118,7 +118,7 @@ def test_an_owner_that_has_released_its_lock_may_end() -> None:
 
 def test_an_owner_keeps_no_lock_that_its_only_waiter_has_left() -> None:
     async def main() -> object:
-        from anyio_mio._kernel.running import running_kernel
+        from anyio_mio._kernel.kernel import running_kernel
 
         lock = anyio.Lock()
         async with lock:

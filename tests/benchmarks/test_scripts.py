@@ -27,15 +27,28 @@ def lines_of(script: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_requests_to_an_asgi_application_are_measured() -> None:
-    pytest.importorskip("anycorn")
-    pytest.importorskip("starlette")
+@pytest.mark.parametrize("application", ["raw", "starlette", "fastapi"])
+def test_requests_to_an_application_are_measured(application: str) -> None:
+    for name in ("httptools", "starlette", "fastapi"):
+        pytest.importorskip(name)
 
-    few = ["--connections=2", "--rounds=1", "--seconds=0.1", "--backends=mio"]
-    [line] = lines_of("asgi.py", *few)
+    few = ["--connections=2", "--rounds=1", "--seconds=0.1", "--servers=mio"]
+    head, line = lines_of("asgi.py", f"--application={application}", *few)
 
-    assert line.startswith("mio      CPU")
-    assert not line.endswith(" 0 requests/s")
+    assert head.split() == [application, "CPU/request", "requests/s", "p50", "p95", "p99"]
+    assert line.startswith("mio ")
+    assert float(line.split()[3]) > 0
+
+
+@pytest.mark.parametrize("server", ["uvicorn-uvloop", "uvicorn-asyncio", "anycorn-trio"])
+def test_other_servers_are_measured_beside_it(server: str) -> None:
+    for name in ("uvicorn", "httptools", "uvloop", "anycorn", "trio"):
+        pytest.importorskip(name)
+
+    few = ["--connections=2", "--rounds=1", "--seconds=0.1", f"--servers={server}"]
+    _, line = lines_of("asgi.py", "--application=raw", *few)
+
+    assert line.startswith(f"{server} ")
 
 
 def test_requests_by_httpx_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,13 +61,13 @@ def test_requests_by_httpx_are_measured(monkeypatch: pytest.MonkeyPatch) -> None
     assert many.startswith("httpx-20: mio ")
 
 
-def test_a_backend_that_cannot_run_is_refused_with_those_that_can() -> None:
-    pytest.importorskip("anycorn")
+def test_a_server_that_cannot_run_is_refused_with_those_that_can() -> None:
+    pytest.importorskip("httptools")
     with pytest.raises(subprocess.CalledProcessError) as caught:
-        lines_of("asgi.py", "--backends=moi")
+        lines_of("asgi.py", "--servers=moi")
 
     assert caught.value.returncode == 2
-    assert "'moi' is no backend that can run here; right: mio," in caught.value.stderr
+    assert "'moi' cannot run here; right: mio," in caught.value.stderr
 
 
 def test_pyperf_measures_a_row(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSStream
 
 from anyio_mio._backend.thread_pipes import ThreadPipeReceiveStream, ThreadPipeSendStream
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._net.pipes import PipeReceiveStream, PipeSendStream
 from tests.shared.certificates import client_context, server_context
 from tests.shared.pairs import tcp_streams

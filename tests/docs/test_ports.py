@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -57,10 +58,12 @@ def hang_up(port: int) -> bytes:
 
 
 def send_a_long_line(port: int) -> bytes:
-    """Send more than a line may have."""
+    """Send more than a line may have; the server hangs up, perhaps with bytes unread."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         client.sendall(b"x" * 70_000)
-        return client.recv(100)
+        with suppress(ConnectionResetError):
+            return client.recv(100)
+    return b""
 
 
 CLIENTS = {

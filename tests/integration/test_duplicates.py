@@ -88,7 +88,7 @@ def test_the_hang_up_of_a_duplicate_does_not_make_its_heir_spin(run: Run[None]) 
 
 FORKED_SINCE = """
 import os, socket, anyio, anyio_mio
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 
 async def main():
     ours, peer = socket.socketpair()

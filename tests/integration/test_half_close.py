@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import SocketStream, UNIXSocketStream
 
 import anyio_mio
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._net.unix_streams import UNIXPacketStream
 from anyio_mio.poll import available_selectors
 

@@ -20,7 +20,7 @@ import pytest
 from anyio.abc import Process
 
 from anyio_mio._backend.processes import ThreadExit, process_exit
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from tests.integration.conftest import Run
 from tests.shared.leaks import open_descriptors
 

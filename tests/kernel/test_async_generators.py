@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 import anyio_mio  # noqa: F401 - registers the backend
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 
 
 async def closed_soon(log: list[str]) -> None:

@@ -8,7 +8,7 @@ a task that waits must have been interrupted if, and only if, it was cancelled d
 from __future__ import annotations
 
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
@@ -183,7 +183,7 @@ class CancelTree(RuleBasedStateMachine):
         if target is None or target.host is child or inside:
             return
         group = TaskGroup()
-        group.cancel_scope, group.host = target, target.host
+        group.cancel_scope, group.host = target, cast("Task", target.host)
         Starting(group)._hand_over(child)
         self.note()
 

@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 from anyio.abc import UNIXSocketStream
 
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 
 pytestmark = pytest.mark.invariant("K9")
 

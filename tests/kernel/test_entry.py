@@ -10,8 +10,7 @@ import anyio
 import pytest
 
 from anyio_mio._kernel.entry import EntryQueue
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio.poll.waker import Waker
 from tests.kernel.harness import make_kernel, run
 

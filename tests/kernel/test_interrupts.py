@@ -17,8 +17,7 @@ import pytest
 
 from anyio_mio._backend.test_runner import TestRunner
 from anyio_mio._kernel.interrupts import Interrupts, is_ours
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio.testing import ScriptedSelector
 from tests.kernel.harness import Box, Group, HandClock, make_kernel, run
 

@@ -15,8 +15,7 @@ import anyio_mio
 from anyio_mio._kernel.cancel_scope import CancelScope
 from anyio_mio._kernel.cancelled import Cancelled
 from anyio_mio._kernel.fairness import BUDGET
-from anyio_mio._kernel.kernel import Kernel
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio.lowlevel import Instrument
 from anyio_mio.poll._sys.bits import READABLE
 from anyio_mio.testing import ScriptedSelector

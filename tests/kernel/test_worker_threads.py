@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from anyio_mio._kernel import worker_threads
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.worker_threads import WORKERS, Job, WorkerThread, WorkerThreads
 
 

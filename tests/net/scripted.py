@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._net.listeners import SocketListener
 from anyio_mio.testing import MockClock
 from tests.shared.leaks import nothing_left_open

@@ -10,7 +10,7 @@ import socket
 import anyio
 import pytest
 
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._net.backoff import FIRST_DELAY, JITTER, LAST_DELAY, BackOff
 from anyio_mio._net.logs import LOG_EVERY
 from anyio_mio.testing import MockClock

@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._net.accept_errors import MANY_IN_A_ROW, AcceptErrorKind
 from anyio_mio._net.acceptor import ACCEPT_BATCH
 from anyio_mio._net.arguments import task_name

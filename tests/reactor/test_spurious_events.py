@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 import anyio_mio
-from anyio_mio._kernel.running import running_kernel
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio.poll._sys.bits import ERROR, HANGUP, PRIORITY, READ_HANGUP, READABLE, WRITABLE
 
 EVERYTHING = READABLE | WRITABLE | PRIORITY | READ_HANGUP | HANGUP | ERROR

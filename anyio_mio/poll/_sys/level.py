@@ -121,7 +121,7 @@ class LevelSelector(Closable):
             self._waker.close()
 
     def close_in_child(self) -> None:
-        """After a fork: close without a lock, and without a wake, which the parent would get."""
+        """Close after a fork, without a lock, and without a wake, which the parent would get."""
         self._lock = threading.Lock()
         self._watches.clear()
         self._waker.close_in_child()
@@ -212,7 +212,7 @@ class _Watch:
         self.identity = identity
 
     def is_of(self, fd: int) -> bool:
-        """Whether `fd` is still the file that was registered."""
+        """Return whether `fd` is still the file that was registered."""
         try:
             return _pollable_identity(fd) == self.identity
         except OSError:

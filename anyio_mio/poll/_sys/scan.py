@@ -160,7 +160,7 @@ def _translated(bits: int, table: tuple[tuple[int, int], ...]) -> int:
 
 
 def is_open(fd: int) -> bool:
-    """Whether there is such a descriptor; on Windows, such a socket."""
+    """Return whether there is such a descriptor; on Windows, such a socket."""
     try:
         if IS_WINDOWS:  # sockets are no descriptors of the C library there
             select.select([fd], [], [], 0)

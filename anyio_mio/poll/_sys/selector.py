@@ -157,7 +157,7 @@ def default_selector(name: str | None = None) -> Selector:
 
 
 def close_in_child(selector: Selector) -> None:
-    """After a fork: close the child's copy of a selector whose run goes on in the parent.
+    """Close the child's copy, after a fork, of a selector that goes on in the parent.
 
     A selector that takes a lock to close, or wakes a wait, has a method `close_in_child()` without
     either: the lock may be held by a thread that the child does not have.

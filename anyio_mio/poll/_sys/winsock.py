@@ -35,7 +35,7 @@ SOCKET: Final = "Q" if sys.maxsize > 2**32 else "I"
 def select(
     readers: list[int], writers: list[int], exceptional: list[int], timeout: float | None
 ) -> tuple[list[int], list[int], list[int]]:
-    """As `select.select`, for sockets only and any number of them.
+    """Select as `select.select` does, for sockets only and any number of them.
 
     Raises:
         OSError: one of them is no open socket (ENOTSOCK).
@@ -52,7 +52,7 @@ def select_many(
     exceptional: list[int],
     timeout: float | None,
 ) -> tuple[list[int], list[int], list[int]]:
-    """As `select()`, through the system's own function."""
+    """Select as `select()` does, through the system's own function."""
     sets = [array(SOCKET, [len(fds), *fds]) for fds in (readers, writers, exceptional)]
     time = None if timeout is None else timeval(timeout)
     addresses = [each.buffer_info()[0] for each in sets]
@@ -62,14 +62,14 @@ def select_many(
 
 
 def timeval(seconds: float) -> array[int]:
-    """A ``struct timeval`` of two C longs, rounded up."""
+    """Return a ``struct timeval`` of two C longs, rounded up."""
     microseconds = -int(-seconds * 1_000_000 // 1)
     return array("l", divmod(microseconds, 1_000_000))
 
 
 @cache
 def systems_select() -> Select:
-    """``select()`` of ws2_32.dll, which raises what it reports."""
+    """Return ``select()`` of ws2_32.dll, which raises what it reports."""
     if sys.platform != "win32":
         raise OSError("ws2_32.dll is a part of Windows")
     import ctypes

@@ -1,0 +1,60 @@
+"""A value or an error: how a task, or a call in another thread, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Outcome(Generic[T]):
+    """How something ended, for the code that waits for it.
+
+    It can own a task (`task_done()`), and keep the result of a call (`capture()`).
+
+    Attributes:
+        is_done: whether it has ended.
+        value: what it returned.
+        error: what it raised; None if it returned.
+    """
+
+    __slots__ = ("error", "is_done", "value")
+
+    def __init__(self) -> None:
+        self.is_done: bool = False
+        self.value: T | None = None
+        self.error: BaseException | None = None
+
+    def task_done(self, task: Any, value: Any, error: BaseException | None, /) -> None:
+        """Take over how a task ended."""
+        self.is_done = True
+        self.value, self.error = value, error
+        del error, value
+
+    def capture(self, function: Callable[..., T], *args: Any) -> None:
+        """Call a function, and keep what it returns or raises."""
+        try:
+            self.value = function(*args)
+        except BaseException as error:
+            self.error = error
+        self.is_done = True
+
+    def done(self) -> bool:
+        """Return whether it has ended."""
+        return self.is_done
+
+    def drop(self) -> None:
+        """Let go of both: no code waits any more, and the error's traceback holds this object."""
+        self.value = self.error = None
+
+    def unwrap(self) -> T:
+        """Return the value or raise the error; either is given out once."""
+        value, error = self.value, self.error
+        self.value = self.error = None
+        try:
+            if error is not None:
+                raise error
+            return value  # type: ignore[return-value]
+        finally:
+            del value, error, self  # a frame of the error's traceback would hold them

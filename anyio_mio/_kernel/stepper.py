@@ -1,0 +1,82 @@
+"""What steps tasks, as everything below the kernel sees it.
+
+Tasks, scopes and waits call the kernel, and the kernel is made of them. So that no two modules know
+each other, these modules know a `Stepper`, and `kernel` is the only module that knows all. Tasks
+are opaque here, as in `Scheduler`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Protocol
+
+from anyio_mio._reactor.scheduler import Scheduler, TaskRef
+
+if TYPE_CHECKING:
+    from anyio_mio._kernel.deadlines import Deadlines
+
+
+class Stepper(Scheduler, Protocol):
+    """The kernel of a run; `Kernel` says what each of these means."""
+
+    @property
+    def current(self) -> TaskRef:
+        """The task that runs now; None between two steps."""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether this process is a fork of the one that ran it."""
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """What ends sleeps and scopes."""
+
+    @property
+    def run_queue(self) -> deque[TaskRef]:
+        """Tasks that were woken or started."""
+
+    @property
+    def spent(self) -> deque[TaskRef]:
+        """Tasks that yielded."""
+
+    @property
+    def abandoned(self) -> dict[Any, None]:
+        """Scopes of tasks that have ended in them while others still run there."""
+
+    def spawn(
+        self,
+        coro: Coroutine[object, object, object],
+        name: str,
+        owner: Any,
+        base: Any,
+        *,
+        host: TaskRef | None = None,
+        context: Context | None = None,
+    ) -> TaskRef:
+        """Make a task in the scope ``base``, and start it."""
+
+    def start(self, task: TaskRef, /) -> None:
+        """Make a new task runnable."""
+
+    def throw(self, task: TaskRef, error: BaseException, /) -> bool:
+        """End a task's wait with an error; False if it does not wait, or cannot leave."""
+
+    def is_runnable(self, task: TaskRef, /) -> bool:
+        """Return whether a task waits for its next step."""
+
+    async def yield_now(self) -> None:
+        """Let the other tasks run, without looking at cancellation."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raise what waits for the current task."""
+
+    def no_task(self) -> RuntimeError:
+        """Return the error of an operation that wants to wait and is in no task."""
+
+    def require_own_thread(self) -> None:
+        """Raise RuntimeError in other threads."""
+
+    def crash_with(self, error: BaseException, /) -> None:
+        """End the run with an error that no task can be told."""
