@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from anyio_mio.asgi import ApplicationError, ClientDisconnected
+from anyio_mio.asgi import ApplicationError, ClientDisconnected, response_head
 from tests.asgi import apps
 from tests.asgi.served import KINDS, Served, request, serving
 from tests.asgi.test_requests import wait_for
@@ -262,3 +262,24 @@ def test_trailers_are_sent_where_the_client_takes_them() -> None:
         answer = client.get(b"/")
         assert (answer.body, answer.trailers) == (b"body", [])
         assert answer[b"content-length"] == b"4"
+
+
+def test_fields_without_end_do_not_fill_the_table_of_lines() -> None:
+    for number in range(2 * response_head.MOST_NAMES):
+        fields = [(b"x-made-up-%d" % number, b"1"), (b"x-table-test", b"%d" % number)]
+        head = response_head.join_head(200, fields, [])
+        assert head == b"HTTP/1.1 200 OK\r\nx-made-up-%d: 1\r\nx-table-test: %d" % (number, number)
+
+    assert len(response_head.LINES) <= response_head.MOST_NAMES
+    assert max(map(len, response_head.LINES.values())) <= response_head.MOST_VALUES
+    response_head.LINES.clear()
+
+
+def test_what_a_value_may_be_does_not_depend_on_the_fields_before() -> None:
+    head = response_head.join_head(200, [(b"x-known", b"1")], [])
+
+    for value in (bytearray(b"1"), memoryview(b"1")):
+        assert response_head.join_head(200, [(b"x-known", value)], []) == head
+    for wrong in ("1", 1, None):
+        with pytest.raises(ApplicationError, match="pairs of str"):
+            response_head.join_head(200, [(b"x-known", wrong)], [])
