@@ -36,6 +36,9 @@ ERRORS: Final = ErrorClasses(
 )
 
 CHECKPOINTS: Final = ("budget", "strict")
+DEBUG_SLOW_STEP: Final = 0.1
+"""Seconds; the same as in asyncio's debug mode."""
+
 LONGEST_SPIN: Final = 0.01
 """Seconds. Larger values are almost certainly milliseconds."""
 
@@ -68,9 +71,13 @@ class RunOptions(TypedDict, total=False):
             time, and keep a core busy.
         checkpoints: ``"budget"``, the default: an operation that need not wait yields when its
             task's budget is spent; or ``"strict"``: it always yields.
+        debug: True to log each socket that is never closed, with the place where it was made, and
+            to set ``slow_step`` to 0.1; True by default under ``python -X dev``.
         clock: An object with ``now()`` and ``time_to_wait(deadline)``, such as
             `anyio_mio.testing.MockClock`.
         instruments: Observers of the run.
+        old_connection: A limit in seconds: a connection that is open longer is logged once to
+            ``anyio_mio.debug``, with the place where it was made. 0, the default, for no limit.
         selector: ``"epoll"``, ``"kqueue"``, ``"level"``, or a selector object, which the run
             closes; None, the default, for the best of the platform.
         shuffle: A seed: tasks that can run do so in a random order, which the seed repeats, and not
@@ -83,7 +90,9 @@ class RunOptions(TypedDict, total=False):
     busy_poll: float
     checkpoints: Literal["budget", "strict"]
     clock: Clock | None
+    debug: bool
     instruments: Iterable[Instrument]
+    old_connection: float
     selector: str | Selector | None
     shuffle: int | None
     slow_step: float
@@ -107,7 +116,9 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
     checkpoints = options.get("checkpoints", "budget")
     if checkpoints not in CHECKPOINTS:
         raise ValueError(text("checkpoints", checkpoints, "'strict', or 'budget', the default"))
-    slow_step = checked_slow_step(options)
+    debug = checked_debug(options)
+    slow_step = checked_limit(options, "slow_step", DEBUG_SLOW_STEP if debug else 0)
+    old_connection = checked_limit(options, "old_connection", 0)
     # The selector comes last: it holds descriptors, and an error would leave them open.
     kernel = Kernel(
         ERRORS,
@@ -120,6 +131,8 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
     )
     if slow_step:
         kernel.observers.append(partial(Watchdog, limit=slow_step))
+    if debug or old_connection:
+        kernel.observers.append(partial(watch_sockets, oldest=old_connection))
     return kernel
 
 
@@ -158,14 +171,29 @@ def checked_busy_poll(options: dict[str, Any]) -> float:
     return seconds
 
 
-def checked_slow_step(options: dict[str, Any]) -> float:
-    """Return the option ``slow_step``, if it is a limit in seconds."""
-    seconds = options.get("slow_step", 0)
+def checked_limit(options: dict[str, Any], name: str, default: float) -> float:
+    """Return an option that is a limit in seconds."""
+    seconds = options.get(name, default)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(text("slow_step", seconds, "seconds, 0.1 for example"))
+        raise TypeError(text(name, seconds, "seconds, 0.1 for example"))
     if not 0 <= seconds < inf:
-        raise ValueError(text("slow_step", seconds, "0.1 (seconds), or 0 for no limit"))
+        raise ValueError(text(name, seconds, "0.1 (seconds), or 0 for no limit"))
     return seconds
+
+
+def checked_debug(options: dict[str, Any]) -> bool:
+    """Return the option ``debug``."""
+    debug = options.get("debug", sys.flags.dev_mode)
+    if not isinstance(debug, bool):
+        raise TypeError(text("debug", debug, "True or False"))
+    return debug
+
+
+def watch_sockets(kernel: Kernel, oldest: float) -> AbstractContextManager[object]:
+    """Return what watches the sockets of a run."""
+    from anyio_mio._backend.open_sockets import OpenSockets  # few programs need it
+
+    return OpenSockets(kernel, oldest)
 
 
 def make_selector(option: str | Selector | None, busy_poll: float) -> Selector:

@@ -8,8 +8,10 @@ the stack of the run's thread, and a number that changes at each turn.
 
 Decision. The thread looks every quarter of the limit. If it sees the same task in the same turn for
 longer than the limit, it logs the task and its stack, and once more, with the length, when the step
-is over. A function in C that holds the interpreter's lock stops this thread too: CPython looks for
-other threads right after such a call, so the thread still sees the line that made it.
+is over. A task that never yields is logged again when it has run ten times as long as at the last
+report, with the line where it is then. A function in C that holds the interpreter's lock stops this
+thread too: CPython looks for other threads right after such a call, so the thread still sees the
+line that made it.
 
 Cost. While it is on, a Python call for each turn of the loop, and a thread that wakes up every
 quarter of the limit. While it is off, nothing.
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 LOGGER: Final = logging.getLogger("anyio_mio.watchdog")
 
 LOOKS_PER_LIMIT: Final = 4
+AGAIN: Final = 10
+"""The factor from one report about a step to the next one."""
+
 SHORTEST_PAUSE: Final = 0.002
 """Seconds between two looks, at least: each of them takes the interpreter from the run."""
 
@@ -58,6 +63,7 @@ class Watchdog(Instrument):
         self._seen: tuple[int, Task | None] = (-1, None)
         self._since = 0.0
         self._is_slow = False
+        self._next_report = limit
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="anyio_mio watchdog", daemon=True)
 
@@ -99,8 +105,10 @@ class Watchdog(Instrument):
         seen = (self._turns, self._kernel.current)
         if seen != self._seen:
             self._look_at_other(since, seen)
-        if not self._is_slow and now - self._since >= self._limit and self._is_busy():
+        if now - self._since >= self._next_report and self._is_busy():
+            self.slow_steps += not self._is_slow
             self._is_slow = True
+            self._next_report = AGAIN * (now - self._since)
             self._report(seen[1], now - self._since)
 
     def _look_at_other(self, since: float, seen: tuple[int, Task | None]) -> None:
@@ -108,6 +116,7 @@ class Watchdog(Instrument):
         if self._is_slow:
             self._report_end(self._seen[1], since - self._since)
         self._seen, self._since, self._is_slow = seen, since, False
+        self._next_report = self._limit
 
     def _is_busy(self) -> bool:
         """Return whether the run's thread does anything else than wait in its poll."""
@@ -115,7 +124,6 @@ class Watchdog(Instrument):
         return frame is not None and "poll" not in frame.f_globals.get("__name__", "").split(".")
 
     def _report(self, task: Task | None, seconds: float) -> None:
-        self.slow_steps += 1
         stack = "".join(traceback.format_list(self._stack()))
         LOGGER.warning(
             "%s has blocked the event loop for %.2f s; it is here:\n%s", name(task), seconds, stack

@@ -61,12 +61,12 @@ class Observation:
     Attributes:
         console: a directory in which each worker opens its console, ``"1"`` for the default one;
             None for no console.
-        slow_step: seconds after which a step that blocks a worker's loop is logged; 0 for never.
+        run_options: options of the worker's run: ``slow_step``, ``old_connection``, ``debug``.
         metrics: whether it collects metrics.
     """
 
     console: str | None = None
-    slow_step: float = 0.0
+    run_options: dict[str, Any] = field(default_factory=dict)
     metrics: bool = False
 
 

@@ -61,7 +61,7 @@ def main(text: str) -> int:
         observe_runs(seen.console)
     with tree_on_signal():
         failure = anyio_mio.run(
-            serve, assignment, target, context, sockets, channel, slow_step=seen.slow_step
+            serve, assignment, target, context, sockets, channel, **seen.run_options
         )
     if failure is not None:
         return refuse(channel, failure)

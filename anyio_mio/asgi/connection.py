@@ -32,7 +32,7 @@ from anyio_mio.asgi.exchange import Exchange
 from anyio_mio.asgi.files import read_at
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
-from anyio_mio.asgi.request_parser import RequestParser
+from anyio_mio.asgi.request_parser import PIECE, RequestParser
 from anyio_mio.asgi.response import DONE
 from anyio_mio.asgi.scope import decode_path, websocket_scope
 from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
@@ -297,9 +297,11 @@ class Connection:
             self.read_due = site.head_due
         if parser.unparsed:
             parser.feed(parser.take_unparsed())
-        else:  # read() written out: a coroutine less for each request
+        else:
+            # read() written out: a coroutine less for each request. No more than is parsed at once:
+            # what is behind stays in the socket, and 10 KB come 0.6 us quicker than into 64 KiB.
             try:
-                data = await self.stream.receive()
+                data = await self.stream.receive(PIECE)
             except GONE:
                 self.is_gone = True
                 return

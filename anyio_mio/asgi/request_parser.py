@@ -197,9 +197,8 @@ class RequestParser:
             self._refuse(501)
         if self._stalled > self._max_head or len(self._headers) > self._max_count:
             self._check_size()
-        exchange = Exchange(self._source, method, version, parser.should_keep_alive())
-        exchange.url = url
-        exchange.headers = self._headers
+        keeps_alive = parser.should_keep_alive()
+        exchange = Exchange(self._source, method, version, keeps_alive, url, self._headers)
         if url[0] == SLASH and HASH not in url:
             exchange.path, _, exchange.query = url.partition(b"?")
         else:

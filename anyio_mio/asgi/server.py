@@ -207,9 +207,12 @@ class Server:
         while True:
             await anyio.sleep(site.resolution)
             site.advance()
-            tick = site.tick
-            for client in [c for c in self._clients if c.read_due <= tick or c.write_due <= tick]:
-                self._expire(client)
+            self._expire_slow(site.tick)
+
+    def _expire_slow(self, tick: int) -> None:
+        """Part from the clients that have taken too long."""
+        for client in [c for c in self._clients if c.read_due <= tick or c.write_due <= tick]:
+            self._expire(client)
 
     def _expire(self, client: Connection) -> None:
         assert self._house is not None

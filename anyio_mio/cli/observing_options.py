@@ -15,23 +15,38 @@ from anyio_mio.console.observing import VARIABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SLOW_STEP: Final = click.FloatRange(0, 3600)
+SECONDS: Final = click.FloatRange(0, 1e6)
 
 LONGEST_DIRECTORY: Final = 90
 """Characters; the system takes about 107 for a socket's path, and a name is appended."""
+
+RUN: Final = {
+    "slow_step": click.option(
+        "--slow-step",
+        type=SECONDS,
+        metavar="SECONDS",
+        help="Log what blocks a loop longer, with its stack.",
+    ),
+    "old_connection": click.option(
+        "--old-connection",
+        type=SECONDS,
+        metavar="SECONDS",
+        help="Log connections that are open longer, with the place where they were made.",
+    ),
+    "debug": click.option(
+        "--debug",
+        is_flag=True,
+        default=None,
+        help="Log sockets that are never closed, and what blocks a loop for 0.1 s.",
+    ),
+}
+"""Options of a run, by the names that `anyio_mio.run()` has for them."""
 
 OPTIONS: Final = (
     click.option(
         "--console",
         metavar="DIRECTORY",
         help="Each worker opens its console there, for top, tree and stats; 1: the default one.",
-    ),
-    click.option(
-        "--slow-step",
-        type=SLOW_STEP,
-        default=0.0,
-        metavar="SECONDS",
-        help="Log what blocks a worker's loop longer, with its stack; 0: never.",
     ),
     click.option(
         "--metrics",
@@ -42,11 +57,25 @@ OPTIONS: Final = (
 )
 
 
+def run_options(command: F) -> F:
+    """Add the options of a run to a command; they come in its keyword arguments."""
+    for option in reversed(RUN.values()):
+        command = option(command)
+    return command
+
+
 def observing_options(command: F) -> F:
-    """Add the options to a command; they come in its keyword arguments."""
+    """Add all of these options to a command; they come in its keyword arguments."""
+    command = run_options(command)
     for option in reversed(OPTIONS):
         command = option(command)
     return command
+
+
+def take_run_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of a run out of a command's arguments, as far as they were given."""
+    options = {name: given.pop(name) for name in RUN}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def take_observation(given: dict[str, Any]) -> Observation:
@@ -64,7 +93,7 @@ def take_observation(given: dict[str, Any]) -> Observation:
     if console is not None:
         console = check_directory(console)
         os.environ.pop(VARIABLE, None)  # or each worker would open two
-    return Observation(console, given.pop("slow_step"), given["metrics"] is not None)
+    return Observation(console, take_run_options(given), given["metrics"] is not None)
 
 
 def check_directory(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ import anyio_mio
 from anyio_mio import RunOptions
 from anyio_mio._supervisor.target import TargetError, in_one_line, load_function, refuse_arguments
 from anyio_mio.cli.completion import complete_function
-from anyio_mio.cli.observing_options import SLOW_STEP
+from anyio_mio.cli.observing_options import run_options, take_run_options
 from anyio_mio.console import observe_runs, tree_on_signal
 from anyio_mio.poll import available_selectors
 
@@ -28,27 +29,21 @@ from anyio_mio.poll import available_selectors
     "--strict", is_flag=True, help="Every checkpoint lets the others run, without a budget."
 )
 @click.option("--console", metavar="PATH", help="Open a console there for top, tree and stats.")
-@click.option(
-    "--slow-step",
-    type=SLOW_STEP,
-    default=0.0,
-    metavar="SECONDS",
-    help="Log what blocks the loop longer, with its stack; 0: never.",
-)
+@run_options
 def run(
     target: str,
     arguments: tuple[str, ...],
     selector: str | None,
     strict: bool,
     console: str | None,
-    slow_step: float,
+    **given: Any,
 ) -> None:
     """Run an async function on mio.
 
     TARGET is module:function; it gets ARGUMENTS, as strings. What it returns is printed
     as JSON if it is not None. SIGUSR1 prints the task tree.
     """
-    options: RunOptions = {"slow_step": slow_step}
+    options: RunOptions = {**take_run_options(given)}  # type: ignore[typeddict-item]
     if strict:
         options["checkpoints"] = "strict"
     if selector is not None:

@@ -159,8 +159,7 @@ def serve_here(
         raise click.UsageError(str(error)) from None
     if observation.console is not None:
         observe_runs(observation.console)
-    if observation.slow_step:
-        watch_runs(observation.slow_step)
+    watch_runs(**observation.run_options)  # those of all threads
     log("loaded", serves=target.kind)
     try:
         anyio_mio.run(partial(serve, target, places, choices, log))

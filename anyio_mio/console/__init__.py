@@ -1,9 +1,9 @@
 """Look inside a running program: the task tree, a watchdog, a socket for tools, metrics.
 
 `render_tree()` prints the task tree of `anyio_mio.lowlevel.task_tree()`; `tree_on_signal()` prints
-it when a signal comes. `watch_runs()` logs what blocks a loop. `observe_runs()` opens a socket for
-each run of the process, which the commands `anyio-mio tree`, `anyio-mio stats` and `anyio-mio top`
-ask; `protocol` says how.
+it when a signal comes. `watch_runs()` logs what blocks a loop, and what is never closed.
+`observe_runs()` opens a socket for each run of the process, which the commands `anyio-mio tree`,
+`anyio-mio stats` and `anyio-mio top` ask; `protocol` says how.
 
 Rules:
 

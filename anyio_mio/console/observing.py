@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, final
 
+from anyio_mio._backend.options import DEBUG_SLOW_STEP, watch_sockets
 from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.run import living_kernels, observers
@@ -168,13 +169,23 @@ def observe_runs(path: str) -> None:
     observers.append(observe)
 
 
-def watch_runs(slow_step: float) -> None:
-    """Log what blocks a loop, in each run of this process from now on: see the option `slow_step`.
+def watch_runs(
+    *, slow_step: float | None = None, old_connection: float = 0.0, debug: bool = False
+) -> None:
+    """Watch each run of this process from now on, as the options of these names do for one run.
 
     Args:
-        slow_step: a limit in seconds, 0.1 for example.
+        slow_step: seconds after which a step that blocks a loop is logged; None for 0.1 with
+            ``debug``, and for never without.
+        old_connection: seconds after which a connection that is still open is logged; 0 for never.
+        debug: whether sockets that are never closed are logged.
     """
-    observers.append(partial(Watchdog, limit=slow_step))
+    if slow_step is None:
+        slow_step = DEBUG_SLOW_STEP if debug else 0.0
+    if slow_step:
+        observers.append(partial(Watchdog, limit=slow_step))
+    if debug or old_connection:
+        observers.append(partial(watch_sockets, oldest=old_connection))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import socket
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +14,11 @@ from hypothesis import strategies as st
 
 from tests.asgi import apps
 from tests.asgi.served import Client, Served, request, serving
+from tests.asgi.test_requests import wait_for
+from tests.shared.leaks import open_descriptors
+
+TASKS_OF_A_SERVER = 12
+"""More than it has without a connection, and fewer than the clients of a test add up to."""
 
 PATHS = st.integers(0, 9999).map(lambda number: b"/name/%d" % number)
 BODIES = st.binary(max_size=300)
@@ -42,8 +49,14 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bytes, bytes]:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
+    """A server that has as many tasks and descriptors after all tests as before."""
     with serving(apps.routes) as served:
+        with served.connect() as client:
+            client.get(b"/name/first")
+        wait_for(lambda: served.tasks() <= TASKS_OF_A_SERVER)
+        before = (served.tasks(), len(open_descriptors()))
         yield served
+        wait_for(lambda: (served.tasks(), len(open_descriptors())) == before)
 
 
 def send_cut(client: Client, data: bytes, cuts: list[int]) -> None:
@@ -111,3 +124,67 @@ def test_a_changed_byte_never_yields_the_answer_of_another_request(
         client.sock.shutdown(socket.SHUT_WR)
         answers = client.read_all()
     assert answers.count(b"HTTP/1.1 200 OK") <= len(mixture)
+
+
+FATES = ["answered", "slow", "half", "reset", "gone"]
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    return Conversation(
+        draw(st.lists(requests(), min_size=1, max_size=4)),
+        draw(CUTS),
+        draw(st.sampled_from(FATES)),
+        draw(st.integers(0, 100)),
+    )
+
+
+@dataclass
+class Conversation:
+    """Requests, where they are cut, how the client ends, and after which part of them."""
+
+    mixture: list[tuple[bytes, bytes, bytes]]
+    cuts: list[int]
+    fate: str
+    percent: int
+
+    def pieces(self) -> list[bytes]:
+        data = b"".join(data for data, _, _ in self.mixture)
+        if self.fate in ("reset", "gone"):
+            data = data[: len(data) * self.percent // 100]
+        edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in self.cuts)})
+        return [data[begin:end] for begin, end in itertools.pairwise(edges)]
+
+    def end(self, client: Client) -> None:
+        """Read the answers in the client's way, or leave."""
+        if self.fate == "reset":
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self.fate in ("reset", "gone"):
+            client.close()
+            return
+        if self.fate == "half":
+            client.sock.shutdown(socket.SHUT_WR)
+        for _ in range(30 if self.fate == "slow" else 0):
+            client.buffer += client.sock.recv(1)
+        for _, method, body in self.mixture:
+            answer = client.read_answer(method)
+            assert (answer.status, answer.body) == (200, body)
+        if self.fate == "half":
+            assert client.read_all() == b""
+
+
+@SETTINGS
+@given(talks=st.lists(conversations(), min_size=2, max_size=6))
+def test_resets_and_slow_clients_among_pipelines_harm_no_other(
+    served: Served, talks: list[Conversation]
+) -> None:
+    clients = [served.connect() for _ in talks]
+    for client in clients:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for pieces in itertools.zip_longest(*(talk.pieces() for talk in talks)):
+        for client, piece in zip(clients, pieces, strict=True):
+            client.send(piece or b"")
+    leavers_first = sorted(zip(talks, clients, strict=True), key=lambda each: each[0].fate > "half")
+    for talk, client in reversed(leavers_first):
+        with client:
+            talk.end(client)

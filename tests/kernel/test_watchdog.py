@@ -70,3 +70,15 @@ def test_a_step_counts_from_before_the_watchdog_was_kept_from_looking(
 
     (record,) = log.records
     assert record.getMessage().startswith("task 'busy' has blocked the event loop for 2.00 s")
+
+
+def test_a_task_that_never_yields_is_reported_again_and_again_ever_more_seldom(
+    kernel: Any, log: pytest.LogCaptureFixture
+) -> None:
+    watchdog = Watchdog(kernel, limit=1.0)
+    for now in range(200):
+        watchdog._look(float(now), float(now))
+
+    times = [record.getMessage().split(" s;")[0].rpartition(" ")[2] for record in log.records]
+    assert times == ["1.00", "10.00", "100.00"]
+    assert watchdog.slow_steps == 1
