@@ -1,7 +1,7 @@
 """Makes the figures and tables of the documentation: `python -m benchmarks.figures [ROW ...]`.
 
-It runs `anyio-mio bench`, `benchmarks.asgi` and `benchmarks.curves`, writes the tables of README.md,
-and to docs/figures/:
+It runs `anyio-mio bench`, `benchmarks.asgi` and `benchmarks.curves`, and writes the tables of
+README.md and, to docs/figures/:
 
     rows.json, rows.svg     every row on every backend
     rows.md                 the same as tables, to be included by pages

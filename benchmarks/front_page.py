@@ -42,6 +42,8 @@ SHOWN_APPLICATIONS = {
     "fastapi": "a request to FastAPI",
 }
 
+COMPARED = ("anyio", "trio", "uvloop")
+
 Figures = dict[str, float]
 
 
@@ -52,12 +54,15 @@ def front_page(rows: dict[str, Any], applications: dict[str, Any]) -> str:
         for name in (*SHOWN_ROWS, "idle")
     }
     machine, measured = rows["machine"], rows["rows"]["echo"].get("commit", "unknown")
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    versions = ", ".join(
+        f"{name} {version}" for name, version in machine["versions"].items() if name in COMPARED
+    )
+    system = ".".join(machine["system"].split(".")[:2])
     idle = [f"{medians['idle'][name]['bytes']:,.0f}" for name in BACKENDS]
     return (
-        f"Measured at commit {measured} by `python -m benchmarks.figures`, on a virtual machine"
-        f" ({machine['processor']},\n{machine['processors']} processors, {machine['system']},"
-        f" {machine['python']}, {versions}); the server and the\nload have a processor each."
+        f"Measured at commit {measured} by `python -m benchmarks.figures`, on a virtual machine\n"
+        f"({machine['processor']}, {machine['processors']} processors, {system},"
+        f" {machine['python']}, {versions}).\nThe server and the load have a processor each."
         f" CPU time of the server, in microseconds:\n\n"
         + table(BACKENDS, SHOWN_ROWS, medians, lambda each: number(each["cpu_us"]))
         + line("bytes for each idle connection", idle)
