@@ -66,7 +66,7 @@ BOUNDS: Final = {
     # The same for an ASGI application that awaits what it must and nothing else.
     "calls: a GET": Bound(
         36.5,
-        "six coroutines resumed, a turn, a receive; seven for the parser and its callbacks; a scope;"
+        "six coroutines resumed, a turn, a receive; seven for parser and callbacks; a scope;"
         " two events: a head of two fields, the body joined behind it; a send",
     ),
     "calls: a POST of 10 KB": Bound(
