@@ -17,7 +17,13 @@ import anyio
 import anyio.lowlevel
 
 from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
-from anyio_mio.asgi.errors import ApplicationError, ClientDisconnected, unexpected
+from anyio_mio.asgi.errors import (
+    ApplicationError,
+    ClientDisconnected,
+    describe,
+    sent_by,
+    unexpected,
+)
 from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart, read_at
 from anyio_mio.asgi.response_head import join_head, parse_length
 
@@ -175,11 +181,14 @@ class Response:
             raise self._unexpected(message, "without 'status'")
         status = message["status"]
         noted: list[tuple[bytes, bytes]] = []
-        self._head = join_head(status, message.get("headers", ()), noted)
         site = self.link.site
         self._defaults = site.default_fields
-        if noted:
-            self._take(noted)
+        try:
+            self._head = join_head(status, message.get("headers", ()), noted)
+            if noted:
+                self._take(noted)
+        except ApplicationError as error:
+            raise sent_by(self.link.app, START, error) from None
         if self.expects or site.is_stopping:
             self.keeps_alive = False
         if self.takes_trailers and message.get("trailers"):
@@ -323,7 +332,10 @@ class Response:
         if self.state != TRAILERS:
             raise self._unexpected(message, "where none are awaited")
         noted: list[tuple[bytes, bytes]] = []
-        lines = join_head(200, message.get("headers", ()), noted)
+        try:
+            lines = join_head(200, message.get("headers", ()), noted)
+        except ApplicationError as error:
+            raise sent_by(self.link.app, TRAILER_EVENT, error) from None
         if noted:
             raise self._unexpected(message, f"with {noted[0][0]!r}, which is no trailer")
         fields = lines.partition(b"\r\n")[2]
@@ -339,7 +351,11 @@ class Response:
             raise self._unexpected(
                 message, f"before {START!r}" if self.state == NEW else "too late"
             )
-        with FilePart.of_event(message) as part:
+        try:
+            part = FilePart.of_event(message)
+        except ApplicationError as error:
+            raise sent_by(self.link.app, message["type"], error) from None
+        with part:
             if message["type"] == PATH_SEND:
                 message = {**message, "more_body": False}
             if self.state == STARTED and self._length is None and not message.get("more_body"):
@@ -397,15 +413,16 @@ class Response:
         if isinstance(body, (bytearray, memoryview, bytes)):
             return bytes(body)
         raise ApplicationError(
-            f"a body is {body!r:.100}\n"
+            f"{describe(self.link.app)} sent {BODY!r} with body={body!r:.100}\n"
             '  wrong: {"type": "http.response.body", "body": "text"}\n'
             '  right: {"type": "http.response.body", "body": b"text"}'
         )
 
     def _wrong_length(self, size: int) -> ApplicationError:
         return ApplicationError(
-            f"the body has {size} bytes{' or more' if size > (self._length or 0) else ''},"
-            f" its content-length says {self._length}\n"
+            f"{describe(self.link.app)} sent a body of {size} bytes"
+            f"{' or more' if size > (self._length or 0) else ''}"
+            f" in {BODY!r}, its content-length says {self._length}\n"
             "  right: the number of bytes that follow, or no content-length"
         )
 

@@ -105,13 +105,31 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         [START | {"headers": [(b"content-length", b"1"), (b"Content-Length", b"2")]}],
         "content-length is b'2' after 1",
     ),
-    "a body of text": ([START, BODY | {"body": "x"}], "a body is 'x'"),
-    "no body": ([START, BODY | {"body": None}], "a body is None"),
+    "a body of text": ([START, BODY | {"body": "x"}], "sent 'http.response.body' with body='x'"),
+    "no body": ([START, BODY | {"body": None}], "'http.response.body' with body=None"),
+    "a body behind the last piece": (
+        [START, BODY | {"more_body": True}, BODY, BODY], "'http.response.body' after the last piece"
+    ),
+    "a path that is none": (
+        [START, {"type": "http.response.pathsend", "path": 5}], "pathsend': the path is 5"
+    ),
+    "a folder": (
+        [START, {"type": "http.response.pathsend", "path": "/"}], "pathsend': it names something"
+    ),
+    "a file that is none": (
+        [START, {"type": "http.response.zerocopysend", "file": "x"}], "send': the file is 'x'"
+    ),
+    "a file first": (
+        [{"type": "http.response.pathsend", "path": "/"}], "pathsend' before 'http.response.start'"
+    ),
     "too short": (
         [START | {"headers": [(b"content-length", b"2")]}, BODY],
-        "the body has 1 bytes, its content-length says 2",
+        "a body of 1 bytes in 'http.response.body', its content-length says 2",
     ),
 }  # fmt: skip
+
+
+NO_EVENTS = ("no event", "no type", "another protocol's")
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -128,9 +146,11 @@ def test_a_wrong_event_raises_an_error_that_names_it(name: str) -> None:
 
     with serving(app, lifespan="off") as served:
         answer = served.ask(request(b"GET", b"/", b"Connection: close"))
-        assert answer.startswith(b"HTTP/1.1 200" if len(events) == 3 else b"HTTP/1.1 500"), answer
+        assert answer.startswith(b"HTTP/1.1 200" if len(events) >= 3 else b"HTTP/1.1 500"), answer
     assert len(errors) == 1
     assert text in errors[0]
+    assert "app sent " in errors[0]
+    assert "'http" in errors[0] or name in NO_EVENTS
     assert "\n  right: " in errors[0]
 
 
