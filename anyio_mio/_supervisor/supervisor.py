@@ -39,11 +39,16 @@ descriptors, memory or processes leaves the others alone.
 
 from __future__ import annotations
 
+import signal
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, Signals
 from socket import socket
 from typing import Final, final
 
@@ -68,6 +73,9 @@ STABLE_AFTER: Final = 30.0
 
 CHECKS_PER_TIMEOUT: Final = 4
 """How often the silence of workers is measured within the time that they may be silent."""
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Those that ask for a stop, a reload or a picture."""
 
 
 class State(Enum):
@@ -169,7 +177,7 @@ class Supervisor:
 
         Checkpoint: always. Cancellation: the workers are killed.
         """
-        with anyio.open_signal_receiver(SIGINT, SIGTERM, SIGHUP, SIGUSR1) as signals:
+        with anyio.open_signal_receiver(*SIGNALS) as signals:
             async with anyio.create_task_group() as self._group:
                 for slot in self.slots:
                     slot.current = self._start_worker(slot)
@@ -205,10 +213,10 @@ class Supervisor:
 
     # Signals.
 
-    def _take_signal(self, number: Signals) -> None:
-        if number is SIGHUP:
+    def _take_signal(self, number: signal.Signals) -> None:
+        if number is signal.SIGHUP:
             self._ask_for_reload()
-        elif number is SIGUSR1:
+        elif number is signal.SIGUSR1:
             for worker in self.processes():
                 if worker.is_ready:
                     worker.signal(number)  # it prints its task tree
@@ -218,7 +226,7 @@ class Supervisor:
         else:
             self._log("stopping at once", level="warning")
             for worker in self.processes():
-                worker.signal(SIGKILL)
+                worker.signal(signal.SIGKILL)
 
     def _ask_for_reload(self) -> None:
         self._request(Reload())
