@@ -22,7 +22,7 @@ def parse(*pieces: bytes) -> list[tuple[str, bytes, str]]:
 
     async def main() -> list[tuple[str, bytes, str]]:
         site = Site(app, split({})[0], anyio.Event())
-        parser = RequestParser(site, source, frozenset())
+        parser = RequestParser(site, source)
         for piece in filter(None, pieces):
             parser.feed(piece)
         assert not parser.fault
