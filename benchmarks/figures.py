@@ -1,13 +1,16 @@
-"""Makes the figures and tables of the documentation: `python -m benchmarks.figures [--quick]`.
+"""Makes the figures and tables of the documentation: `python -m benchmarks.figures [ROW ...]`.
 
-It runs `anyio-mio bench` and `benchmarks.curves`, one after the other, and writes to docs/figures/:
+It runs `anyio-mio bench`, `benchmarks.asgi` and `benchmarks.curves`, and writes the tables of
+README.md and, to docs/figures/:
 
     rows.json, rows.svg     every row on every backend
     rows.md                 the same as tables, to be included by pages
+    asgi.json               requests to web applications, on several servers
     curves.json, NAME.svg   how costs grow
 
-Use a machine that does nothing else; it takes about half an hour. `--quick` makes worthless figures
-in two minutes, to see that all is well.
+Use a machine that does nothing else; it takes about half an hour. Named rows or groups are measured
+alone and take the place of the old ones in rows.json; `asgi` and `curves` measure these alone.
+`--quick` makes worthless figures in two minutes, to see that all is well.
 """
 
 from __future__ import annotations
@@ -15,13 +18,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks import front_page
 from benchmarks.plot import bar_chart
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "figures"
+FEW = ["--rounds", "1", "--seconds", "0.1"]
 UNITS = {"cpu_us": "", "bytes": " bytes"}
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -61,7 +67,25 @@ def tables(document: dict[str, Any]) -> str:
         + table("CPU time of the server, µs", next(iter(costs.values())), costs)
         + "\n"
         + table("system calls for each operation", next(iter(costs.values())), calls)
+        + "\n"
+        + table("rate in 1/s; p50, p95, p99 in ms", next(iter(costs.values())), rates(rows))
     )
+
+
+def rates(rows: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The rates of the rows with a load, with the times of their round trips."""
+    return {
+        name: {backend: rate(each["median"]) for backend, each in row["backends"].items()}
+        for name, row in rows.items()
+    }
+
+
+def rate(median: dict[str, float]) -> str:
+    """One backend in one row; empty if no round trips were timed."""
+    if "p95_us" not in median:
+        return ""
+    times = (f"{median[name] / 1000:.2f}" for name in ("p50_us", "p95_us", "p99_us"))
+    return f"{median['rate']:,.0f}; {', '.join(times)}".replace(" ", NO_BREAK)
 
 
 def table(title: str, backends: dict[str, str], rows: dict[str, dict[str, str]]) -> str:
@@ -95,17 +119,61 @@ def calls_of(row: dict[str, Any]) -> dict[str, str]:
     return {name: f"{count:.2f}" if count else "" for name, count in counts.items()}
 
 
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The new document, and the old one's rows that were not measured again, in their order."""
+    order = [*old["rows"], *(name for name in new["rows"] if name not in old["rows"])]
+    return {**new, "rows": {name: new["rows"].get(name) or old["rows"][name] for name in order}}
+
+
 def main() -> None:
     """Measure, draw and write."""
-    quick = "--quick" in sys.argv[1:]
+    arguments = sys.argv[1:]
+    quick, names = "--quick" in arguments, [each for each in arguments if each != "--quick"]
     FIGURES.mkdir(exist_ok=True)
+    if names not in (["curves"], ["asgi"]):
+        make_rows(names, quick)
+    if names in ([], ["asgi"]):
+        make_applications(quick)
+    if names in ([], ["curves"]):
+        few = [*FEW, "--most", "1000"] if quick else []
+        run("benchmarks.curves", "--out", str(FIGURES), *few)
+    front_page.main()
+
+
+def make_applications(quick: bool) -> None:
+    """Measure requests to each application on each server."""
+    medians = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "medians.json"
+        for name in front_page.SHOWN_APPLICATIONS:
+            servers = ",".join(front_page.SERVERS)
+            chosen = ["--application", name, "--servers", servers, "--json", str(file)]
+            run("benchmarks.asgi", *chosen, *(FEW if quick else []))
+            medians[name] = json.loads(file.read_text(encoding="utf-8"))
+    document = {"commit": commit(), "applications": medians}
+    place = FIGURES / "asgi.json"
+    place.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def commit() -> str:
+    """The commit that is measured."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def make_rows(names: list[str], quick: bool) -> None:
+    """Measure these rows, or all; write the file, the tables and the chart."""
     rows = FIGURES / "rows.json"
-    few = ["--rounds", "1", "--seconds", "0.1"]
-    run("anyio_mio", "bench", "--json", str(rows), *(few if quick else ["--rounds", "5"]))
-    document = json.loads(rows.read_text(encoding="utf-8"))
+    old = json.loads(rows.read_text(encoding="utf-8")) if names else {"rows": {}}
+    run("anyio_mio", "bench", *names, "--json", str(rows), *(FEW if quick else ["--rounds", "5"]))
+    new = json.loads(rows.read_text(encoding="utf-8"))
+    for row in new["rows"].values():
+        row["commit"] = commit()
+    document = merge(old, new)
+    rows.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (FIGURES / "rows.md").write_text(tables(document), encoding="utf-8")
     (FIGURES / "rows.svg").write_text(chart(document), encoding="utf-8")
-    run("benchmarks.curves", "--out", str(FIGURES), *([*few, "--most", "1000"] if quick else []))
 
 
 if __name__ == "__main__":

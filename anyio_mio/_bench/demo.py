@@ -80,6 +80,7 @@ def measure_row(backend: str, seconds: float) -> Figures:
         "cpu_us": done.cpu_us_per_round_trip,
         "rate": done.round_trips_per_second,
         "p50_us": done.steady.p50_us,
+        "p95_us": done.steady.p95_us,
         "p99_us": done.steady.p99_us,
         "connections": done.connections_per_second,
     }

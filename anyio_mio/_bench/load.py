@@ -53,6 +53,7 @@ class LoadFigures:
         round_trips: How many payloads came back within the time.
         seconds: How long that took.
         p50_us: The median time of a round trip, in microseconds.
+        p95_us: The time that one round trip in twenty exceeds.
         p99_us: The time that one round trip in a hundred exceeds.
     """
 
@@ -61,6 +62,7 @@ class LoadFigures:
     round_trips: int
     seconds: float
     p50_us: float
+    p95_us: float
     p99_us: float
 
 
@@ -345,6 +347,7 @@ def figures(
         round_trips=len(times),
         seconds=seconds,
         p50_us=ordered[len(ordered) // 2] / 1000,
+        p95_us=ordered[len(ordered) * 95 // 100] / 1000,
         p99_us=ordered[len(ordered) * 99 // 100] / 1000,
     )
 

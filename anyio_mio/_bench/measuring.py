@@ -53,6 +53,7 @@ def figures(done: Run, drive: Drive) -> Figures:
         "cpu_us": done.cpu_us(drive.size),
         "rate": done.load.round_trips / done.load.seconds,
         "p50_us": done.load.p50_us,
+        "p95_us": done.load.p95_us,
         "p99_us": done.load.p99_us,
     }
 
@@ -76,6 +77,7 @@ def measure_burst(backend: str, drive: Drive, seconds: float) -> Figures:
     return {
         **figures(done, drive),
         "p50_us": waited.p50_us,
+        "p95_us": waited.p95_us,
         "p99_us": waited.p99_us,
         "sleeps": done.sleeps / done.load.connections,
     }
@@ -95,6 +97,7 @@ def measure_beside(backend: str, drive: Drive, seconds: float) -> Figures:
         "cpu_us": done.cpu_us(MEBIBYTE),
         "rate": done.load.round_trips / done.load.seconds,
         "p50_us": waited.p50_us,
+        "p95_us": waited.p95_us,
         "p99_us": waited.p99_us,
     }
 

@@ -71,7 +71,7 @@ memory = partial(driven, "memory")
 beside = partial(driven, "fairness")
 
 BURSTS: Final = (
-    "256 connections at once every 80 ms, a round trip on each; p50 and p99 are of one quiet"
+    "256 connections at once every 80 ms, a round trip on each; p50, p95 and p99 are of one quiet"
     " connection beside them, sleeps how often the server waits for each connection"
 )
 IDLE: Final = (
@@ -80,10 +80,10 @@ IDLE: Final = (
 )
 DEMO: Final = (
     "what `anyio-mio demo` shows: bursts of 100 connections, then round trips on 100 connections;"
-    " CPU time, p50 and p99 are of the round trips"
+    " CPU time, p50, p95 and p99 are of the round trips"
 )
 
-BESIDE: Final = "p50 and p99 are of a quiet connection beside them, CPU time is of a mebibyte"
+BESIDE: Final = "p50, p95 and p99 are of a quiet connection beside them, CPU time is of a mebibyte"
 HOGS: Final = (
     ("floods", Drive("flood", 3, MEBIBYTE), "3 clients send all they can to an echo server"),
     ("small-floods", Drive("flood", 30, 64), "30 clients send 64 bytes at a time, all they can"),

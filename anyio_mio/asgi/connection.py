@@ -32,7 +32,7 @@ from anyio_mio.asgi.exchange import Exchange
 from anyio_mio.asgi.files import read_at
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
-from anyio_mio.asgi.request_parser import RequestParser
+from anyio_mio.asgi.request_parser import NOTED, PIECE, RequestParser
 from anyio_mio.asgi.response import DONE
 from anyio_mio.asgi.scope import decode_path, websocket_scope
 from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
@@ -45,6 +45,9 @@ PERCENT: Final = ord("%")
 
 LARGEST_WRITE: Final = 262144
 """Bytes that one write takes: a slow client must read so much in the time that a write may take."""
+
+NOTED_BEHIND_PROXY: Final = NOTED | proxy.FIELDS
+"""Fields that the server heeds in requests from a trusted proxy."""
 
 FIRST_READ: Final = 4096
 """Bytes that are read at once as long as a PROXY header may come."""
@@ -100,7 +103,7 @@ class Connection:
         self._is_trusted = site.trusted.includes(client[0] if client else None)
         self._must_copy = self._base["scheme"] == "https" or not hasattr(os, "sendfile")
         takes_fields = site.settings.proxy_headers and self._is_trusted
-        self.parser = RequestParser(site, self, proxy.FIELDS if takes_fields else frozenset())
+        self.parser = RequestParser(site, self, NOTED_BEHIND_PROXY if takes_fields else NOTED)
         self._is_fresh = True
 
     # The conversation.
@@ -116,7 +119,7 @@ class Connection:
                 await self._begin()
             while goes_on:
                 if requests:
-                    goes_on = await answer(requests.popleft())
+                    goes_on = await answer(requests.pop(0))
                 elif parser.fault or self.is_gone:
                     break
                 else:
@@ -297,9 +300,11 @@ class Connection:
             self.read_due = site.head_due
         if parser.unparsed:
             parser.feed(parser.take_unparsed())
-        else:  # read() written out: a coroutine less for each request
+        else:
+            # read() written out: a coroutine less for each request. No more than is parsed at once:
+            # what is behind stays in the socket, and 10 KB come 0.6 us quicker than into 64 KiB.
             try:
-                data = await self.stream.receive()
+                data = await self.stream.receive(PIECE)
             except GONE:
                 self.is_gone = True
                 return

@@ -49,6 +49,11 @@ DISCONNECTS = frozenset({"ClientDisconnect", "ClientDisconnected", "WebSocketDis
 """Names of exceptions with which frameworks say that the client hung up."""
 
 
+def sent_by(app: object, event: str, error: ApplicationError) -> ApplicationError:
+    """Return an error about an event's content, with the names of application and event."""
+    return ApplicationError(f"{describe(app)} sent {event!r}: {error}")
+
+
 def unexpected(app: object, message: Any, state: str, right: str) -> ApplicationError:
     """Return the error for an event that is out of order, or is none.
 

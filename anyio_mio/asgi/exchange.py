@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 
 from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
-from anyio_mio.asgi.response import DONE, Link, Response
+from anyio_mio.asgi.response import DONE, NEW, Link, Response
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -53,24 +53,49 @@ class Exchange(Response):
         size: bytes of the body that have come; ``awaited`` those that its length still promises.
     """
 
-    chunks: list[bytes] | tuple[()] = ()
-    size = 0
-    awaited = 0
-    forwarded: list[tuple[bytes, bytes]] | None = None
-    is_complete = False
-    wants_websocket = False
-    _body_taken = False
-    _changed: anyio.Event | None = None
+    __slots__ = (
+        "_body_taken",
+        "_changed",
+        "_source",
+        "awaited",
+        "chunks",
+        "forwarded",
+        "headers",
+        "is_complete",
+        "path",
+        "query",
+        "size",
+        "url",
+        "wants_websocket",
+    )
 
-    def __init__(self, source: Source, method: str, version: str, keeps_alive: bool) -> None:
+    def __init__(
+        self,
+        source: Source,
+        method: str,
+        version: str,
+        keeps_alive: bool,
+        url: bytes,
+        headers: list[tuple[bytes, bytes]],
+    ) -> None:
         self.link = self._source = source
         self.method = method
         self.version = version
         self.keeps_alive = keeps_alive
-        self.url: bytes
+        self.expects = self.takes_trailers = self._with_trailers = self._is_special = False
+        self.state = NEW
+        self.status = self.sent = 0
+        self.framing = self._length = self._reader = None
+        self._held = b""
+        self.url = url
+        self.headers = headers
         self.path: bytes
         self.query: bytes
-        self.headers: list[tuple[bytes, bytes]]
+        self.chunks: list[bytes] | tuple[()] = ()
+        self.size = self.awaited = 0
+        self.forwarded: list[tuple[bytes, bytes]] | None = None
+        self.is_complete = self.wants_websocket = self._body_taken = False
+        self._changed: anyio.Event | None = None
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event: the body piece by piece, then the disconnect."""

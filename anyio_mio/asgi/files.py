@@ -63,9 +63,7 @@ class FilePart:
         if message["type"] == PATH_SEND:
             path = message.get("path")
             if not isinstance(path, (str, os.PathLike)):
-                raise ApplicationError(
-                    f'{PATH_SEND!r} has path={path!r}\n  right: "path": "/srv/file"'
-                )
+                raise ApplicationError(f'the path is {path!r}\n  right: "path": "/srv/file"')
             fd = os.open(path, OPEN_TO_READ)
             part = cls(fd, 0, 0, is_ours=True)
         else:
@@ -80,7 +78,9 @@ class FilePart:
     def _measure(self, message: dict[str, Any]) -> None:
         status = os.fstat(self.fd)
         if not stat.S_ISREG(status.st_mode):
-            raise ApplicationError(f"{message['type']!r} names something that is no regular file")
+            raise ApplicationError(
+                "it names something that is no regular file\n  right: a file on a disk"
+            )
         if not self._is_ours:
             offset = message.get("offset")
             self.offset = os.lseek(self.fd, 0, os.SEEK_CUR) if offset is None else offset
@@ -89,7 +89,7 @@ class FilePart:
         self.count = rest if count is None else count
         if self.offset < 0 or not 0 <= self.count <= rest:
             raise ApplicationError(
-                f"{message['type']!r} has offset={self.offset} and count={self.count},"
+                f"its part has offset={self.offset} and count={self.count},"
                 f" the file has {status.st_size} bytes\n  right: a part that is in the file"
             )
 
@@ -115,5 +115,5 @@ def descriptor_of(file: Any) -> int:
         return file if isinstance(file, int) else int(file.fileno())
     except (AttributeError, OSError, ValueError):
         raise ApplicationError(
-            f"{FILE_SEND!r} has file={file!r}\n  right: a file that was opened with 'rb'"
+            f"the file is {file!r}\n  right: a file that was opened with 'rb'"
         ) from None

@@ -21,6 +21,10 @@ LOGGER: Final = logging.getLogger("anyio_mio.asgi")
 STARTUP: Final = "lifespan.startup"
 SHUTDOWN: Final = "lifespan.shutdown"
 
+PATIENCE: Final = 10.0
+"""Seconds after which the log says that the startup is still awaited; it has no limit of its own,
+since it may load a model or migrate a database."""
+
 
 @final
 class Lifespan:
@@ -56,7 +60,12 @@ class Lifespan:
             return
         self._phase = STARTUP
         group.start_soon(self._run, name=f"lifespan of {describe(self._app)}")
-        await self._answered.wait()
+        with anyio.move_on_after(PATIENCE):
+            await self._answered.wait()
+        if not self._answered.is_set():
+            name = describe(self._app)
+            LOGGER.warning("%s has not answered %r for %g s", name, STARTUP, PATIENCE)
+            await self._answered.wait()
         if self._refusal is not None:
             raise ApplicationError(f"{describe(self._app)} failed to start: {self._refusal}")
         if self._ended:

@@ -17,9 +17,15 @@ import anyio
 import anyio.lowlevel
 
 from anyio_mio.asgi.bridge import ASYNCIO, LIBRARY, call_in_task
-from anyio_mio.asgi.errors import ApplicationError, ClientDisconnected, unexpected
+from anyio_mio.asgi.errors import (
+    ApplicationError,
+    ClientDisconnected,
+    describe,
+    sent_by,
+    unexpected,
+)
 from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart, read_at
-from anyio_mio.asgi.response_head import is_plain_length, join_head, parse_length
+from anyio_mio.asgi.response_head import join_head, parse_length
 
 NEW: Final = 0
 STARTED: Final = 1
@@ -74,10 +80,7 @@ class Link(Protocol):
 
 
 class Response:
-    """The answer so far.
-
-    What a request seldom changes stands in the class and is stored in the object only where it is
-    changed; to store all of it would cost each request.
+    """The answer so far; `Exchange` sets the attributes.
 
     Attributes:
         link: the connection.
@@ -91,22 +94,43 @@ class Response:
         sent: bytes of the body so far.
     """
 
-    expects = False
-    takes_trailers = False
-    state = NEW
-    status = 0
-    sent = 0
-    framing: int | None = None
-    _length: int | None = None
-    _held = b""
-    _with_trailers = False
-    _reader: anyio.CancelScope | None = None  # where a ``receive()`` waits
+    __slots__ = (
+        "_defaults",
+        "_head",
+        "_held",
+        "_is_special",
+        "_length",
+        "_reader",
+        "_with_trailers",
+        "expects",
+        "framing",
+        "keeps_alive",
+        "link",
+        "method",
+        "sent",
+        "state",
+        "status",
+        "takes_trailers",
+        "version",
+    )
 
-    def __init__(self, link: Link, method: str, version: str, keeps_alive: bool) -> None:
-        self.link = link
-        self.method = method
-        self.version = version
-        self.keeps_alive = keeps_alive
+    link: Link
+    method: str
+    version: str
+    keeps_alive: bool
+    expects: bool
+    takes_trailers: bool
+    state: int
+    status: int
+    framing: int | None
+    sent: int
+    _head: bytes
+    _defaults: bytes
+    _held: bytes
+    _length: int | None
+    _with_trailers: bool
+    _is_special: bool  # whether no body is sent, or something behind it
+    _reader: anyio.CancelScope | None  # where a ``receive()`` waits
 
     async def send(self, message: dict[str, Any]) -> None:  # noqa: C901, PLR0912 - hot: one frame
         """Send one event of the application.
@@ -130,7 +154,7 @@ class Response:
                 self.state == STARTED
                 and not message.get("more_body")
                 and len(body) <= LARGEST_JOIN
-                and self._may_have_body()
+                and not self._is_special
             ):
                 await self.link.write(self._join_whole(body))
                 self.state = DONE
@@ -157,17 +181,20 @@ class Response:
             raise self._unexpected(message, "without 'status'")
         status = message["status"]
         noted: list[tuple[bytes, bytes]] = []
-        self._head = join_head(status, message.get("headers", ()), noted)
         site = self.link.site
         self._defaults = site.default_fields
-        if len(noted) == 1 and is_plain_length(*noted[0]):
-            self._length = int(noted[0][1])
-        elif noted:
-            self._take(noted)
+        try:
+            self._head = join_head(status, message.get("headers", ()), noted)
+            if noted:
+                self._take(noted)
+        except ApplicationError as error:
+            raise sent_by(self.link.app, START, error) from None
         if self.expects or site.is_stopping:
             self.keeps_alive = False
         if self.takes_trailers and message.get("trailers"):
             self._with_trailers = True
+        if self._with_trailers or self.method == "HEAD" or status in BODILESS:
+            self._is_special = True
         self.status = status
         self.state = STARTED
 
@@ -218,28 +245,21 @@ class Response:
 
     # The body.
 
-    def _may_have_body(self) -> bool:
-        """Return whether what the application sends as the body is one, without more behind it."""
-        return not (self._with_trailers or self.method == "HEAD" or self.status in BODILESS)
-
     def _join_whole(self, body: bytes) -> bytes:
         """Return the whole answer, whose body came in one event."""
-        size = len(body)
+        self.sent = len(body)
         if self._length is None:
-            head = self._head_with(b"\r\ncontent-length: %d" % size)
-        elif self._length == size:
-            head = self._head_with(b"")
-        else:
-            raise self._wrong_length(size)
+            self._set_length(self.sent)
+        elif self._length != self.sent:
+            raise self._wrong_length(self.sent)
         self.state = STREAMING
         self.framing = BY_LENGTH
-        self.sent = size
-        return head + body
+        return self._head_with(b"") + body
 
     async def _send_piece(self, message: dict[str, Any], body: bytes) -> None:
         """Send one of several events of a body, or the only one if it is special."""
         is_last = not message.get("more_body")
-        if is_last and self.state == STARTED and self._length is None and self._may_have_body():
+        if is_last and self.state == STARTED and self._length is None and not self._is_special:
             self._set_length(len(body))
         data = self._require_body(message)
         self.sent += len(body)
@@ -312,7 +332,10 @@ class Response:
         if self.state != TRAILERS:
             raise self._unexpected(message, "where none are awaited")
         noted: list[tuple[bytes, bytes]] = []
-        lines = join_head(200, message.get("headers", ()), noted)
+        try:
+            lines = join_head(200, message.get("headers", ()), noted)
+        except ApplicationError as error:
+            raise sent_by(self.link.app, TRAILER_EVENT, error) from None
         if noted:
             raise self._unexpected(message, f"with {noted[0][0]!r}, which is no trailer")
         fields = lines.partition(b"\r\n")[2]
@@ -328,7 +351,11 @@ class Response:
             raise self._unexpected(
                 message, f"before {START!r}" if self.state == NEW else "too late"
             )
-        with FilePart.of_event(message) as part:
+        try:
+            part = FilePart.of_event(message)
+        except ApplicationError as error:
+            raise sent_by(self.link.app, message["type"], error) from None
+        with part:
             if message["type"] == PATH_SEND:
                 message = {**message, "more_body": False}
             if self.state == STARTED and self._length is None and not message.get("more_body"):
@@ -377,7 +404,7 @@ class Response:
         self._length = length
 
     def _check_whole(self, size: int) -> None:
-        if self._length != size and self._may_have_body():
+        if self._length != size and not self._is_special:
             raise self._wrong_length(size)
 
     # Errors.
@@ -386,15 +413,16 @@ class Response:
         if isinstance(body, (bytearray, memoryview, bytes)):
             return bytes(body)
         raise ApplicationError(
-            f"a body is {body!r:.100}\n"
+            f"{describe(self.link.app)} sent {BODY!r} with body={body!r:.100}\n"
             '  wrong: {"type": "http.response.body", "body": "text"}\n'
             '  right: {"type": "http.response.body", "body": b"text"}'
         )
 
     def _wrong_length(self, size: int) -> ApplicationError:
         return ApplicationError(
-            f"the body has {size} bytes{' or more' if size > (self._length or 0) else ''},"
-            f" its content-length says {self._length}\n"
+            f"{describe(self.link.app)} sent a body of {size} bytes"
+            f"{' or more' if size > (self._length or 0) else ''}"
+            f" in {BODY!r}, its content-length says {self._length}\n"
             "  right: the number of bytes that follow, or no content-length"
         )
 

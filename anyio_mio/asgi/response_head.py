@@ -1,9 +1,8 @@
 """The head of an answer: the status line and the header fields that the application sent.
 
-It is checked as it is made. A name must be a token; names repeat from answer to answer, so those
-that were seen stand in a table, with the bytes that they become. A value must hold no CR, LF or
-NUL, or it could end the head early and begin an answer of its own (response splitting). The lines
-are joined first, and CR and LF are counted once in the whole, and not searched for in each value.
+It is checked as it is made. A name must be a token. A value must hold no CR, LF or NUL, or it could
+end the head early and begin an answer of its own (response splitting). Fields repeat from answer to
+answer, so lines that were made stand in a table; to find one there takes 65 ns, to make it 400.
 """
 
 from __future__ import annotations
@@ -22,6 +21,11 @@ STATUS_LINES: Final[dict[Any, bytes]] = {
     if status >= 200
 }
 
+CR: Final = ord("\r")
+LF: Final = ord("\n")
+NUL: Final = 0
+"""To look for a number in bytes takes 17 ns; for the sign as bytes it takes 190."""
+
 NOTED: Final = frozenset(
     {b"content-length", b"transfer-encoding", b"connection", b"trailer", b"date", b"server"}
 )
@@ -30,11 +34,14 @@ NOTED: Final = frozenset(
 FRAMING: Final = frozenset({b"transfer-encoding", b"connection"})
 """Of these, the fields that the server always writes itself."""
 
-REMEMBERED_NAMES: Final = 1024
-"""Names that the table holds: an application may make up names without end."""
+MOST_NAMES: Final = 256
+MOST_VALUES: Final = 16
+LONGEST_VALUE: Final = 128
+"""What the table of lines holds: an application may make up fields without end."""
 
-PREFIXES: Final[dict[bytes, bytes]] = {}
-"""What stands before the value, for names that were found right and that need no other care."""
+LINES: Final[dict[bytes, dict[bytes, bytes]]] = {}
+"""Lines of fields that were found right and that need no other care, by name and value, each with
+the CRLF before it. Most of an answer's fields are those of an earlier one."""
 
 
 def join_head(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> bytes:
@@ -52,45 +59,54 @@ def join_head(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> by
     lines = [STATUS_LINES.get(status) or status_line(status)]
     try:
         for name, value in headers:
-            prefix = PREFIXES.get(name) or learn(name, value, noted)
-            if prefix is not None:
-                lines.append(prefix + value)
+            known = LINES.get(name) if value.__class__ is bytes else None
+            lines.append((known and known.get(value)) or make_line(name, value, noted))
     except (TypeError, ValueError, AttributeError):
         raise no_headers(headers) from None
-    head = b"\r\n".join(lines)
-    breaks = len(lines) - 1
-    # For a number in bytes it takes 17 ns to look, for b"\0" it takes 190.
-    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or 0 in head:
+    return b"".join(lines)
+
+
+def make_line(name: Any, value: Any, noted: list[tuple[bytes, bytes]]) -> bytes:
+    """Check a field, make its line, and remember the line or note what the server must know.
+
+    Returns:
+        The line with CRLF before it; nothing if the server writes the field itself.
+
+    Raises:
+        TypeError: the name or the value is no bytes.
+        ApplicationError: the name is no token, or the value is more than a line.
+    """
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError(value)
+    value = bytes(value)
+    if LF in value or CR in value or NUL in value:
         raise ApplicationError(
             "a header value holds CR, LF or NUL, which would end the head early\n"
             "  right: one line of text for each header field"
         )
-    return head
-
-
-def learn(name: Any, value: bytes, noted: list[tuple[bytes, bytes]]) -> bytes | None:
-    """Check a field's name, remember it, and note the field if the server must know it.
-
-    Returns:
-        What stands before the value; None if the server writes the field itself.
-
-    Raises:
-        TypeError: the name is no bytes.
-        ApplicationError: it is no token.
-    """
     if name == b"content-length":  # in nearly every answer: without the steps below
         noted.append((name, value))
-        return b"content-length: "
+        return b"\r\ncontent-length: %b" % value
     if not TOKEN.fullmatch(name):
         raise ApplicationError(f"{name!r} is no header name\n  right: b'content-type'")
-    prefix: bytes = name + b": "
+    line: bytes = b"\r\n%b: %b" % (name, value)
     lower = name.lower()
     if lower in NOTED:
         noted.append((lower, value))
-        return None if lower in FRAMING else prefix
-    if len(PREFIXES) < REMEMBERED_NAMES:
-        PREFIXES[name] = prefix
-    return prefix
+        return b"" if lower in FRAMING else line
+    remember(name, value, line)
+    return line
+
+
+def remember(name: bytes, value: bytes, line: bytes) -> None:
+    """Keep a line for the next answers, if there is room."""
+    if len(value) > LONGEST_VALUE or len(name) > LONGEST_VALUE:
+        return
+    if name not in LINES and len(LINES) < MOST_NAMES:
+        LINES[name] = {}
+    values = LINES.get(name)
+    if values is not None and len(values) < MOST_VALUES:
+        values[value] = line
 
 
 def status_line(status: Any) -> bytes:
@@ -116,13 +132,14 @@ def parse_length(value: bytes, before: int | None) -> int:
     Raises:
         ApplicationError: it is no number, or another one than before.
     """
-    if not is_plain_length(b"content-length", value) or before not in (None, int(value)):
+    length = int(value) if len(value) <= 18 and value.isdigit() else None
+    if length is None or (before is not None and before != length):
         raise ApplicationError(
             f"content-length is {value!r}"
             + (f" after {before}" if before is not None else "")
             + "\n  right: one content-length, in digits, such as b'5'"
         )
-    return int(value)
+    return length
 
 
 def is_plain_length(name: bytes, value: bytes) -> bool:

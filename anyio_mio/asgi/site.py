@@ -148,7 +148,7 @@ class Site:
     def base_scope(self, stream: ByteStream) -> dict[str, Any]:
         """Return a scope with what all requests of a connection have in common.
 
-        What is a request's own stands there too, and is empty.
+        What is a request's own stands there too, as None.
         """
         ssl_object = stream.extra(TLSAttribute.ssl_object, None)
         extensions: dict[str, Any] = {
@@ -165,13 +165,13 @@ class Site:
             "client": address_of(stream, SocketAttribute.remote_address),
             "root_path": self.settings.root_path,
             "extensions": extensions,
-            "http_version": "",
-            "method": "",
-            "path": "",
-            "raw_path": b"",
-            "query_string": b"",
-            "headers": [],
-            "state": {},
+            "http_version": None,
+            "method": None,
+            "path": None,
+            "raw_path": None,
+            "query_string": None,
+            "headers": None,
+            "state": None,
         }
 
 

@@ -30,6 +30,7 @@ from anyio_mio.asgi.errors import (
     ClientDisconnected,
     describe,
     is_about_the_client,
+    sent_by,
     unexpected,
 )
 from anyio_mio.asgi.exchange import Exchange
@@ -305,7 +306,8 @@ class WebSocket:
             kind, payload = BINARY, bytes(data)
         else:
             raise ApplicationError(
-                f"'websocket.send' has text={text!r:.50} and bytes={data!r:.50}\n"
+                f"{describe(self._carrier.app)} sent {SEND!r}"
+                f" with text={text!r:.50} and bytes={data!r:.50}\n"
                 '  right: one of them: {"type": "websocket.send", "text": "hello"}'
             )
         if self._is_plain and not (self._is_writing or self._protocol.writes):
@@ -332,7 +334,8 @@ class WebSocket:
                 self._protocol.send_close(code, reason)
             except (ProtocolError, TypeError, AttributeError) as error:
                 raise ApplicationError(
-                    f"'websocket.close' has code={code!r} and reason={reason!r}: {error}\n"
+                    f"{describe(self._carrier.app)} sent {CLOSE!r}"
+                    f" with code={code!r} and reason={reason!r}: {error}\n"
                     "  right: 1000, 1001, 1008, 1011, or 3000 to 4999; a reason of 123 bytes"
                 ) from None
             await self._flush()
@@ -342,11 +345,15 @@ class WebSocket:
         subprotocol = message.get("subprotocol")
         if subprotocol is not None and subprotocol not in self._scope["subprotocols"]:
             raise ApplicationError(
-                f"{ACCEPT!r} has the subprotocol {subprotocol!r}, which the client did not offer\n"
+                f"{describe(self._carrier.app)} sent {ACCEPT!r} with the subprotocol"
+                f" {subprotocol!r}, which the client did not offer\n"
                 f"  right: one of {self._scope['subprotocols']}, or None"
             )
         noted: list[tuple[bytes, bytes]] = []
-        fields = join_head(200, message.get("headers") or (), noted).partition(b"\r\n")
+        try:
+            fields = join_head(200, message.get("headers") or (), noted).partition(b"\r\n")
+        except ApplicationError as error:
+            raise sent_by(self._carrier.app, ACCEPT, error) from None
         head = [b"HTTP/1.1 101 Switching Protocols"]
         for name, value in self._handshake.headers.raw_items():
             if name.lower() != "date":

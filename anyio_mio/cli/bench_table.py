@@ -31,6 +31,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     ("/ s", lambda cell: cell.median("rate"), "{:,.0f}"),
     ("connections / s", lambda cell: cell.median("connections"), "{:,.0f}"),
     ("p50, µs", lambda cell: cell.median("p50_us"), "{:,.0f}"),
+    ("p95, µs", lambda cell: cell.median("p95_us"), "{:,.0f}"),
     ("p99, µs", lambda cell: cell.median("p99_us"), "{:,.0f}"),
     ("sleeps", lambda cell: cell.median("sleeps"), "{:.3f}"),
     ("syscalls", Cell.system_calls_each, "{:.2f}"),

@@ -21,6 +21,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("connections / s", lambda m: m.connections_per_second, "{:,.0f}", True),
     ("round trips / s", lambda m: m.round_trips_per_second, "{:,.0f}", True),
     ("p50, µs", lambda m: m.steady.p50_us, "{:,.0f}", True),
+    ("p95, µs", lambda m: m.steady.p95_us, "{:,.0f}", True),
     ("p99, µs", lambda m: m.steady.p99_us, "{:,.0f}", True),
     ("server CPU, µs / trip", lambda m: m.cpu_us_per_round_trip, "{:,.1f}", True),
     ("KiB verified", lambda m: m.verified_bytes / 1024, "{:,.0f}", False),

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 from anyio.abc import ByteStream
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -62,5 +63,46 @@ async def fails(app: Starlette) -> AsyncIterator[None]:
 
 
 fails_in_lifespan = Starlette(lifespan=fails)
+
+
+async def raises_at_startup(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    raise LookupError("no such database")
+
+
+async def hangs_at_shutdown(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await starlette(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await anyio.sleep_forever()
+
+
+async def wrong(scope: Any, receive: Any, send: Any) -> None:
+    """Does the wrong thing that the path names."""
+    if scope["type"] == "lifespan":
+        raise NotImplementedError
+    kind = scope["path"][1:]
+    start: dict[str, Any] = {"type": "http.response.start", "status": 200}
+    if kind == "order":
+        await send({"type": "http.response.body", "body": b"x"})
+    elif kind == "types":
+        await send({**start, "headers": [("name", "value")]})
+    elif kind == "protocol":
+        await send({"type": "websocket.accept"})
+    else:
+        await send(start)
+        await send({"type": "http.response.body", "body": b"x"})
+        if kind == "late":
+            await send({"type": "http.response.body", "body": b"y"})
+
+
+class NoApplication:
+    def __call__(self, scope: Any) -> None:
+        pass
+
+
+no_application = NoApplication()
 
 text = "no application"

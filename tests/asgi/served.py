@@ -6,6 +6,7 @@ import functools
 import socket
 import ssl
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -87,6 +88,51 @@ class Served:
 
     def tell_to_stop(self) -> None:
         self.portal.call(self.stop.set)
+
+
+class TLSSocket:
+    """A client's TLS on a socket, which one thread may read while another one writes.
+
+    `ssl.SSLSocket` may lose bytes then, before Python 3.13.
+
+    Args:
+        sock: a connected socket.
+        before: is sent ahead of the handshake, in one piece with its beginning.
+    """
+
+    def __init__(self, sock: socket.socket, before: bytes = b"") -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+        self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = client_context()
+        self._tls = context.wrap_bio(self._came, self._goes, server_hostname="localhost")
+        self._goes.write(before)
+        self._call(self._tls.do_handshake)
+
+    def _call(self, func: Callable[..., Any], *arguments: Any) -> Any:
+        while True:
+            with self._lock:
+                try:
+                    return func(*arguments)
+                except ssl.SSLWantReadError:
+                    pass
+                finally:
+                    self._sock.sendall(self._goes.read())
+            data = self._sock.recv(65536)
+            with self._lock:
+                self._came.write(data) if data else self._came.write_eof()
+
+    def recv(self, size: int) -> bytes:
+        try:
+            return bytes(self._call(self._tls.read, size))
+        except ssl.SSLZeroReturnError:
+            return b""
+
+    def sendall(self, data: bytes) -> None:
+        self._call(self._tls.write, data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 class Client:

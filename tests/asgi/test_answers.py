@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from anyio_mio.asgi import ApplicationError, ClientDisconnected
+from anyio_mio.asgi import ApplicationError, ClientDisconnected, response_head
 from tests.asgi import apps
 from tests.asgi.served import KINDS, Served, request, serving
 from tests.asgi.test_requests import wait_for
@@ -105,13 +105,31 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         [START | {"headers": [(b"content-length", b"1"), (b"Content-Length", b"2")]}],
         "content-length is b'2' after 1",
     ),
-    "a body of text": ([START, BODY | {"body": "x"}], "a body is 'x'"),
-    "no body": ([START, BODY | {"body": None}], "a body is None"),
+    "a body of text": ([START, BODY | {"body": "x"}], "sent 'http.response.body' with body='x'"),
+    "no body": ([START, BODY | {"body": None}], "'http.response.body' with body=None"),
+    "a body behind the last piece": (
+        [START, BODY | {"more_body": True}, BODY, BODY], "'http.response.body' after the last piece"
+    ),
+    "a path that is none": (
+        [START, {"type": "http.response.pathsend", "path": 5}], "pathsend': the path is 5"
+    ),
+    "a folder": (
+        [START, {"type": "http.response.pathsend", "path": "/"}], "pathsend': it names something"
+    ),
+    "a file that is none": (
+        [START, {"type": "http.response.zerocopysend", "file": "x"}], "send': the file is 'x'"
+    ),
+    "a file first": (
+        [{"type": "http.response.pathsend", "path": "/"}], "pathsend' before 'http.response.start'"
+    ),
     "too short": (
         [START | {"headers": [(b"content-length", b"2")]}, BODY],
-        "the body has 1 bytes, its content-length says 2",
+        "a body of 1 bytes in 'http.response.body', its content-length says 2",
     ),
 }  # fmt: skip
+
+
+NO_EVENTS = ("no event", "no type", "another protocol's")
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -128,9 +146,11 @@ def test_a_wrong_event_raises_an_error_that_names_it(name: str) -> None:
 
     with serving(app, lifespan="off") as served:
         answer = served.ask(request(b"GET", b"/", b"Connection: close"))
-        assert answer.startswith(b"HTTP/1.1 200" if len(events) == 3 else b"HTTP/1.1 500"), answer
+        assert answer.startswith(b"HTTP/1.1 200" if len(events) >= 3 else b"HTTP/1.1 500"), answer
     assert len(errors) == 1
     assert text in errors[0]
+    assert "app sent " in errors[0]
+    assert "'http" in errors[0] or name in NO_EVENTS
     assert "\n  right: " in errors[0]
 
 
@@ -242,3 +262,24 @@ def test_trailers_are_sent_where_the_client_takes_them() -> None:
         answer = client.get(b"/")
         assert (answer.body, answer.trailers) == (b"body", [])
         assert answer[b"content-length"] == b"4"
+
+
+def test_fields_without_end_do_not_fill_the_table_of_lines() -> None:
+    for number in range(2 * response_head.MOST_NAMES):
+        fields = [(b"x-made-up-%d" % number, b"1"), (b"x-table-test", b"%d" % number)]
+        head = response_head.join_head(200, fields, [])
+        assert head == b"HTTP/1.1 200 OK\r\nx-made-up-%d: 1\r\nx-table-test: %d" % (number, number)
+
+    assert len(response_head.LINES) <= response_head.MOST_NAMES
+    assert max(map(len, response_head.LINES.values())) <= response_head.MOST_VALUES
+    response_head.LINES.clear()
+
+
+def test_what_a_value_may_be_does_not_depend_on_the_fields_before() -> None:
+    head = response_head.join_head(200, [(b"x-known", b"1")], [])
+
+    for value in (bytearray(b"1"), memoryview(b"1")):
+        assert response_head.join_head(200, [(b"x-known", value)], []) == head
+    for wrong in ("1", 1, None):
+        with pytest.raises(ApplicationError, match="pairs of str"):
+            response_head.join_head(200, [(b"x-known", wrong)], [])

@@ -80,13 +80,86 @@ def test_a_lifespan_that_fails_is_one_line_and_a_traceback_that_can_be_read() ->
         ("make", "takes no arguments; right: anyio-mio serve"),
         ("two", "cannot be called with a stream"),
         ("text", "is 'no application', which cannot be called"),
-        ("fails_to_start", "failed to start: no database"),
+        ("fails_to_start", "fails_to_start failed to start: no database"),
+        ("no_application", "is not an async function"),
+        ("missing", "has no 'missing'"),
     ],
 )
 def test_what_cannot_be_served_ends_the_command_with_the_reason(name: str, reason: str) -> None:
     with serving(f"{MODULE}:{name}", "--bind", "127.0.0.1:0") as serve:
         assert reason in serve.wait_for("cannot serve")["error"]
         assert serve.status() == 1
+
+
+def test_an_application_that_raises_at_startup_ends_the_command_if_lifespan_is_on() -> None:
+    options = ("--bind", "127.0.0.1:0", "--lifespan", "on")
+    with serving(f"{MODULE}:raises_at_startup", *options) as serve:
+        said = serve.wait_for("cannot serve")["error"]
+        assert "raises_at_startup ended before it sent 'lifespan.startup.complete'" in said
+        assert "LookupError: no such database (" in said
+        assert serve.status() == 1
+
+
+def test_an_application_that_hangs_at_shutdown_is_named_and_ends_in_time() -> None:
+    options = ("--bind", "127.0.0.1:0", "--grace", "0.5")
+    with serving(f"{MODULE}:hangs_at_shutdown", *options) as serve:
+        assert get(ready(serve))
+        serve.send(signal.SIGTERM)
+        assert serve.status() == 0
+        said = [line["event"] for line in serve.rest() if line.get("level") == "error"]
+        assert said == [f"{MODULE}.hangs_at_shutdown did not answer 'lifespan.shutdown' within 3 s"]
+
+
+@pytest.mark.parametrize(
+    "path, text",
+    [
+        ("order", "wrong sent 'http.response.body' before 'http.response.start'"),
+        ("types", "wrong sent 'http.response.start': the headers are [('name', 'value')]"),
+        ("protocol", "wrong sent 'websocket.accept' , which HTTP does not know"),
+        ("late", "wrong sent 'http.response.body' after the last piece of the body"),
+    ],
+)
+def test_a_wrong_event_is_one_error_in_the_log(path: str, text: str) -> None:
+    with serving(f"{MODULE}:wrong", "--bind", "127.0.0.1:0") as serve:
+        port = ready(serve)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", f"/{path}")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (
+            (200, b"x") if path == "late" else (500, b"Internal Server Error")
+        )
+        connection.close()
+        line = serve.wait_for(f"{MODULE}.wrong failed at GET /{path}")
+        assert line["level"] == "error"
+        assert f"ApplicationError: {MODULE}.{text}" in line["exception"]
+        assert get(port, "/right") == "x"
+        serve.send(signal.SIGTERM)
+        assert serve.status() == 0
+        assert [each for each in serve.rest() if each.get("level") == "error"] == []
+
+
+@pytest.mark.parametrize("package", ["httptools", "websockets", "a2wsgi"])
+def test_a_missing_package_is_named_with_the_line_that_installs_it(
+    package: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{package}.py").write_text(f"raise ImportError('none', name={package!r})")
+    (tmp_path / "sitecustomize.py").write_text(HIDES.format(package))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])}
+    target = "wsgi" if package == "a2wsgi" else "plain"
+    with serving(f"{MODULE}:{target}", "--bind", "127.0.0.1:0", env=environment) as serve:
+        said = serve.wait_for("cannot serve")["error"]
+        assert package in said
+        right = "a2wsgi" if package == "a2wsgi" else "'anyio-mio[asgi]'"
+        assert said.endswith(f"right: pip install {right}")
+        assert serve.status() == 1
+
+
+HIDES = """
+import importlib.util
+
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == {!r} else find_spec(name, *more)
+"""
 
 
 def test_options_for_http_reach_the_application(tmp_path: Path) -> None:

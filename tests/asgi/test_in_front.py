@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from anyio_mio.asgi.proxy import Trusted, read_forwarded
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from tests.asgi import apps
-from tests.asgi.served import KINDS, Client, Kind, Served, client_context, request, serving
+from tests.asgi.served import KINDS, Client, Kind, Served, TLSSocket, request, serving
 from tests.asgi.test_requests import scope_of, wait_for
 
 HEADERS: dict[str, tuple[list[bytes], str, str]] = {
@@ -167,51 +167,8 @@ def test_a_proxy_header_comes_before_the_handshake(name: str, at_once: bool) -> 
 def behind_a_proxy(served: Served, header: bytes, *, at_once: bool) -> Iterator[Client]:
     """A TLS client whose connection begins with a PROXY header."""
     with socket.create_connection(served.address, 5) as sock:
-        to_server, from_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = client_context().wrap_bio(from_server, to_server, server_hostname="localhost")
         sock.sendall(b"" if at_once else header)
-        waiting = header if at_once else b""
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.do_handshake()
-        sock.sendall(waiting + to_server.read())
-        yield Client(InMemory(sock, tls, from_server, to_server))
-
-
-class InMemory:
-    """A socket that speaks TLS whose first message was sent by hand."""
-
-    def __init__(
-        self, sock: socket.socket, tls: ssl.SSLObject, source: ssl.MemoryBIO, sink: ssl.MemoryBIO
-    ) -> None:
-        self.sock, self.tls, self.source, self.sink = sock, tls, source, sink
-        self.call(tls.do_handshake)
-
-    def call(self, func: Callable[..., Any], *arguments: Any) -> Any:
-        while True:
-            try:
-                result = func(*arguments)
-            except ssl.SSLWantReadError:
-                self.sock.sendall(self.sink.read())
-                data = self.sock.recv(65536)
-                if data:
-                    self.source.write(data)
-                else:
-                    self.source.write_eof()
-            else:
-                self.sock.sendall(self.sink.read())
-                return result
-
-    def sendall(self, data: bytes) -> None:
-        self.call(self.tls.write, data)
-
-    def recv(self, size: int) -> bytes:
-        try:
-            return bytes(self.call(self.tls.read, size))
-        except ssl.SSLZeroReturnError:
-            return b""
-
-    def close(self) -> None:
-        self.sock.close()
+        yield Client(TLSSocket(sock, header if at_once else b""))
 
 
 def test_a_trusted_peer_that_begins_with_tls_is_hung_up_on() -> None:

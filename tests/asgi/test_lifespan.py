@@ -85,6 +85,24 @@ def test_an_event_out_of_order_in_startup_raises_an_error_that_names_it() -> Non
     assert "right: 'lifespan.startup.complete' or 'lifespan.startup.failed'" in cause
 
 
+def test_a_startup_that_takes_long_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anyio_mio.asgi.lifespan.PATIENCE", 0.05)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await anyio.sleep(0.2)
+            await apps.lifespan(receive, send)
+        else:
+            await apps.hello(scope, receive, send)
+
+    with serving(app) as served, served.connect() as client:
+        assert client.get().body == b"hello"
+    [record] = caplog.records
+    assert record.getMessage().endswith("app has not answered 'lifespan.startup' for 0.05 s")
+
+
 @pytest.mark.parametrize("how", ["fails", "raises", "hangs"])
 def test_a_shutdown_that_goes_wrong_is_logged_and_ends_all_the_same(
     how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

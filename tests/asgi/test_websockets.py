@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from anyio_mio.asgi import ApplicationError
 from tests.asgi import apps
-from tests.asgi.served import KINDS, Client, Served, client_context, request, serving
+from tests.asgi.served import KINDS, Client, Served, TLSSocket, request, serving
 from tests.asgi.test_requests import wait_for
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
@@ -67,7 +68,8 @@ def websocket(served: Served, **options: Any) -> ClientConnection:
     if served.kind == "unix":
         found = unix_connect(served.address, **options)
     elif served.kind == "tls":
-        found = connect(f"wss://127.0.0.1:{served.port}/x?y", ssl=client_context(), **options)
+        sock: Any = TLSSocket(socket.create_connection(served.address, 5))
+        found = connect("ws://localhost/x?y", sock=sock, **options)
     else:
         found = connect(f"ws://127.0.0.1:{served.port}/x?y", **options)
     return found
@@ -154,7 +156,8 @@ def test_the_scope_is_that_of_a_websocket(served: Served) -> None:
     assert scope["subprotocols"] == ["chat", "talk"]
     assert "method" not in scope
     assert scope["http_version"] == "1.1"
-    assert scope["extensions"] == {"websocket.http.response": {}}
+    tls = {"tls"} if served.kind == "tls" else set()
+    assert set(scope["extensions"]) == {"websocket.http.response"} | tls
     assert seen()[1] == {"type": "websocket.connect"}
 
 
@@ -317,7 +320,10 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     "a bad code": ([ACCEPT, CLOSE | {"code": 1006}], "code=1006"),
     "a code of text": ([ACCEPT, CLOSE | {"code": "x"}], "code='x'"),
     "a long reason": ([ACCEPT, CLOSE | {"reason": "x" * 200}], "reason='xxx"),
-    "a subprotocol unasked": ([ACCEPT | {"subprotocol": "x"}], "the subprotocol 'x'"),
+    "a subprotocol unasked": (
+        [ACCEPT | {"subprotocol": "x"}],
+        "with the subprotocol 'x'",
+    ),
     "headers of text": ([ACCEPT | {"headers": [("a", "b")]}], "the headers are"),
     "response splitting": ([ACCEPT | {"headers": [(b"a", b"b\r\nc: d")]}], "would end the head"),
 }
@@ -339,6 +345,7 @@ def test_a_wrong_event_raises_an_error_that_names_it(name: str) -> None:
         served.ask(request(b"GET", b"/", *HANDSHAKE) + frame(8, b""))
     assert len(errors) == 1
     assert text in errors[0]
+    assert "app sent '" in errors[0]
     assert "\n  right: " in errors[0]
 
 

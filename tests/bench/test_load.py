@@ -42,7 +42,7 @@ def test_round_trips_that_are_under_way_when_time_is_up_are_collected() -> None:
         figures = drive("tcp", server.port, peers=5, seconds=0.1)
 
     assert figures.verified_bytes == (figures.round_trips + 5) * 64
-    assert 0 < figures.p50_us <= figures.p99_us
+    assert 0 < figures.p50_us <= figures.p95_us <= figures.p99_us
 
 
 def test_a_server_that_never_answers_counts_as_stuck(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.figures import NO_BREAK, chart, multiples, tables
+from benchmarks.figures import NO_BREAK, chart, merge, multiples, tables
 
 
 def measured(cpu_us: float, calls: dict[str, float]) -> dict[str, Any]:
@@ -50,3 +50,19 @@ def test_a_table_has_what_was_measured_and_leaves_out_what_was_not() -> None:
 def test_bars_are_multiples_of_the_first_backends_cost() -> None:
     assert multiples(ROWS["echo"]) == {"mio": 1.0, "trio": 200.0}
     assert "a multiple of mio&#x27;s" in chart(DOCUMENT)
+
+
+def test_a_rate_stands_beside_its_times() -> None:
+    times = {"cpu_us": 7.5, "rate": 1234.5, "p50_us": 500, "p95_us": 1500.0, "p99_us": 2500}
+    row = {**ROWS["echo"], "backends": {"mio": {**measured(7.5, {}), "median": times}}}
+    text = tables({**DOCUMENT, "rows": {"echo": row}}).replace(NO_BREAK, " ")
+
+    assert "| echo | 1,234; 0.50, 1.50, 2.50 |" in text
+
+
+def test_rows_that_are_measured_again_take_the_place_of_the_old_ones() -> None:
+    again = {**DOCUMENT, "rows": {"spawn": ROWS["echo"], "new": ROWS["spawn"]}}
+    merged = merge(DOCUMENT, again)
+
+    assert list(merged["rows"]) == ["echo", "spawn", "new"]
+    assert merged["rows"]["echo"] == merged["rows"]["spawn"] == ROWS["echo"]

@@ -20,7 +20,13 @@ Invoke = Callable[..., Result]
 
 def measurement(backend: str, *_: object) -> Measurement:
     load = LoadFigures(
-        connections=10, verified_bytes=640, round_trips=10, seconds=2.0, p50_us=90.0, p99_us=200.0
+        connections=10,
+        verified_bytes=640,
+        round_trips=10,
+        seconds=2.0,
+        p50_us=90.0,
+        p95_us=150.0,
+        p99_us=200.0,
     )
     return Measurement(backend, load, load, 12.5, {1: 2, 4: 2} if backend == "mio" else None)
 

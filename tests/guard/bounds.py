@@ -63,9 +63,27 @@ BOUNDS: Final = {
     "calls: a hop to a worker thread, without the thread's side": Bound(
         30.9, "a token taken and given back, a job handed over, a wake-up, a turn"
     ),
+    # The same for an ASGI application that awaits what it must and nothing else.
+    "calls: a GET": Bound(
+        36.5,
+        "six coroutines resumed, a turn, a receive; seven for parser and callbacks; a scope;"
+        " two events: a head of two fields, the body joined behind it; a send",
+    ),
+    "calls: a POST of 10 KB": Bound(
+        42.5, "a field more, which is the length; the body parsed, and received by the application"
+    ),
+    "calls: a WebSocket message": Bound(
+        31.5, "resumed as a GET; an event received and its frame taken; a frame made and sent"
+    ),
+    "system calls: a GET": Bound(3.05, "a wait, a receive, a send of head and body together"),
+    "system calls: a POST of 10 KB": Bound(3.05, "the same: head and body come in one receive"),
+    "system calls: a WebSocket message": Bound(3.05, "a wait, a receive, a send"),
     # Memory of a server for each connection whose handler waits for data
     "bytes: an idle connection": Bound(
         2450, "a stream, its socket and its registration; a task with its handle and coroutines"
+    ),
+    "bytes: an idle connection of ASGI": Bound(
+        5600, "as above; llhttp's parser with its callbacks, a scope, the last request"
     ),
     "blocks: an idle connection": Bound(21, "each object is one at the least"),
     "tracked objects: an idle connection": Bound(

@@ -39,6 +39,10 @@ class Serve:
             if not times:
                 return line
 
+    def rest(self) -> list[dict[str, Any]]:
+        """What is left of the log of a command that has ended."""
+        return list(iter(lambda: self._lines.get(timeout=LIMIT), None))
+
     def wait_for_any(self, field: str) -> str:
         """A field of the log's next line that has it."""
         while True:
