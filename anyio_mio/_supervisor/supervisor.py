@@ -71,11 +71,11 @@ LAST_DELAY: Final = 10.0
 STABLE_AFTER: Final = 30.0
 """A worker that ran for so many seconds starts again at the first delay."""
 
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""The signals that mean something here."""
+
 CHECKS_PER_TIMEOUT: Final = 4
 """How often the silence of workers is measured within the time that they may be silent."""
-
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-"""Those that ask for a stop, a reload or a picture."""
 
 
 class State(Enum):
@@ -216,6 +216,8 @@ class Supervisor:
     def _take_signal(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP:
             self._ask_for_reload()
+        elif number is signal.SIGUSR2:
+            self._renew_certificates()
         elif number is signal.SIGUSR1:
             for worker in self.processes():
                 if worker.is_ready:
@@ -227,6 +229,13 @@ class Supervisor:
             self._log("stopping at once", level="warning")
             for worker in self.processes():
                 worker.signal(signal.SIGKILL)
+
+    def _renew_certificates(self) -> None:
+        """Have each worker load the certificate again; connections that are open go on."""
+        if self._configuration.tls is None:
+            self._log("no certificate to renew", level="warning", right="--tls-cert chain.pem")
+        for worker in self.processes():
+            worker.renew_certificate()
 
     def _ask_for_reload(self) -> None:
         self._request(Reload())

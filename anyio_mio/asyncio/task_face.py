@@ -16,9 +16,9 @@ such a `Cancelled` is still on its way, in an ``except``, a ``finally`` or an ``
 `clean_up` says how that is known. A library that swallows it is cancelled again at its next wait,
 and another scope that is cancelled cancels the clean-up too.
 
-``cancel()`` of a face ends the wait with a plain ``CancelledError``. If the task does not wait, or
-its wait cannot be left, the error comes at the next wait that can be: a result that is there is
-never lost, as it is in asyncio.
+``cancel()`` of a face ends the wait with a plain ``CancelledError``, also if the future is done and
+the task has not gone on yet. If the task does not wait, or its wait for something of mio's cannot
+be left, the error comes at the next wait that can be: a result of mio's is never lost.
 
 The face is also what the future calls when it is done: the loop's ``call_soon()`` knows it and
 makes the task runnable without a handle and without a callback.
@@ -318,6 +318,11 @@ class TaskFace:
             if is_told:
                 self._leave_circle(future, error)
             return is_told
+        if task.parked_on is self:
+            # The future is done and the task runnable. asyncio raises here and not at the next
+            # wait, and its locks and groups count on it; the future keeps its result.
+            task.error = task.error or error
+            return True
         if task.parked_on is not None and task.parked_on is not YIELDED:
             return task.kernel.throw(task, error)
         if task.error is None:  # it has yielded, or has not begun: it is runnable
