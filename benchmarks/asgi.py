@@ -13,6 +13,7 @@ warmed it up. Needs Linux, and `pip install starlette fastapi uvicorn httptools 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import select
 import socket
@@ -202,13 +203,13 @@ def cpu_seconds(pid: int) -> float:
 
 
 class Figures(NamedTuple):
-    """What one round has measured; times are in microseconds."""
+    """What one round has measured."""
 
-    cpu: float
+    cpu_us: float
     rate: float
-    p50: float
-    p95: float
-    p99: float
+    p50_us: float
+    p95_us: float
+    p99_us: float
 
 
 def measure(name: str, application: str, place: str, connections: int, seconds: float) -> Figures:
@@ -237,6 +238,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--json", type=Path, help="file to which the medians are written")
     parser.add_argument("--servers", type=runnable, default=",".join(installed()))
     arguments = parser.parse_args()
     if arguments.application != "raw" and find_spec(arguments.application) is None:
@@ -254,12 +256,18 @@ def main() -> None:
     sys.stdout.write(
         f"{arguments.application:16} CPU/request  requests/s      p50      p95      p99\n"
     )
-    for name, measured in figures.items():
-        middle = Figures(*map(statistics.median, zip(*measured, strict=True)))
+    medians = {
+        name: Figures(*map(statistics.median, zip(*measured, strict=True)))
+        for name, measured in figures.items()
+    }
+    for name, middle in medians.items():
         sys.stdout.write(
-            f"{name:16} {middle.cpu:8.1f} us  {middle.rate:10.0f}"
-            f"  {middle.p50:7.0f}  {middle.p95:7.0f}  {middle.p99:7.0f} us\n"
+            f"{name:16} {middle.cpu_us:8.1f} us  {middle.rate:10.0f}"
+            f"  {middle.p50_us:7.0f}  {middle.p95_us:7.0f}  {middle.p99_us:7.0f} us\n"
         )
+    if arguments.json:
+        document = {name: middle._asdict() for name, middle in medians.items()}
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Makes the figures and tables of the documentation: `python -m benchmarks.figures [ROW ...]`.
 
-It runs `anyio-mio bench` and `benchmarks.curves`, one after the other, and writes to docs/figures/:
+It runs `anyio-mio bench`, `benchmarks.asgi` and `benchmarks.curves`, and writes the tables of
+README.md and, to docs/figures/:
 
     rows.json, rows.svg     every row on every backend
     rows.md                 the same as tables, to be included by pages
+    asgi.json               requests to web applications, on several servers
     curves.json, NAME.svg   how costs grow
 
 Use a machine that does nothing else; it takes about half an hour. Named rows or groups are measured
-alone and take the place of the old ones in rows.json; `curves` makes the curves alone. `--quick`
-makes worthless figures in two minutes, to see that all is well.
+alone and take the place of the old ones in rows.json; `asgi` and `curves` measure these alone.
+`--quick` makes worthless figures in two minutes, to see that all is well.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks import front_page
 from benchmarks.plot import bar_chart
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,11 +130,36 @@ def main() -> None:
     arguments = sys.argv[1:]
     quick, names = "--quick" in arguments, [each for each in arguments if each != "--quick"]
     FIGURES.mkdir(exist_ok=True)
-    if names != ["curves"]:
+    if names not in (["curves"], ["asgi"]):
         make_rows(names, quick)
+    if names in ([], ["asgi"]):
+        make_applications(quick)
     if names in ([], ["curves"]):
         few = [*FEW, "--most", "1000"] if quick else []
         run("benchmarks.curves", "--out", str(FIGURES), *few)
+    front_page.main()
+
+
+def make_applications(quick: bool) -> None:
+    """Measure requests to each application on each server."""
+    medians = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "medians.json"
+        for name in front_page.SHOWN_APPLICATIONS:
+            servers = ",".join(front_page.SERVERS)
+            chosen = ["--application", name, "--servers", servers, "--json", str(file)]
+            run("benchmarks.asgi", *chosen, *(FEW if quick else []))
+            medians[name] = json.loads(file.read_text(encoding="utf-8"))
+    document = {"commit": commit(), "applications": medians}
+    place = FIGURES / "asgi.json"
+    place.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def commit() -> str:
+    """The commit that is measured."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def make_rows(names: list[str], quick: bool) -> None:
@@ -138,7 +167,10 @@ def make_rows(names: list[str], quick: bool) -> None:
     rows = FIGURES / "rows.json"
     old = json.loads(rows.read_text(encoding="utf-8")) if names else {"rows": {}}
     run("anyio_mio", "bench", *names, "--json", str(rows), *(FEW if quick else ["--rounds", "5"]))
-    document = merge(old, json.loads(rows.read_text(encoding="utf-8")))
+    new = json.loads(rows.read_text(encoding="utf-8"))
+    for row in new["rows"].values():
+        row["commit"] = commit()
+    document = merge(old, new)
     rows.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (FIGURES / "rows.md").write_text(tables(document), encoding="utf-8")
     (FIGURES / "rows.svg").write_text(chart(document), encoding="utf-8")
