@@ -23,8 +23,8 @@ __all__ = ["RunOptions", "run", "serve_listeners", "serve_tcp", "serve_unix"]
 
 __version__: str
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 _register()
 if "ANYIO_MIO_CONSOLE" in os.environ:  # a program that is not asked to does not load the console
@@ -34,10 +34,10 @@ if "ANYIO_MIO_CONSOLE" in os.environ:  # a program that is not asked to does not
 
 
 def run(
-    func: Callable[[*Ts], Awaitable[T]],
-    *args: *Ts,
+    func: Callable[[*_Ts], Awaitable[_T]],
+    *args: *_Ts,
     **options: Unpack[RunOptions],
-) -> T:
+) -> _T:
     """Run an async function on mio: ``anyio.run(func, *args, backend="mio")``.
 
     Args:

@@ -138,14 +138,18 @@ class HandledTask(Task):
     """A task whose handle learns how it ended."""
 
     __slots__ = ("handle",)
-    handle: TaskHandle[Any]
+    handle: TaskHandle[Any] | None
 
     def finish(self, value: object, error: BaseException | None) -> None:
         """Fill the handle in, leave its scope, tell the owner."""
         handle = self.handle
+        if handle is None:  # an interrupt came behind that, see `repair()`
+            Task.finish(self, value, error)
+            return
         outermost: cancel_scope.CancelScope = handle._cancel_scope  # type: ignore[assignment]
         if self.scope is not outermost:
             error = abandon(self, outermost, error)
+            self.kernel.ending = (self, value, error)
         if error is None:
             handle._return_value = value
         else:
@@ -153,12 +157,15 @@ class HandledTask(Task):
         handle._finished_event.set()
         # The handle keeps the error, and the error's frames keep this task: it must not close the
         # circle, or each cancelled task would wait for the garbage collector.
-        del self.handle
+        original = error
         try:
             error = leave(handle._cancel_scope, error)
+            self.handle = None
+            if error is not original:
+                self.kernel.ending = (self, value, error)
             Task.finish(self, value, error)
         finally:
-            del error, value, handle, self
+            del error, original, value, handle, self
 
 
 def leave(scope: Any, error: BaseException | None) -> BaseException | None:
@@ -312,6 +319,7 @@ def end_by_copy(error: BaseException | None, takes: bool) -> tuple[object, ...]:
     handle = recorded_handle(recorder, error)
     task = object.__new__(HandledTask)
     task.handle, task.owner, task.scope, task.base = handle, recorder, recorder, recorder
+    task.kernel = recorder
     try:
         handle._coro.send(None)
     except StopIteration as stop:

@@ -135,9 +135,9 @@ class TestRunner(AbstractTestRunner):
             raise RuntimeError("the test runner was broken off and runs nothing more")
         self._give(item)
         try:
-            pump_main(self._kernel, item.outcome.done, is_patient=False)
+            pump_main(self._kernel, item.outcome, is_patient=False)
         except BaseException:
-            self._is_broken = True
+            self._is_broken = not item.outcome.is_done
             raise
         self._kernel.raise_pending()
         return item.outcome.unwrap()

@@ -17,6 +17,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, Cancelled
+from anyio_mio._kernel.stepper import Stepper
+from anyio_mio._reactor.scheduler import TaskRef
+
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task, TaskFace
 
@@ -74,3 +78,28 @@ class ForeignLoop(Protocol):
 
     def die_in_child(self) -> None:
         """Refuse every use: this process is a fork of the one that runs the loop."""
+
+
+class HasForeignLoop(Stepper, Protocol):
+    """The kernel, with the loop of its run."""
+
+    @property
+    def asyncio(self) -> ForeignLoop | None:
+        """The loop; None until the program uses it."""
+
+
+def wait_elsewhere(kernel: HasForeignLoop, task: TaskRef, trapped: object) -> None:
+    """Park a task on what it has yielded, which is not the kernel's own."""
+    if task.parked_on is not None:
+        task.end_earlier_wait(None)
+    if trapped is None:  # asyncio's way to let the others run: a checkpoint
+        if task.scope.effective and task.error is None:
+            if task.face is not None:
+                task.face.end_yield()
+            else:
+                task.error = Cancelled(task.scope.cancel_message())
+        kernel.spent.append(task)
+    elif kernel.asyncio is not None:
+        kernel.asyncio.wait_for(task, trapped)
+    else:
+        kernel.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))

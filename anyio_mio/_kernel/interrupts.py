@@ -10,6 +10,11 @@ but only in the program's own code. Inside ours it could come between taking a t
 and resuming it, so there it waits for a checkpoint too. If the main task cannot be told, because it
 waits for a thread or for children that do not end, the second one ends all waits of the run. While
 no tasks are stepped, between two tests of a test runner, Ctrl-C does what it does without us.
+
+A handler of the program for another signal may raise as well: ``sys.exit()``, or a time limit. Our
+own code cannot keep that out. So the end of a task is written down before it is settled, and to
+settle it twice does no harm; `repair()` completes it, and the start of a step, before the main task
+is told. A wake-up that was about to be stored may still be lost.
 """
 
 from __future__ import annotations
@@ -60,6 +65,7 @@ class Interruptible(Stepper, Protocol):
     """The kernel, as far as a Ctrl-C concerns it."""
 
     main: Task | None
+    current: Task | None
     interrupted: bool
     interruption: Interruption
     entry: EntryQueue
@@ -68,6 +74,9 @@ class Interruptible(Stepper, Protocol):
 
     def tasks(self) -> list[Task]:
         """Return all tasks that are not done."""
+
+    def finish(self, task: Task, value: object, error: BaseException | None) -> None:
+        """Settle the end of a task."""
 
 
 active: Final[list[Interrupts]] = []
@@ -194,6 +203,40 @@ class Interruption:
         for task in kernel.tasks():
             error = KeyboardInterrupt() if task is kernel.main else Cancelled(PRESSED_TWICE)
             task.force(error)
+
+
+def interrupt_between_steps(kernel: Interruptible, task: Task, error: BaseException) -> None:
+    """Handle what a handler of the program has raised right after a step: the task has not ended.
+
+    It ends the main task's wait, see `run.pump_main()`. If this task has yielded something for
+    asyncio, that is lost: the error ends the wait of this task instead.
+    """
+    kernel.ending = None
+    if task.parked_on is not None:
+        raise error
+    kernel.fail(task, error)
+
+
+def repair(kernel: Interruptible) -> None:
+    """Complete what an interrupt has cut short: the end of a task, or the start of its step.
+
+    Without this, a task that has left its group might never be reported to it, and the group would
+    wait for ever.
+    """
+    task = kernel.current
+    ending, kernel.ending = kernel.ending, None
+    try:
+        if ending is not None:
+            kernel.finish(*ending)
+        elif task is not None and is_to_be_stepped(kernel, task):
+            kernel.run_queue.appendleft(task)
+    finally:
+        kernel.current = None
+
+
+def is_to_be_stepped(kernel: Interruptible, task: Task) -> bool:
+    """Return whether a task was taken out of its queue, and its step has not begun."""
+    return not (task.done or task.parked_on is not None or kernel.is_runnable(task))
 
 
 def is_ours(frame: FrameType | None) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet
 
 from anyio_mio._kernel.cancelled import Cancelled
@@ -36,7 +36,7 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
             for observe in (*kernel.observers, *observers):
                 stack.enter_context(observe(kernel))
             kernel.main = kernel.spawn(main, name, outcome, kernel.root)
-            pump_main(kernel, outcome.done)
+            pump_main(kernel, outcome)
             kernel.main = None
             shut_down(kernel)
     finally:
@@ -67,8 +67,8 @@ def is_ctrl_c(error: BaseException, *, broke_off: bool) -> bool:
     return broke_off
 
 
-def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool = True) -> None:
-    """Take turns until ``is_over()``; what breaks them ends the main task's wait, once.
+def pump_main(kernel: Kernel, outcome: Outcome[Any], *, is_patient: bool = True) -> None:
+    """Take turns until there is an outcome; what breaks them ends the main task's wait, once.
 
     A signal's handler raises between any two bytecodes, and mostly while all tasks wait: it may be
     ``sys.exit()``, or the time limit of a test. The main task gets it where it waits, so that the
@@ -76,29 +76,40 @@ def pump_main(kernel: Kernel, is_over: Callable[[], bool], *, is_patient: bool =
 
     Args:
         kernel: the run.
-        is_over: whether the main task has done what was asked.
+        outcome: how the main task has ended, or what it was asked to do. If that comes before the
+            error can be told, the error is raised here, and an error of the outcome is its context.
         is_patient: whether to go on while the main task cannot leave its wait, for a thread, say.
     """
     main = kernel.main
     try:
-        kernel.pump(is_over)
+        kernel.pump(outcome.done)
     except BaseException as error:
-        if kernel.is_dead or main is None:
+        if kernel.is_dead or main is None or main.done:
             raise
         if not kernel.throw(main, error):
             if not (is_patient or kernel.is_runnable(main)):
                 raise
-            throw_when_it_waits(kernel, main, error, is_over)
+            if not throw_when_it_waits(kernel, main, error, outcome.done):
+                error.__context__ = outcome.error
+                raise
     else:
         return
-    kernel.pump(is_over)
+    kernel.pump(outcome.done)
 
 
 def throw_when_it_waits(
     kernel: Kernel, main: Task, error: BaseException, is_over: Callable[[], bool]
-) -> None:
-    """Take turns until the main task is in a wait that it can leave, or is done."""
-    kernel.pump(lambda: is_over() or kernel.throw(main, error))
+) -> bool:
+    """Take turns until the main task is in a wait that it can leave; False if it ends before."""
+    is_told = False
+
+    def throw() -> bool:
+        nonlocal is_told
+        is_told = kernel.throw(main, error)
+        return is_told
+
+    kernel.pump(lambda: is_over() or throw())
+    return is_told
 
 
 def close_unstarted(coros: Iterable[Coroutine[object, object, object]]) -> None:
@@ -111,7 +122,7 @@ def close_unstarted(coros: Iterable[Coroutine[object, object, object]]) -> None:
 def shut_down(kernel: Kernel) -> None:
     """End, after the main task: shutdown hooks, then system tasks, then async generators.
 
-    Closing a generator may drop or begin others, hence the loop.
+    Closing a generator may drop or begin others, so this repeats until none is left.
     """
     for hook in kernel.at_shutdown:
         pump_through(kernel, hook(), "shutdown hook")

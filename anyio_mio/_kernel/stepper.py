@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class Stepper(Scheduler, Protocol):
     """The kernel of a run; `Kernel` says what each of these means."""
 
+    ending: tuple[TaskRef, object, BaseException | None] | None
+    """The task whose end is not settled yet, its value and its error."""
+
     @property
     def current(self) -> TaskRef:
         """The task that runs now; None between two steps."""

@@ -121,10 +121,11 @@ class TaskGroup:
     def wake_host_if_done(self) -> None:
         """Resume the host if it waits for nothing any more."""
         if self._is_waiting and not self.cancel_scope.members and not self.starting:
+            # From here to append() Python looks for no signal: a handler cannot come between.
             self._is_waiting = False
             host = self.host
             if host is not None and host.parked_on is self:
-                host.kernel.resume(host)
+                host.kernel.run_queue.append(host)
 
     def describe(self, task: object, /) -> Wait:
         """Name the children that the parent task waits for."""
@@ -182,7 +183,7 @@ class TaskGroup:
     def _add_error(self, error: BaseException) -> None:
         if self._errors is None:
             self._errors = [error]
-        else:
+        elif self._errors[-1] is not error:  # reported twice: see Kernel._repair()
             self._errors.append(error)
 
     def _outcome(self, exc: BaseException | None) -> BaseException | None:

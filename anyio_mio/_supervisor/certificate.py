@@ -83,11 +83,14 @@ class CertificateWatch:
     Args:
         context: the context that is in use.
         files: where it was loaded from.
+
+    Attributes:
+        files: the same.
     """
 
     def __init__(self, context: ssl.SSLContext, files: TlsFiles) -> None:
         self._context = context
-        self._files = files
+        self.files = files
         self._loaded = self._seen = self._signature()
 
     def check(self) -> bool:
@@ -103,15 +106,23 @@ class CertificateWatch:
         before, self._seen = self._seen, self._signature()
         if self._seen == self._loaded or self._seen != before:
             return False
-        self._loaded = self._seen
-        load_context(self._files)  # a pair that does not match would spoil the context in use
-        load_into(self._context, self._files)
+        self.load()
         return True
+
+    def load(self) -> None:
+        """Load the files as they are now.
+
+        Raises:
+            CertificateError: as `check()`.
+        """
+        self._loaded = self._seen = self._signature()
+        load_context(self.files)  # a pair that does not match would spoil the context in use
+        load_into(self._context, self.files)
 
     def _signature(self) -> list[tuple[int, int, int]]:
         """Return what changes when one of the files does."""
         found = []
-        for path in (self._files.certificate, self._files.key or self._files.certificate):
+        for path in (self.files.certificate, self.files.key or self.files.certificate):
             try:
                 status = os.stat(path)
             except OSError:

@@ -14,8 +14,9 @@ cannot serve   ``error``
 stopped        the fields of `anyio_mio.serving.ServeSummary`
 =============  ====================================================================================
 
-The supervisor sends ``metrics``, without fields, to ask for them. Receivers ignore kinds that they
-don't know. The end of the stream means that the other process is gone.
+The supervisor sends two messages without fields: ``metrics`` asks for them, and ``certificate`` has
+the files of the certificate loaded. Receivers ignore kinds that they don't know. The end of the
+stream means that the other process is gone.
 """
 
 from __future__ import annotations

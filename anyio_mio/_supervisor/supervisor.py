@@ -43,7 +43,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, Signals
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, SIGUSR2, Signals
 from socket import socket
 from typing import Final, final
 
@@ -65,6 +65,9 @@ LAST_DELAY: Final = 10.0
 
 STABLE_AFTER: Final = 30.0
 """A worker that ran for so many seconds starts again at the first delay."""
+
+SIGNALS: Final = (SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2)
+"""The signals that mean something here."""
 
 CHECKS_PER_TIMEOUT: Final = 4
 """How often the silence of workers is measured within the time that they may be silent."""
@@ -169,7 +172,7 @@ class Supervisor:
 
         Checkpoint: always. Cancellation: the workers are killed.
         """
-        with anyio.open_signal_receiver(SIGINT, SIGTERM, SIGHUP, SIGUSR1) as signals:
+        with anyio.open_signal_receiver(*SIGNALS) as signals:
             async with anyio.create_task_group() as self._group:
                 for slot in self.slots:
                     slot.current = self._start_worker(slot)
@@ -208,6 +211,8 @@ class Supervisor:
     def _take_signal(self, number: Signals) -> None:
         if number is SIGHUP:
             self._ask_for_reload()
+        elif number is SIGUSR2:
+            self._renew_certificates()
         elif number is SIGUSR1:
             for worker in self.processes():
                 if worker.is_ready:
@@ -219,6 +224,13 @@ class Supervisor:
             self._log("stopping at once", level="warning")
             for worker in self.processes():
                 worker.signal(SIGKILL)
+
+    def _renew_certificates(self) -> None:
+        """Have each worker load the certificate again; connections that are open go on."""
+        if self._configuration.tls is None:
+            self._log("no certificate to renew", level="warning", right="--tls-cert chain.pem")
+        for worker in self.processes():
+            worker.renew_certificate()
 
     def _ask_for_reload(self) -> None:
         self._request(Reload())

@@ -47,6 +47,7 @@ def main(text: str) -> int:
     # A service manager may send these to every process; the supervisor alone decides on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     configuration = assignment.configuration
     send_logs(channel, configuration.log_level)
     try:
@@ -115,8 +116,9 @@ async def serve(
             "grace": assignment.configuration.serving.grace,
             "stop": stop,
         }
-        if context is not None:
-            group.start_soon(renew_certificate, assignment, context)
+        if context is not None and assignment.configuration.tls is not None:
+            status.certificate = CertificateWatch(context, assignment.configuration.tls)
+            group.start_soon(renew_certificate, status.certificate)
         if target.is_application:
             failure = await serve_application(assignment, target, listeners, options, status)
         else:
@@ -172,6 +174,7 @@ class Readiness(TaskStatus[Any]):
     Attributes:
         channel: the way to the supervisor.
         requests: what the server counts; None if nothing reads it.
+        certificate: takes up a renewed certificate; None without TLS.
     """
 
     def __init__(
@@ -179,6 +182,7 @@ class Readiness(TaskStatus[Any]):
     ) -> None:
         self.channel = channel
         self.requests: RequestStatistics | None = None
+        self.certificate: CertificateWatch | None = None
         self._metrics: WorkerMetrics | None = None
         self._group = group
         self._assignment = assignment
@@ -246,21 +250,28 @@ async def watch_supervisor(channel: Channel, stop: anyio.Event, status: Readines
             status.send_metrics()
             while not channel.writer.flush():  # it may be more than the socket takes at once
                 await anyio.sleep(PAUSE)
+        elif message["kind"] == "certificate" and status.certificate is not None:
+            load_certificate(status.certificate, at_once=True)
     stop.set()
 
 
-async def renew_certificate(assignment: Assignment, context: ssl.SSLContext) -> None:
+async def renew_certificate(watch: CertificateWatch) -> None:
     """Use a renewed certificate for the connections that come after it."""
-    files = assignment.configuration.tls
-    assert files is not None
-    watch = CertificateWatch(context, files)
     while True:
         await anyio.sleep(LONGEST_SILENCE)
-        try:
-            if watch.check():
-                LOGGER.warning("certificate renewed: %s", files.certificate)
-        except CertificateError as error:
-            LOGGER.error("certificate not renewed, the old one is used: %s", error)
+        load_certificate(watch, at_once=False)
+
+
+def load_certificate(watch: CertificateWatch, *, at_once: bool) -> None:
+    """Load the files of a certificate, if they were renewed or in any case, and log it."""
+    try:
+        if at_once:
+            watch.load()
+        elif not watch.check():
+            return
+        LOGGER.warning("certificate renewed: %s", watch.files.certificate)
+    except CertificateError as error:
+        LOGGER.error("certificate not renewed, the old one is used: %s", error)
 
 
 def resident_bytes() -> int:

@@ -251,6 +251,11 @@ class WorkerProcess:
             self._channel.send("metrics")
         await self._is_asked.wait()
 
+    def renew_certificate(self) -> None:
+        """Have it load the certificate's files; it logs what came of it."""
+        if self._channel is not None and self.is_ready:
+            self._channel.send("certificate")
+
     def _take_metrics(self, families: list[Family]) -> None:
         self.families = families
         if self._is_asked is not None:

@@ -16,9 +16,9 @@ such a `Cancelled` is still on its way, in an ``except``, a ``finally`` or an ``
 `clean_up` says how that is known. A library that swallows it is cancelled again at its next wait,
 and another scope that is cancelled cancels the clean-up too.
 
-``cancel()`` of a face ends the wait with a plain ``CancelledError``. If the task does not wait, or
-its wait cannot be left, the error comes at the next wait that can be: a result that is there is
-never lost, as it is in asyncio.
+``cancel()`` of a face ends the wait with a plain ``CancelledError``, also if the future is done and
+the task has not gone on yet. If the task does not wait, or its wait for something of mio's cannot
+be left, the error comes at the next wait that can be: a result of mio's is never lost.
 
 The face is also what the future calls when it is done: the loop's ``call_soon()`` knows it and
 makes the task runnable without a handle and without a callback.
@@ -30,6 +30,7 @@ import asyncio
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
 from weakref import ref
 
@@ -37,7 +38,7 @@ from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.task_tree import frames_of
 from anyio_mio._kernel.traps import PAUSED, YIELDED
 from anyio_mio._reactor.scheduler import Wait
-from anyio_mio.asyncio.circles import ends_after
+from anyio_mio.asyncio.circles import NEVER, SOON, find_end
 from anyio_mio.asyncio.clean_up import is_on_its_way
 from anyio_mio.asyncio.task_states import describe_future
 
@@ -104,8 +105,11 @@ class TaskFace:
         self._cancelled_by_scope = False
         task.parked_on = self
         future.add_done_callback(self, context=task.context)
-        if task.scope.effective and not self._cleans_up():
-            task.interrupt(task.scope.cancel_message())
+        if task.scope.effective:
+            if self._cleans_up():
+                self._leave_circle(future)
+            else:
+                task.interrupt(task.scope.cancel_message())
         if self._must_cancel is not None:
             self._deliver()
 
@@ -141,19 +145,31 @@ class TaskFace:
         future = self._future
         if future is not None and not self._cancelled_by_scope:
             self._cancelled_by_scope = True
-            if not future.cancel(msg=task.scope.cancel_message()) and future.done():
+            is_told = cancel(future, task.scope.cancel_message())
+            if not is_told and future.done():
                 self.wake(future)  # it was set in another thread, which the loop refused
-            elif self._is_in_a_circle():
-                self._leave()
-                return True
+            else:
+                self._leave_circle(future)
         return False
+
+    def leave(self, task: Task, /) -> bool:
+        """Take the task out of its wait, and let the future go on alone."""
+        future, self._future = self._future, None
+        if future is None:
+            return False
+        self._error = None
+        future.remove_done_callback(self)
+        future.add_done_callback(report_error)
+        return True
 
     def take_error(self, error: BaseException, /) -> bool:
         """End the wait with an error of the kernel's, such as Ctrl-C."""
-        if self._future is None:
+        future = self._future
+        if future is None:
             return False
         self._error = error
-        self._future.cancel()
+        cancel(future, None)
+        self._leave_circle(future)
         return True
 
     def awaited_future(self) -> Any:
@@ -298,11 +314,15 @@ class TaskFace:
         future = self._future
         error = asyncio.CancelledError(msg) if msg else asyncio.CancelledError()
         if future is not None:
-            is_told = bool(future.cancel(msg=msg) if msg else future.cancel())
-            if is_told and self._is_in_a_circle():
-                self._leave()
-                task.kernel.fail(task, error)
+            is_told = cancel(future, msg or None)
+            if is_told:
+                self._leave_circle(future, error)
             return is_told
+        if task.parked_on is self:
+            # The future is done and the task runnable. asyncio raises here and not at the next
+            # wait, and its locks and groups count on it; the future keeps its result.
+            task.error = task.error or error
+            return True
         if task.parked_on is not None and task.parked_on is not YIELDED:
             return task.kernel.throw(task, error)
         if task.error is None:  # it has yielded, or has not begun: it is runnable
@@ -317,15 +337,27 @@ class TaskFace:
             self._deliver()
         return trapped
 
-    def _is_in_a_circle(self) -> bool:
-        """Return whether the awaited future, which was told to cancel, waits for this task."""
-        future = self._future  # None if cancelling it has come round and ended the wait
-        return future is not None and not future.done() and ends_after(future, self.task)
+    def _leave_circle(
+        self, future: Any, error: BaseException | None = None, _: object = None
+    ) -> None:
+        """End the wait for a future that would wait for this task, now or after its next change.
 
-    def _leave(self) -> None:
-        """Wait no more for a future that is done after the task only."""
-        future, self._future = self._future, None
-        future.remove_done_callback(self)
+        Args:
+            future: what the task awaits. It was told to cancel; if not, the task cleans up.
+            error: what ends the wait; if it is None, the cancellation of the task's scope.
+        """
+        if self._future is not future or future.done():  # cancelling it has come round
+            return
+        task = self.task
+        end = find_end(future, task)
+        if end is NEVER:
+            error = self._error or error or Cancelled(task.scope.cancel_message())
+            self.leave(task)
+            task.kernel.fail(task, error)
+        elif end is SOON:
+            self._loop.call_soon(self._leave_circle, future, error)
+        elif end is not future:
+            end.add_done_callback(partial(self._leave_circle, future, error))
 
     def _settled(self) -> asyncio.Future[Any]:
         if self._outcome is None:
@@ -353,6 +385,26 @@ class Told:
 
     def __hash__(self) -> int:
         return hash(self.callback)
+
+
+def cancel(future: Any, message: str | None) -> bool:
+    """Cancel a future; False if it is done, or does not listen.
+
+    A circle among asyncio's own tasks answers with a RecursionError: each of them was told.
+    """
+    try:
+        return bool(future.cancel() if message is None else future.cancel(msg=message))
+    except RecursionError:
+        return True
+
+
+def report_error(future: Any) -> None:
+    """Tell the loop's exception handler how a future ended for which its task waits no more."""
+    if ended_by_cancellation(future) or future.exception() is None:
+        return
+    message = "exception of a future whose wait was broken off"
+    context = {"message": message, "exception": future.exception(), "future": future}
+    future.get_loop().call_exception_handler(context)
 
 
 def ended_by_cancellation(future: Any) -> bool:

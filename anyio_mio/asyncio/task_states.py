@@ -140,17 +140,12 @@ def describe_future(future: Any, frames: Iterable[FrameType]) -> Wait:
         future: the future of asyncio that it awaits.
         frames: the task's frames, the innermost last.
     """
-    if tasks := tasks_behind(future):
+    stack = list(frames)
+    if tasks := tasks_behind(future) or tasks_in_frames(stack):
         return wait_for_tasks(tasks)
-    for frame in list(frames)[-INNERMOST:]:
-        name, file = frame.f_code.co_qualname, frame.f_code.co_filename
-        group = GROUPS.get(name)
-        if group is not None and ends_with(file, group[0]):
-            tasks = tasks_in(frame.f_locals.get(group[1]))
-            if tasks:
-                return wait_for_tasks(tasks)
-        known = KNOWN_WAITS.get(name)
-        if known is not None and ends_with(file, known[0]):
+    for frame in stack[-INNERMOST:]:
+        known = KNOWN_WAITS.get(frame.f_code.co_qualname)
+        if known is not None and ends_with(frame.f_code.co_filename, known[0]):
             return Wait(known[1])
     return Wait(f"asyncio future {future!r}")
 
@@ -167,6 +162,17 @@ def tasks_behind(future: Any) -> list[Any]:
     if hasattr(future, "task_of_mio"):
         return [task for task in [future.task_of_mio()] if task is not None]
     return tasks_in(children_of_gather(future))
+
+
+def tasks_in_frames(stack: list[FrameType]) -> list[Any]:
+    """Return the tasks for which a function of asyncio at the end of a stack waits."""
+    for frame in stack[-INNERMOST:]:
+        group = GROUPS.get(frame.f_code.co_qualname)
+        if group is not None and ends_with(frame.f_code.co_filename, group[0]):
+            tasks = tasks_in(frame.f_locals.get(group[1]))
+            if tasks:
+                return tasks
+    return []
 
 
 def tasks_in(found: Any) -> list[Any]:

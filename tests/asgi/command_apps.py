@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -77,6 +78,18 @@ async def hangs_at_shutdown(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await anyio.sleep_forever()
+
+
+async def slow(scope: Any, receive: Any, send: Any) -> None:
+    """Takes a second for an answer, and says in the log that it was shut down."""
+    if scope["type"] == "http":
+        await anyio.sleep(1)
+        await starlette({**scope, "path": "/"}, receive, send)
+        return
+    for _ in range(2):
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+    logging.getLogger("slow").warning("shut down")
 
 
 async def wrong(scope: Any, receive: Any, send: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -98,6 +99,27 @@ def test_an_application_that_raises_at_startup_ends_the_command_if_lifespan_is_o
         assert "raises_at_startup ended before it sent 'lifespan.startup.complete'" in said
         assert "LookupError: no such database (" in said
         assert serve.status() == 1
+
+
+def test_sigterm_finishes_requests_closes_idle_connections_and_shuts_down() -> None:
+    with serving(f"{MODULE}:slow", "--bind", "127.0.0.1:0") as serve:
+        port = ready(serve)
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        idle.request("GET", "/")
+        assert idle.getresponse().read()
+        busy = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        busy.request("GET", "/")
+        time.sleep(0.2)
+        serve.send(signal.SIGTERM)
+        assert idle.sock.recv(100) == b""
+        assert select.select([busy.sock], [], [], 0)[0] == []  # the answer has not come yet
+        answer = busy.getresponse()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert answer.read()
+        assert serve.status() == 0
+        assert "shut down" in [line["event"] for line in serve.rest()]
+        idle.close()
+        busy.close()
 
 
 def test_an_application_that_hangs_at_shutdown_is_named_and_ends_in_time() -> None:

@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.asgi import apps
+from tests.asgi.served import Client, Kind, TLSSocket
+from tests.asgi.served import serving as serving_here
+from tests.asgi.test_requests import scope_of
 from tests.supervisor.command import serving
 
 HAPROXY = """
@@ -85,10 +89,17 @@ def proxy(kind: str, app: str, folder: Path) -> Iterator[int]:
     else:
         command = [program("nginx"), "-c", str(path), "-p", str(folder)]
         path.write_text(NGINX.format(port=port, app=app, folder=folder))
+    with running(command, port):
+        yield port
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[None]:
+    """A proxy, from the time at which it listens."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for_port(port, process)
-            yield port
+            yield
         finally:
             process.terminate()
             process.wait(10)
@@ -159,3 +170,31 @@ def test_a_reload_behind_a_proxy_fails_no_request(kind: str, is_unix: bool, tmp_
     assert [failure for load in loads for failure in load.failures] == []
     assert sum(load.answered for load in loads) > 20
     assert len(set().union(*(load.pids for load in loads))) >= 3
+
+
+TUNNEL = """
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 20s
+    timeout server 20s
+listen tunnel
+    bind 127.0.0.1:{port}
+    server one {app} {header}
+"""
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+@pytest.mark.parametrize("header", ["send-proxy", "send-proxy-v2"])
+def test_haproxy_tells_the_client_of_a_tunnel(kind: Kind, header: str, tmp_path: Path) -> None:
+    command = [program("haproxy"), "-f", str(tmp_path / "tunnel.conf")]
+    with serving_here(apps.routes, kind, proxy_protocol=True) as served:
+        port = free_port()
+        app = f"127.0.0.1:{served.port}"
+        (tmp_path / "tunnel.conf").write_text(TUNNEL.format(port=port, app=app, header=header))
+        with running(command, port), socket.create_connection(("127.0.0.1", port), 5) as sock:
+            client = Client(TLSSocket(sock) if kind == "tls" else sock)
+            scope = scope_of(client.get(b"/show").body)
+            assert scope["client"] == sock.getsockname()
+            assert scope["server"] == ("127.0.0.1", port)
+            assert scope["scheme"] == ("https" if kind == "tls" else "http")

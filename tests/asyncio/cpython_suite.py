@@ -77,9 +77,9 @@ def tests_of(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield test
 
 
-def excluded(test: unittest.TestCase, exclusions: dict[str, str]) -> str | None:
+def excluded(test: unittest.TestCase, package: str, exclusions: dict[str, str]) -> str | None:
     """Why a test is not run: its own entry, or that of its class or module."""
-    name = test.id().removeprefix("test.test_asyncio.")
+    name = test.id().removeprefix(package)
     parts = name.split(".")
     for length in range(1, len(parts) + 1):
         reason = exclusions.get(".".join(parts[:length]))
@@ -105,26 +105,37 @@ def main() -> int:
     parser.add_argument("-v", dest="verbosity", action="store_const", const=2, default=1)
     parser.add_argument("modules", nargs="+")
     options = parser.parse_args()
-    exclusions = read_exclusions(options.exclude)
     install()
-    chosen, left_out = unittest.TestSuite(), 0
+    found: list[unittest.TestCase] = []
     for name in options.modules:
         module = importlib.import_module(f"test.test_asyncio.{name}")
-        for test in tests_of(unittest.defaultTestLoader.loadTestsFromModule(module)):
-            if options.pattern not in test.id():
-                continue
-            if excluded(test, exclusions) is None:
-                chosen.addTest(test)
-            else:
-                left_out += 1
+        found += tests_of(unittest.defaultTestLoader.loadTestsFromModule(module))
+    return run(found, "test.test_asyncio.", options.exclude, options)
+
+
+def run(
+    tests: list[unittest.TestCase], package: str, exclusions: Path, options: argparse.Namespace
+) -> int:
+    """Run tests, but not those that are excluded; print the counts.
+
+    Args:
+        tests: all that were found.
+        package: what the names of the exclusions leave out.
+        exclusions: the file that names them.
+        options: ``pattern``, which a test's name has to contain, and ``verbosity``.
+    """
+    reasons = read_exclusions(exclusions)
+    wanted = [test for test in tests if options.pattern in test.id()]
+    chosen = [test for test in wanted if excluded(test, package, reasons) is None]
     kind: Any = Result
-    result: Any = unittest.TextTestRunner(verbosity=options.verbosity, resultclass=kind).run(chosen)
+    runner = unittest.TextTestRunner(verbosity=options.verbosity, resultclass=kind)
+    result: Any = runner.run(unittest.TestSuite(chosen))
     failed = [test.id() for test, _ in [*result.failures, *result.errors]]
     counts = {
         "ran": result.testsRun,
         "on mio": result.on_mio,
         "skipped": len(result.skipped),
-        "excluded": left_out,
+        "excluded": len(wanted) - len(chosen),
         "failed": failed,
     }
     sys.stdout.write(json.dumps(counts) + "\n")

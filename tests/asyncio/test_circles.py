@@ -12,6 +12,8 @@ import pytest
 import anyio_mio
 from anyio_mio.asyncio import run_in_task
 
+pytestmark = [pytest.mark.invariant("A2"), pytest.mark.timeout(10)]
+
 Wait = Callable[["asyncio.Task[Any]"], Awaitable[Any]]
 
 
@@ -114,3 +116,111 @@ def test_a_wait_that_is_no_circle_goes_on_until_its_future_is_done() -> None:
         return done[0]
 
     assert anyio_mio.run(main) == "cleaned up"
+
+
+def test_a_circle_that_a_task_group_of_asyncio_closes_ends() -> None:
+    """The group cancels its child in a later step than the one in which it is cancelled."""
+    ended: list[str] = []
+
+    async def main() -> None:
+        async def in_mio() -> None:
+            await outer
+
+        async def in_asyncio() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(run_in_task(in_mio))
+
+        outer = asyncio.ensure_future(in_asyncio())
+        await asyncio.sleep(0.01)
+        with anyio.move_on_after(0) as scope:
+            await outer
+        assert scope.cancelled_caught
+        ended.append("main")
+
+    anyio_mio.run(main)
+
+    assert ended == ["main"]
+
+
+def test_a_circle_that_the_clean_up_of_a_task_of_asyncio_closes_ends() -> None:
+    async def main() -> bool:
+        async def in_mio() -> None:
+            await one
+
+        async def in_asyncio() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.01)
+                await other
+
+        one = asyncio.ensure_future(in_asyncio())
+        other = asyncio.ensure_future(run_in_task(in_mio))
+        await asyncio.sleep(0.01)
+        other.cancel()
+        await asyncio.wait([one, other])
+        return one.cancelled() and other.cancelled()
+
+    assert anyio_mio.run(main)
+
+
+def test_a_circle_that_the_clean_up_of_a_task_of_mio_closes_ends() -> None:
+    async def main() -> bool:
+        async def in_mio() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await outer
+
+        outer = asyncio.ensure_future(run_in_task(in_mio))
+        await asyncio.sleep(0.01)
+        outer.cancel()
+        await asyncio.wait([outer])
+        return outer.cancelled()
+
+    assert anyio_mio.run(main)
+
+
+def test_a_wait_for_a_circle_of_asyncios_own_tasks_can_be_cancelled() -> None:
+    """The run then ends as `asyncio.run()` does, which cannot cancel these tasks either."""
+    caught: list[bool] = []
+
+    async def main() -> None:
+        async def wait_for(index: int) -> None:
+            await tasks[index]
+
+        tasks = [asyncio.ensure_future(wait_for(1)), asyncio.ensure_future(wait_for(0))]
+        await asyncio.sleep(0.01)
+        with anyio.move_on_after(0) as scope:
+            await tasks[0]
+        caught.append(scope.cancelled_caught)
+
+    with pytest.raises(RecursionError):
+        anyio_mio.run(main)
+
+    assert caught == [True]
+
+
+def test_an_error_in_a_clean_up_that_is_not_waited_for_is_reported() -> None:
+    reported: list[BaseException] = []
+
+    async def main() -> None:
+        async def in_mio() -> None:
+            await outer
+
+        async def in_asyncio() -> None:
+            try:
+                await run_in_task(in_mio)
+            except asyncio.CancelledError:
+                raise LookupError("lost") from None
+
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        outer = asyncio.ensure_future(in_asyncio())
+        await asyncio.sleep(0.01)
+        outer.cancel()
+        await anyio.sleep(0.01)
+
+    anyio_mio.run(main)
+
+    assert [repr(error) for error in reported] == ["LookupError('lost')"]

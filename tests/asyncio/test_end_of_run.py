@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -170,6 +173,32 @@ def test_what_ends_a_program_in_a_callback_ends_the_run(error: BaseException) ->
             steps.append("unwound")
 
     with pytest.raises(type(error)):
+        anyio_mio.run(main)
+
+    assert steps == ["unwound"]
+
+
+def test_a_second_ctrl_c_leaves_a_task_of_asyncio_that_does_not_end() -> None:
+    steps: list[str] = []
+
+    def press() -> None:
+        for _ in range(2):
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    async def stubborn() -> None:
+        while "unwound" not in steps:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    async def main() -> None:
+        threading.Thread(target=press).start()
+        try:
+            await asyncio.create_task(stubborn())
+        finally:
+            steps.append("unwound")
+
+    with pytest.raises(KeyboardInterrupt):
         anyio_mio.run(main)
 
     assert steps == ["unwound"]

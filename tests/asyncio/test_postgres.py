@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import pytest
+
+from tests.asyncio.random_cancellation import (
+    SECONDS,
+    cancel_at_random,
+    counted,
+    skip_the_minute,
+    until_no_more_than,
+)
 
 asyncpg = pytest.importorskip("asyncpg", reason="asyncpg is not installed")
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -113,47 +118,35 @@ async def test_a_cancelled_task_that_waits_for_a_connection_takes_none(pool: Any
     assert await pool.fetchval("select 1") == 1
 
 
-async def cancel_at_random(work: Any, seconds: float, tasks: int = 8) -> dict[str, int]:
-    """Have tasks work and be cancelled at any moment, many times; count how each ended."""
-    counts = {"done": 0, "cancelled": 0}
-    end, chance = time.monotonic() + seconds, random.Random(1)
-
-    async def repeat() -> None:
-        while time.monotonic() < end:
-            with anyio.move_on_after(chance.random() * 0.02) as scope:
-                await work()
-            counts["cancelled" if scope.cancelled_caught else "done"] += 1
-
-    async with anyio.create_task_group() as group:
-        for _ in range(tasks):
-            group.start_soon(repeat)
-    return counts
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", SECONDS)
 @pytest.mark.timeout(100)
 async def test_a_pool_under_random_cancellation_leaks_nothing(
-    pool: Any, seconds: float, request: pytest.FixtureRequest
+    postgres: int, seconds: float
 ) -> None:
     skip_the_minute(seconds)
+    before = counted()
+    address = {"host": "127.0.0.1", "port": postgres, "user": "postgres", "database": "postgres"}
+    async with asyncpg.create_pool(**address, min_size=1, max_size=4) as pool:
 
-    async def work() -> None:
-        async with pool.acquire() as connection, connection.transaction():
-            await connection.fetchval("select pg_sleep(0.005)")
-            await connection.fetchval("select 1")
+        async def work() -> None:
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.fetchval("select pg_sleep(0.005)")
+                await connection.fetchval("select 1")
 
-    await work()
-    counts = await cancel_at_random(work, seconds)
+        await work()
+        await cancel_at_random(work, seconds)
+        await until_asyncs_tasks_have_ended()  # the requests to cancel, which asyncpg sends beside
+        await pool_serves_on(pool)
+    await until_no_more_than(before)
 
-    assert counts["done"] > 10
-    assert counts["cancelled"] > 10
+
+async def until_asyncs_tasks_have_ended() -> None:
     with anyio.fail_after(10):
-        while asyncio.all_tasks():  # the requests to cancel, which asyncpg sends beside
+        while asyncio.all_tasks():
             await anyio.sleep(0.02)
+
+
+async def pool_serves_on(pool: Any) -> None:
     async with anyio.create_task_group() as group:
         for _ in range(20):
             group.start_soon(pool.fetchval, "select 1")
@@ -161,11 +154,6 @@ async def test_a_pool_under_random_cancellation_leaks_nothing(
     assert pool.get_idle_size() == pool.get_size()
     here = "select count(*) from pg_stat_activity where pid <> pg_backend_pid() and backend_type"
     assert await pool.fetchval(f"{here} = 'client backend'") <= 4
-
-
-def skip_the_minute(seconds: float) -> None:
-    if seconds > 10 and not os.environ.get("ANYIO_MIO_SOAK"):
-        pytest.skip("a minute of this: ANYIO_MIO_SOAK=1 pytest -m slow tests/asyncio")
 
 
 async def test_sqlalchemys_sessions_of_many_tasks(engine: Any) -> None:
@@ -194,19 +182,26 @@ async def test_sqlalchemys_session_is_cancelled_and_its_pool_serves_on(engine: A
     assert engine.pool.checkedout() == 0
 
 
-async def test_sqlalchemys_pool_under_random_cancellation_leaks_nothing(engine: Any) -> None:
+@pytest.mark.parametrize("seconds", SECONDS)
+@pytest.mark.timeout(100)
+async def test_sqlalchemys_pool_under_random_cancellation_leaks_nothing(
+    postgres: int, seconds: float
+) -> None:
+    skip_the_minute(seconds)
+    before = counted()
+    url = f"postgresql+asyncpg://postgres@127.0.0.1:{postgres}/postgres"
+    engine = aio.create_async_engine(url, pool_size=4, max_overflow=0)
+
     async def work() -> None:
         async with engine.begin() as connection:
             await connection.execute(sqlalchemy.text("select pg_sleep(0.005)"))
 
     await work()
-    counts = await cancel_at_random(work, 2)
-
-    assert counts["cancelled"] > 10
-    with anyio.fail_after(10):
-        while asyncio.all_tasks():
-            await anyio.sleep(0.02)
+    await cancel_at_random(work, seconds)
+    await until_asyncs_tasks_have_ended()
     assert engine.pool.checkedout() == 0
+    await engine.dispose()
+    await until_no_more_than(before)
 
 
 async def test_psycopgs_connections_of_many_tasks(postgres: int) -> None:
@@ -241,3 +236,30 @@ async def test_a_scope_that_cancels_psycopgs_query_ends_it_in_the_server(
             cursor = await connection.execute("select 1")
             assert await cursor.fetchone() == (1,)
     await until_it_is_zero(pool, SLEEPING)
+
+
+@pytest.mark.parametrize("seconds", SECONDS)
+@pytest.mark.timeout(100)
+async def test_psycopgs_pool_under_random_cancellation_leaks_nothing(
+    postgres: int, seconds: float
+) -> None:
+    skip_the_minute(seconds)
+    before = counted()
+    pool = psycopg_pool.AsyncConnectionPool(dsn(postgres), min_size=4, max_size=4, open=False)
+    async with pool:
+
+        async def work() -> None:
+            async with pool.connection() as connection:
+                await connection.execute("select pg_sleep(0.005)")
+                await connection.execute("select 1")
+
+        await work()
+        await cancel_at_random(work, seconds)
+        with anyio.fail_after(10):  # a connection that was given up is replaced beside
+            while pool.get_stats()["pool_available"] < 4:
+                await anyio.sleep(0.02)
+        assert pool.get_stats()["pool_size"] == 4
+        async with pool.connection() as connection:
+            cursor = await connection.execute("select 1")
+            assert await cursor.fetchone() == (1,)
+    await until_no_more_than(before)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import pytest
+
+from tests.asyncio.random_cancellation import (
+    SECONDS,
+    cancel_at_random,
+    counted,
+    skip_the_minute,
+    until_no_more_than,
+)
 
 aioredis = pytest.importorskip("redis.asyncio", reason="redis-py is not installed")
 
@@ -67,22 +73,25 @@ async def test_a_scope_cancels_a_blocking_command_and_the_client_serves_on(clien
             await anyio.sleep(0.02)
 
 
-async def test_the_pool_under_random_cancellation_leaks_nothing(client: Any) -> None:
-    end, chance, counts = time.monotonic() + 2, random.Random(1), {"done": 0, "cancelled": 0}
+@pytest.mark.parametrize("seconds", SECONDS)
+@pytest.mark.timeout(100)
+async def test_the_pool_under_random_cancellation_leaks_nothing(redis: int, seconds: float) -> None:
+    skip_the_minute(seconds)
+    before = counted()
+    pool = aioredis.BlockingConnectionPool(
+        host="127.0.0.1", port=redis, max_connections=4, timeout=10, decode_responses=True
+    )
+    async with aioredis.Redis(connection_pool=pool) as client:
 
-    async def repeat() -> None:
-        while time.monotonic() < end:
-            with anyio.move_on_after(chance.random() * 0.004) as scope:
-                async with client.pipeline() as pipeline:
-                    await pipeline.incr("n").blpop("nothing", timeout=0.001).execute()
-                await client.echo("hello")
-            counts["cancelled" if scope.cancelled_caught else "done"] += 1
+        async def work() -> None:
+            async with client.pipeline() as pipeline:
+                await pipeline.incr("n").blpop("nothing", timeout=0.001).execute()
+            await client.echo("hello")
 
-    async with anyio.create_task_group() as group:
-        for _ in range(8):
-            group.start_soon(repeat)
-
-    assert counts["cancelled"] > 10
-    for number in range(20):
-        assert await client.echo(str(number)) == str(number)
-    assert int((await client.info("clients"))["connected_clients"]) <= 4
+        await work()
+        await cancel_at_random(work, seconds, within=0.004)
+        for number in range(20):
+            assert await client.echo(str(number)) == str(number)
+        assert int((await client.info("clients"))["connected_clients"]) <= 4
+        await pool.disconnect()
+    await until_no_more_than(before)

@@ -178,6 +178,35 @@ async def test_asyncios_task_group_ends_with_the_error_of_a_child() -> None:
     assert own_face().cancelling() == 0
 
 
+async def test_a_group_that_failed_while_it_waited_leaves_no_cancellation_behind() -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0.001)
+        raise LookupError("gone")
+
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    await asyncio.sleep(0.001)
+    await anyio.sleep(0.001)
+
+
+async def test_cancel_ends_a_wait_for_a_future_that_is_done_in_the_same_moment() -> None:
+    face, future = own_face(), asyncio.get_running_loop().create_future()
+
+    def set_and_cancel() -> None:
+        future.set_result("value")
+        face.cancel("by hand")
+
+    asyncio.get_running_loop().call_soon(set_and_cancel)
+    with pytest.raises(asyncio.CancelledError, match="by hand"):
+        await future
+
+    await asyncio.sleep(0.001)
+    assert face.uncancel() == 0
+    assert future.result() == "value"
+
+
 async def test_a_cancelled_scope_ends_the_children_of_asyncios_task_group() -> None:
     with anyio.move_on_after(0.01) as scope:
         async with asyncio.TaskGroup() as group:

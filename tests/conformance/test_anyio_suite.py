@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,14 @@ FEWEST = 900
 and not the backend, is broken."""
 
 
+SELECTORS = [*available_selectors(), *(["kqueue model"] if hasattr(select, "epoll") else [])]
+"""Those of this platform, and a system with kqueue as `tests/models/kqueue.py` has it."""
+
+
 @pytest.mark.conformance
 @pytest.mark.slow
 @pytest.mark.timeout(suite.SECONDS + 60)
-@pytest.mark.parametrize("selector", available_selectors())
+@pytest.mark.parametrize("selector", SELECTORS)
 def test_the_suite_of_anyio_passes(
     selector: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

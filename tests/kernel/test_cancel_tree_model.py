@@ -135,7 +135,7 @@ class CancelTree(RuleBasedStateMachine):
             self.kernel.current = task
             for scope in reversed(scopes):
                 scope.__exit__(None, None, None)
-            self.kernel._finish(task, None, None)
+            self.kernel.finish(task, None, None)
             self.kernel.current = None
             self.tasks.remove(task)
             self.expected.discard(task)

@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.shared.certificates import client_context, write_certificate
+from tests.shared.certificates import authority, client_context, write_certificate
 
-from .command import LIMIT, connect, kill, ping, port_of, serving
+from .command import LIMIT, Serve, connect, kill, ping, port_of, serving, until
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +157,56 @@ def test_tls_is_served(tmp_path: Path) -> None:
     ):
         client.sendall(b"ping")
         assert client.recv(4) == b"ping"
+
+
+def test_a_certificate_is_renewed_on_a_signal_and_old_connections_outlive_the_grace_period(
+    tmp_path: Path,
+) -> None:
+    def certificate(port: int) -> bytes | None:
+        with (
+            connect(port) as plain,
+            client_context().wrap_socket(plain, server_hostname="127.0.0.1") as client,
+        ):
+            return client.getpeercert(binary_form=True)
+
+    files = write_certificate(tmp_path)
+    options = ("--tls-cert", files.certificate, "--tls-key", files.key, "--grace", "0.1")
+    with (
+        serving("echo", *ANY_PORT, *options, "--workers", "2") as serve,
+        connect(port := port_of(serve)) as plain,
+        client_context().wrap_socket(plain, server_hostname="127.0.0.1") as client,
+    ):
+        serve.wait_for("worker ready", times=2)
+        before = certificate(port)
+        renewed = authority().issue_cert("127.0.0.1")
+        renewed.cert_chain_pems[0].write_to_path(files.certificate)
+        renewed.private_key_pem.write_to_path(files.key)
+        serve.send(signal.SIGUSR2)
+        for _ in range(2):
+            serve.wait_for(f"certificate renewed: {files.certificate}")
+        after = {certificate(port) for _ in range(4)}
+        time.sleep(0.3)
+        client.sendall(b"ping")
+        assert client.recv(4) == b"ping"
+
+        Path(files.key).write_text("nonsense")
+        serve.send(signal.SIGUSR2)
+        until(lambda: serve.wait_for_any("logger") and not_renewed(serve))
+        assert {certificate(port)} == after
+
+    assert len(after) == 1
+    assert before not in after
+
+
+def not_renewed(serve: Serve) -> bool:
+    return any("certificate not renewed" in line["event"] for line in serve.seen)
+
+
+def test_without_a_certificate_the_signal_says_so() -> None:
+    with serving("echo", *ANY_PORT) as serve:
+        serve.wait_for("worker ready")
+        serve.send(signal.SIGUSR2)
+        assert serve.wait_for("no certificate to renew")["right"] == "--tls-cert chain.pem"
 
 
 def test_connections_above_the_limit_wait_for_their_turn() -> None:

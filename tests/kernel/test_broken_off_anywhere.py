@@ -1,0 +1,218 @@
+"""What a signal's handler raises inside the end of a task loses neither the end nor the error.
+
+CPython calls handlers of signals after calls of functions in C, at the start of functions in Python
+and at jumps backwards. A trace function raises at these places, one after the other, in the
+functions that settle the end of a task.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import anyio_mio
+from anyio_mio._backend.anyio_internals import HandledTask
+from anyio_mio._kernel.kernel import Kernel, running_kernel
+from anyio_mio._kernel.outcome import Outcome
+from anyio_mio._kernel.task import Task
+from anyio_mio._kernel.task_group import TaskGroup
+
+pytestmark = [
+    pytest.mark.invariant("K4"),
+    pytest.mark.timeout(20),
+    pytest.mark.skipif(
+        sys.implementation.name != "cpython" or sys.version_info >= (3, 12),
+        reason="knows where CPython 3.11 calls handlers of signals",
+    ),
+]
+
+CHECKED = {"CALL", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}
+"""Instructions after which CPython 3.11 calls handlers, besides the start of a function."""
+
+ENDS: set[CodeType] = {
+    function.__code__
+    for function in (
+        *(Kernel.finish, Task.finish, HandledTask.finish, Outcome.task_done),
+        *(TaskGroup.task_done, TaskGroup.wake_host_if_done),
+    )
+}
+
+
+class TimeLimitError(BaseException):
+    pass
+
+
+class Interrupter:
+    """Raises at one place of the code that ends the tasks of this name; counts the places."""
+
+    def __init__(self, name: str, place: int) -> None:
+        self.name = name
+        self.place = place
+        self.seen = 0
+        self.before: dict[FrameType, int] = {}
+
+    def trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_back is not None:  # a call of a function of Python is followed by no check
+            self.before.pop(frame.f_back, None)
+        if frame.f_code not in ENDS or self.task_of(frame) != self.name:
+            return None
+        self.pass_place()
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self.trace_instructions
+
+    def trace_instructions(self, frame: FrameType, event: str, argument: object) -> Any:
+        if event == "opcode":
+            code = frame.f_code.co_code
+            before, self.before[frame] = self.before.get(frame), frame.f_lasti
+            if before is not None and dis.opname[code[before]] in CHECKED:
+                self.pass_place()
+        return self.trace_instructions
+
+    def pass_place(self) -> None:
+        self.seen += 1
+        if self.seen == self.place:
+            raise TimeLimitError
+
+    def task_of(self, frame: FrameType) -> str:
+        kernel = running_kernel()
+        task: Any = kernel.current
+        return "" if task is None else task.name
+
+
+@contextmanager
+def interrupted(name: str, place: int) -> Iterator[Interrupter]:
+    interrupter = Interrupter(name, place)
+    before = sys.gettrace()
+    sys.settrace(interrupter.trace)
+    try:
+        yield interrupter
+    finally:
+        sys.settrace(before)
+        interrupter.before.clear()
+
+
+Program = Callable[[list[str]], Coroutine[Any, Any, object]]
+
+
+async def wait_for_child(log: list[str]) -> None:
+    async def child() -> None:
+        await anyio.lowlevel.checkpoint()
+        log.append("child")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(child, name="ends")
+    await anyio.lowlevel.checkpoint()
+
+
+async def wait_for_failing_child(log: list[str]) -> None:
+    async def child() -> None:
+        await anyio.lowlevel.checkpoint()
+        log.append("child")
+        raise LookupError("of the child")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(child, name="ends")
+    await anyio.lowlevel.checkpoint()
+
+
+async def wait_for_cancelled_child(log: list[str]) -> None:
+    async def child() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append("child")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(child, name="ends")
+        await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    await anyio.lowlevel.checkpoint()
+
+
+async def wait_for_child_that_starts(log: list[str]) -> None:
+    async def child(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await anyio.lowlevel.checkpoint()
+        log.append("child")
+        raise LookupError("of the child")
+
+    async with anyio.create_task_group() as group:
+        await group.start(child, name="ends")
+
+
+def errors_of(error: BaseException) -> list[type[BaseException]]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in errors_of(each)]
+    context = error.__context__ if isinstance(error, TimeLimitError) else None
+    return [type(error), *(errors_of(context) if context is not None else [])]
+
+
+def run(program: Program, place: int) -> tuple[int, list[str], list[type[BaseException]]]:
+    log: list[str] = []
+    with interrupted("ends", place) as interrupter:
+        try:
+            anyio_mio.run(program, log)
+        except BaseException as error:  # noqa: BLE001 - whatever the program ends with
+            return interrupter.seen, log, errors_of(error)
+    return interrupter.seen, log, []
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        *(wait_for_child, wait_for_failing_child, wait_for_cancelled_child),
+        wait_for_child_that_starts,
+    ],
+)
+def test_an_interrupt_in_the_end_of_a_task_loses_neither(program: Program) -> None:
+    places, log, errors = run(program, 0)
+    assert places > 3
+
+    for place in range(1, places + 1):
+        _, log_then, errors_then = run(program, place)
+        assert log_then == log, place
+        assert sorted(map(repr, errors_then)) == sorted(map(repr, [*errors, TimeLimitError])), place
+
+
+@pytest.mark.parametrize("wait", [anyio.sleep_forever, anyio.lowlevel.checkpoint])
+def test_an_interrupt_right_after_a_step_does_not_end_the_task_that_took_it(wait: Any) -> None:
+    log: list[str] = []
+
+    async def child() -> None:
+        try:
+            while True:
+                await wait()
+        finally:
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+            log.append("child unwound")
+
+    async def main() -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(child, name="steps")
+        finally:
+            log.append("main unwound")
+
+    def interrupt(frame: FrameType, event: str, function: Any) -> None:
+        if event == "c_return" and frame.f_code is Kernel.step_code and function.__name__ == "run":
+            task: Any = running_kernel().current
+            if task.name == "steps":
+                sys.setprofile(None)
+                raise TimeLimitError
+
+    sys.setprofile(interrupt)
+    try:
+        with pytest.raises(BaseExceptionGroup) as caught:
+            anyio_mio.run(main)
+    finally:
+        sys.setprofile(None)
+
+    assert errors_of(caught.value) == [TimeLimitError]
+    assert log == ["child unwound", "main unwound"]
