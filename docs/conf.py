@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -23,12 +24,15 @@ try:
 except Exception:  # noqa: BLE001 - a checkout that is not installed can be read as well
     release = "from the checkout"
 version = release
+with (HERE.parent / "pyproject.toml").open("rb") as file:
+    repository = tomllib.load(file)["project"]["urls"]["Repository"]
 
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "figures", "upstream"]
 # Another machine may have no internet, so the inventories are in the tree; see their script.
@@ -73,7 +77,28 @@ html_copy_source = False
 html_show_sphinx = False
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
-html_theme_options = {"navigation_with_keys": True}
+html_theme_options = {
+    "navigation_with_keys": True,
+    "source_repository": f"{repository}/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+    "footer_icons": [{"name": "Repository", "url": repository, "class": "", "html": "Repository"}],
+}
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "version.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
+templates_path = ["_templates"]
+html_context = {"repository": repository}
+
+# The copy button of a console block takes the commands alone, without prompts and output.
+copybutton_exclude = ".linenos, .gp, .go"
 
 SECTION = re.compile(r"^[A-Z]\w+( \w+)?:$")
 
