@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from typing import Any, Final, final
 
@@ -396,6 +397,8 @@ class Connection:
 
     async def _send_from_file(self, fd: int, offset: int, count: int) -> int:
         """Let the system copy; the number of bytes that it took."""
+        if sys.platform == "win32":
+            raise NotImplementedError("Windows has no sendfile(), so _must_copy is True there")
         sock = raw_socket(self.stream)
         await (
             anyio.lowlevel.checkpoint()
