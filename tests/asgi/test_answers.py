@@ -28,6 +28,7 @@ def test_an_answer_that_did_not_begin_becomes_a_500(served: Served, path: bytes)
     assert answer.endswith(b"\r\nconnection: close\r\n\r\nInternal Server Error")
 
 
+@pytest.mark.invariant("H2")
 @pytest.mark.parametrize("path", [b"/fail_later", b"/half", b"/short_stream", b"/long_stream"])
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_an_answer_that_stops_midway_breaks_the_connection(
