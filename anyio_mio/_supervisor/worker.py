@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 import os
 import resource
 import signal
 import ssl
-import sys
 from dataclasses import asdict
 from socket import socket
 from typing import TYPE_CHECKING, Any, Final, final

@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -23,6 +24,8 @@ from typing import Any, Final, final
 from anyio_mio.console.protocol import LONGEST_REQUEST, ProtocolError, decode, encode
 
 LOGGER: Final = logging.getLogger("anyio_mio.console")
+
+NO_UNIX_SOCKETS: Final = "this platform has no UNIX sockets, so there is no console"
 
 MOST_CLIENTS: Final = 8
 SECONDS_TO_READ: Final = 5.0
@@ -138,8 +141,8 @@ def bind_private(path: str) -> socket.socket:
     Raises:
         ConsoleError: another console is there, or the system refuses the path.
     """
-    if not hasattr(socket, "AF_UNIX"):
-        raise ConsoleError("this platform has no UNIX sockets, so there is no console")
+    if sys.platform == "win32":
+        raise ConsoleError(NO_UNIX_SOCKETS)
     sock = socket.socket(socket.AF_UNIX)
     try:
         remove_if_dead(path)
@@ -163,6 +166,8 @@ def bind_private(path: str) -> socket.socket:
 
 def remove_if_dead(path: str) -> None:
     """Remove the file of a console that has ended: one that refuses connections."""
+    if sys.platform == "win32":
+        raise ConsoleError(NO_UNIX_SOCKETS)
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
@@ -180,6 +185,8 @@ def remove_if_dead(path: str) -> None:
 
 def is_another_user(client: socket.socket) -> bool:
     """Return whether the peer runs under another user; root may look at everything."""
+    if sys.platform == "win32":
+        raise ConsoleError(NO_UNIX_SOCKETS)
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:  # the file's mode is what protects the console here
         return False
