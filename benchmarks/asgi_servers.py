@@ -338,6 +338,7 @@ def measure_slow(name: str, seconds: float) -> str:
     for kind, begin in KINDS.items():
         with running(name, "starlette") as server:
             clients = [] if begin is None else [open_slow(server.port, begin) for _ in range(SLOW)]
+            time.sleep(1)  # their first requests are a crowd of their own
             times = asyncio.run(ask_beside(server.port, clients, seconds))
             for client in clients:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

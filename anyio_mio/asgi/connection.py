@@ -367,7 +367,8 @@ class Connection:
         """Write so that each piece has the time that a write may take."""
         while view:
             self.write_due = self.site.send_due
-            await self.stream.send(bytes(view[:LARGEST_WRITE]))
+            # Not as bytes: to copy 256 KiB takes as long as to send them.
+            await self.stream.send(view[:LARGEST_WRITE])  # type: ignore[arg-type]
             view = view[LARGEST_WRITE:]
 
     async def write_file(self, fd: int, offset: int, count: int) -> None:

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -37,6 +38,41 @@ Answers = dict[str, Callable[[], Any]]
 
 class ConsoleError(Exception):
     """The console cannot be opened; the text says why and what to do."""
+
+
+@final
+class PausedCollector:
+    """Keeps the cycle collector from running while it is entered, by one thread or by several.
+
+    A tree of 10,000 tasks makes so many objects that Python would collect all generations, and
+    stop the program for 40 to 60 ms. None of these objects is in a cycle.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._was_enabled = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._was_enabled = gc.isenabled()
+                gc.disable()
+            self._inside += 1
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._was_enabled:
+                gc.enable()
+
+
+COLLECTOR: Final = PausedCollector()
 
 
 @final
@@ -127,7 +163,8 @@ class ConsoleServer:
             if answer is None:
                 known = ", ".join(sorted(self._answers))
                 return encode("error", f"{question!r} is not known; ask for one of {known}")
-            return encode("answer", answer())
+            with COLLECTOR:
+                return encode("answer", answer())
         except ProtocolError as error:
             return encode("error", str(error))
         except Exception as error:
