@@ -44,9 +44,6 @@ class ForeignLoop(Protocol):
     make_face: Callable[[Task], TaskFace]
     """Give a task its face, and return the face."""
 
-    def wait_for(self, task: Task, trapped: object, /) -> None:
-        """Park the running task on what it yielded, or fail it if that cannot be waited for."""
-
     def no_task(self) -> str | None:
         """Return what an operation of mio's in a task of asyncio should be told; None elsewhere."""
 
@@ -99,7 +96,7 @@ def wait_elsewhere(kernel: HasForeignLoop, task: TaskRef, trapped: object) -> No
             else:
                 task.error = Cancelled(task.scope.cancel_message())
         kernel.spent.append(task)
-    elif kernel.asyncio is not None:
-        kernel.asyncio.wait_for(task, trapped)
+    elif task.face is not None:
+        task.face.wait_for(trapped)
     else:
         kernel.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
