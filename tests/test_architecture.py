@@ -217,6 +217,7 @@ def test_only_poll_imports_select() -> None:
     assert importers <= {"poll"}
 
 
+@pytest.mark.invariant("B1")
 def test_one_module_knows_the_private_names_of_anyio() -> None:
     importers = {
         f"{module_name(path)} imports {target}"
@@ -278,3 +279,32 @@ def test_a_run_loads_neither_another_event_loop_nor_what_only_tools_need() -> No
     unwanted = {"asyncio", "trio", "click", "rich", "h11", "tempfile", "difflib"}
 
     assert unwanted & set(done.stdout.split()) == set()
+
+
+@pytest.mark.invariant("H3")
+def test_asgi_reaches_sockets_and_tasks_through_serving_alone() -> None:
+    below = [f"anyio_mio.{name}" for name in ("poll", "_reactor", "_kernel", "_net", "_backend")]
+    breaches = [
+        f"{module_name(path)} imports {target}"
+        for path in MODULES
+        if room(path) == "asgi"
+        for target in imports(path)
+        if within(target, *below)
+    ]
+
+    assert breaches == []
+
+
+@pytest.mark.invariant("B4")
+def test_the_backend_has_short_methods_without_logic() -> None:
+    module = parse(PACKAGE / "_backend" / "backend.py")
+    [backend] = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    loops = (ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar)
+    breaches = [
+        method.name
+        for method in backend.body
+        if isinstance(method, FUNCTIONS)
+        if body_length(method) > 10 or any(isinstance(node, loops) for node in ast.walk(method))
+    ]
+
+    assert breaches == []

@@ -150,7 +150,7 @@ class Call(Outcome[T]):
     __slots__ = ("_args", "_arrived", "_context", "_function")
 
     def __init__(self, context: Context, function: Callable[..., T], *args: Any) -> None:
-        super().__init__()
+        self.is_done, self.value, self.error = False, None, None  # Outcome.__init__() written out
         self._context = context
         self._function = function
         self._args = args

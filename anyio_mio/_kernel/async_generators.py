@@ -70,7 +70,7 @@ class AsyncGenerators:
         self._kernel.entry.put(partial(self._close_soon, generator))
 
     async def close_all(self) -> None:
-        """Close what is left; generators that start others are followed to the end."""
+        """Close what is left, also the generators that are started by closing others."""
         while self._alive:
             batch = list(self._alive)
             self._alive.clear()

@@ -26,7 +26,7 @@ class Refusable(Protocol):
     """A callback whose caller waits in another thread."""
 
     def refuse(self) -> None:
-        """Take note that the run is over, and the callback will not be called."""
+        """End the caller's wait: the run is over, and the callback will not be called."""
 
 
 @final

@@ -62,7 +62,7 @@ A look takes 50 ns, a bare checkpoint 1 µs.
 """
 
 LOOKS_PER_SLICE: Final = 64
-"""They end a slice if the clock does not, because it is a test's and stands still."""
+"""The most looks in a slice: they end it if the clock stands still, as a clock of tests does."""
 
 QUICK: Final = SLICE / 8
 """Seconds between two looks; if they were more, the next look comes after one step."""
@@ -83,7 +83,7 @@ def gil_is_enabled() -> bool:
 
 
 sleep: Final = time.sleep
-"""Taken at import: blockbuster replaces `time.sleep`, and takes our pause for a task's mistake."""
+"""Taken at import: blockbuster replaces `time.sleep`, and would report our pause as a mistake."""
 
 
 @final
@@ -136,5 +136,5 @@ class ShuffledQueue(deque["Task"]):
 
 
 def stand_still() -> float:
-    """Return the clock of slices that end by their number of steps alone."""
+    """Return 0.0: with this clock a slice ends by its number of steps alone."""
     return 0.0

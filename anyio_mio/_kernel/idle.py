@@ -1,4 +1,4 @@
-"""Two waits that no event ends: until nothing else can run, and forever."""
+"""Two waits that no event ends: until all other tasks are blocked, and forever."""
 
 from __future__ import annotations
 

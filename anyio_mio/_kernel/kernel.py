@@ -389,14 +389,13 @@ class Kernel:
 
     def finish(self, task: Task, value: object, error: BaseException | None) -> None:  # noqa: C901
         """Settle the end of a task. If an interrupt cuts that short, `repair()` calls it again."""
-        if error is not None:
+        if error is not None and not task.done:
             if getattr(task.coro, "cr_await", None) is not None:
                 interrupt_between_steps(self, task, error)
                 return
-            # Without the kernel's own frame: it is noise, and it would tie the exception to it.
-            traceback = error.__traceback__
-            if traceback is not None and traceback.tb_frame.f_code is self.step_code:
-                error.__traceback__ = traceback.tb_next
+            if error.__traceback__ is not None:
+                # Without the kernel's own frame: it is noise, and would tie the exception to it.
+                error.__traceback__ = error.__traceback__.tb_next
         task.done = True
         if task.parked_on is not None:
             task.end_earlier_wait(None)

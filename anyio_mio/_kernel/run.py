@@ -122,7 +122,7 @@ def close_unstarted(coros: Iterable[Coroutine[object, object, object]]) -> None:
 def shut_down(kernel: Kernel) -> None:
     """End, after the main task: shutdown hooks, then system tasks, then async generators.
 
-    Closing a generator may drop or begin others, hence the loop.
+    Closing a generator may drop or begin others, so this repeats until none is left.
     """
     for hook in kernel.at_shutdown:
         pump_through(kernel, hook(), "shutdown hook")

@@ -35,7 +35,7 @@ class Starting(Outcome[object]):
     )
 
     def __init__(self, group: TaskGroup) -> None:
-        super().__init__()
+        self.is_done, self.value, self.error = False, None, None  # Outcome.__init__() written out
         self._group = group
         self._caller: Task | None = None
         self._child: Task | None = None

@@ -119,7 +119,7 @@ class Watchdog(Instrument):
         self._next_report = self._limit
 
     def _is_busy(self) -> bool:
-        """Return whether the run's thread does anything else than wait in its poll."""
+        """Return whether the run's thread does anything but wait in its poll."""
         frame = sys._current_frames().get(self._kernel.thread)
         return frame is not None and "poll" not in frame.f_globals.get("__name__", "").split(".")
 

@@ -1,19 +1,19 @@
 """Cached readiness: which descriptors would not block, and which tasks wait for the others.
 
-The reactor turns the raw ``(fd, bits)`` pairs of a poll into readiness and wake-ups. It knows
-neither tasks nor the clock, but a small protocol, `Scheduler`, by which an operation that must wait
-parks its task. mio's kernel is one scheduler. `anyio_mio.trio` has the other, and a subclass of the
-reactor and of the registration: the hub, whose sockets can also wait on Trio's own poller.
+The reactor turns the raw ``(fd, bits)`` pairs of a poll into readiness and wake-ups. It does
+not know tasks or the clock. It knows a small protocol, `Scheduler`: an operation that must wait
+parks its task through it. mio's kernel is one scheduler. `anyio_mio.trio` has the other one, and
+subclasses of the reactor and of the registration: its sockets can also wait on Trio's own poller.
 
 Rules:
 
 * R1 A registration reaches the selector lazily, at the first WouldBlock, once per descriptor, for
   both directions, edge-triggered with RDHUP. Bytes that are already there cost no ``epoll_ctl``.
 * R2 An event sets bits and wakes. Only an operation that saw WouldBlock, or a short read or write
-  where that proves the same, clears its direction's bit, in the same breath as the system call.
+  where that proves the same, clears its direction's bit, with no await after the system call.
   A short read proves it on native edges of a selector that reports PRIORITY: today, on epoll.
-* R3 Closed bits are final, and imply ready: no operation blocks on a closed direction. One that
-  does proves that the bits came with a stale event, and clears them.
+* R3 Closed bits are final, and imply ready: no operation blocks on a closed direction. If one
+  does block, the bits came with a stale event, and it clears them.
 * R4 There is one waiter per direction; the second gets the scheduler's busy error.
 * R5 Closing wakes the waiters with the scheduler's closed error before the descriptor is released.
   A stale event for a reused descriptor is at worst a spurious wake-up, and it is counted.

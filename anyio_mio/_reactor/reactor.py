@@ -156,7 +156,7 @@ class Reactor:
         first, second = registry.add, registry.change
         owner = registry.book.get(fd)
         if owner is not None and not isinstance(owner, (ForeignWait, Registration)):
-            second = self._refuse  # unless its owner closed the number without a word
+            second = self._refuse  # unless its owner closed the descriptor without telling us
         elif owner is not None:
             # wait_readable(fd) watched the number before: the entry is the stream's now (R6). The
             # book says so, and not an error: kqueue adds to an entry that exists without one, and
@@ -198,9 +198,9 @@ class Reactor:
                 yield owner
 
     def has_room(self) -> None:
-        """Let those that are out of descriptors try again: one of ours was closed.
+        """Call the functions in `starving`: a descriptor of ours was closed.
 
-        The caller has looked whether `starving` has any: closing must not cost a call for nothing.
+        Callers check first that there are any, so that closing costs no call otherwise.
         """
         for try_again in self.starving:
             try_again()

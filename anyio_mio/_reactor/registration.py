@@ -24,13 +24,13 @@ READ_WOULD_BLOCK: Final = ~WAKES_READER
 WRITE_WOULD_BLOCK: Final = ~WAKES_WRITER
 """Masks for ``ready`` after WouldBlock.
 
-The closed bits go too: on a closed direction no operation blocks, so one that did disproves them.
-They came with a stale event, of a descriptor that had this number before and lives on as a
-duplicate (R5), and if they stayed the owner would try for ever.
+The closed bits are cleared too. An operation on a closed direction never blocks, so a WouldBlock
+proves that the bits came with a stale event: of a descriptor that had this number before and lives
+on as a duplicate (R5). If they stayed, the owner would try for ever.
 """
 
 READY: Final = READABLE | WRITABLE
-"""What a new registration assumes: no operation has seen WouldBlock yet, so it is worth a try."""
+"""What a new registration assumes: no operation has seen WouldBlock yet, so try it."""
 
 
 class StreamObservers(Protocol):

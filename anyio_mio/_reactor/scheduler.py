@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 TaskRef: TypeAlias = Any
 """A scheduler's own task, opaque here: it is only stored and handed back.
 
-`Any` and not a type variable: each scheduler has one class of tasks, and making registrations,
-reactor and sockets generic in it would say nothing more.
+`Any` and not a type variable: each scheduler has one class of tasks, so registrations, reactor and
+sockets gain nothing from being generic in it.
 """
 
 OPERATION: Final = 2

@@ -168,11 +168,12 @@ def installed(name: str) -> str | None:
 
 def limits() -> Iterator[Finding]:
     """Yield what the system allows."""
-    if sys.platform != "win32":
-        import resource
+    if sys.platform == "win32":
+        return
+    import resource
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        yield descriptor_finding(soft, hard, unlimited=resource.RLIM_INFINITY)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield descriptor_finding(soft, hard, unlimited=resource.RLIM_INFINITY)
     if sys.platform == "linux":
         yield from linux_limits(Path("/proc/sys"))
 

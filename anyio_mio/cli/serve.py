@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 import os
 import resource
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

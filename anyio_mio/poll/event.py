@@ -36,7 +36,7 @@ _NAMES: Final = (
 @final
 @dataclass(frozen=True, slots=True, repr=False)
 class Event:
-    """What one poll has to say about one registration.
+    """What one poll reports about one registration.
 
     Only `is_readable` and `is_writable` come on every platform. The others may be missing where
     they would be true: they save a system call, and a program that ignores them loses nothing. A

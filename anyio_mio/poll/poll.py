@@ -15,7 +15,7 @@ from anyio_mio.poll.registry import Registry
 class Poll(Closable):
     """Watches any number of sources and tells which of them are ready.
 
-    Read the headed promises of `anyio_mio.poll` first: events are hints, and each is followed by
+    Read the rules of `anyio_mio.poll` first: events are hints, and each is followed by
     operations until one would block.
 
     One thread polls at a time. The registry and the waker are for every thread.

@@ -1,4 +1,4 @@
-"""The token: the number by which its owner knows a registration again."""
+"""The token: the number by which a program recognizes a registration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests need that the real thing cannot give: chosen times, orders and events.
+"""Tools for tests: clocks, orders and events that the test chooses.
 
 * `MockClock` lets hours pass in no time; the fixtures ``mio_mock_clock`` and
   ``mio_autojump_clock`` make it.

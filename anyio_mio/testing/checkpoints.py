@@ -1,4 +1,4 @@
-"""Asserting that a piece of code passes a checkpoint, or none."""
+"""Assert that a piece of code passes a checkpoint, or that it passes none."""
 
 from __future__ import annotations
 

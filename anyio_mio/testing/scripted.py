@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Batches go out exactly as they were written. That makes the rare cases writable: a spurious
-   event is a pair that nothing stands behind, a stale one has a descriptor that was deregistered.
+1. Batches go out exactly as they were written, so a test can write down the rare cases: a
+   spurious event is a pair without a reason, a stale one has a descriptor that was deregistered.
 2. Nothing here waits. A wait that the script does not end fails the test instead of hanging it.
 3. Descriptors are mere numbers. None of them has to be open.
 """
@@ -31,7 +31,7 @@ class Call(NamedTuple):
         verb: `"register"`, `"reregister"`, `"deregister"` or `"rearm"`.
         fd: The descriptor.
         bits: The bits that were asked for; 0 for `"deregister"`.
-        edge: Whether edges were asked for. True for the verbs which do not say.
+        edge: Whether edges were asked for. True for verbs without that choice.
     """
 
     verb: str

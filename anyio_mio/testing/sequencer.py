@@ -32,7 +32,7 @@ class Sequencer:
 
     @asynccontextmanager
     async def __call__(self, position: int) -> AsyncIterator[None]:
-        """Wait for ``position``'s turn, and give the turn on at the end of the block.
+        """Wait for ``position``'s turn, and pass the turn on at the end of the block.
 
         Args:
             position: 0, 1, 2 and so on; each is used once.

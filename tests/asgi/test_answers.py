@@ -28,6 +28,7 @@ def test_an_answer_that_did_not_begin_becomes_a_500(served: Served, path: bytes)
     assert answer.endswith(b"\r\nconnection: close\r\n\r\nInternal Server Error")
 
 
+@pytest.mark.invariant("H2")
 @pytest.mark.parametrize("path", [b"/fail_later", b"/half", b"/short_stream", b"/long_stream"])
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_an_answer_that_stops_midway_breaks_the_connection(
@@ -283,3 +284,11 @@ def test_what_a_value_may_be_does_not_depend_on_the_fields_before() -> None:
     for wrong in ("1", 1, None):
         with pytest.raises(ApplicationError, match="pairs of str"):
             response_head.join_head(200, [(b"x-known", wrong)], [])
+
+
+@pytest.mark.parametrize("size", [65_536, 65_537, 262_145, 700_000])
+def test_a_large_body_arrives_whole(served: Served, size: int) -> None:
+    with served.connect() as client:
+        answer = client.get(b"/sized/%d" % size)
+
+    assert (len(answer.body), answer[b"content-length"]) == (size, b"%d" % size)

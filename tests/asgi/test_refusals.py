@@ -122,6 +122,7 @@ def status_of(answer: bytes) -> int:
     return int(match[1])
 
 
+@pytest.mark.invariant("H2")
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_request_is_refused_and_the_server_serves_on(served: Served, name: str) -> None:
     status, data = MALFORMED[name]
@@ -246,6 +247,7 @@ def test_a_body_at_the_limit_is_served() -> None:
         assert client.read_answer().body == b"hello"
 
 
+@pytest.mark.invariant("H2")
 def test_a_head_that_never_ends_is_timed_out(served: Served) -> None:
     with served.connect() as client:
         began = time.monotonic()
@@ -293,6 +295,7 @@ def test_a_slow_body_that_goes_on_is_not_timed_out(served: Served) -> None:
         assert client.read_answer().body == b"slowbody"
 
 
+@pytest.mark.invariant("H2")
 def test_a_client_that_reads_nothing_is_timed_out(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from anyio._core import _eventloop
 
 from anyio_mio._backend import registration
 from anyio_mio._backend.backend import MioBackend
+from anyio_mio._kernel.cancel_scope import CancelScope
 from anyio_mio._kernel.kernel import running_kernel
+from anyio_mio._kernel.task_group import TaskGroup
 from anyio_mio._net.unix_streams import stream_type
 
 
@@ -97,3 +102,47 @@ def test_the_class_of_a_stream_follows_its_socket() -> None:
     with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
         assert stream_type(tcp).__name__ == "SocketStream"
         assert stream_type(unix).__name__ == "UNIXSocketStream"
+
+
+MADE: dict[str, tuple[Callable[..., Any], dict[str, Any], tuple[str, ...]]] = {
+    "scope": (anyio.CancelScope, {"deadline": 1e9, "shield": True}, ("deadline", "shield")),
+    "event": (anyio.Event, {}, ()),
+    "lock": (anyio.Lock, {"fast_acquire": True}, ("_fast_acquire",)),
+    "semaphore": (anyio.Semaphore, {"initial_value": 2, "max_value": 3}, ("value", "max_value")),
+    "limiter": (anyio.CapacityLimiter, {"total_tokens": 2}, ("total_tokens", "borrowed_tokens")),
+}
+"""What makes each object of AnyIO's, with which arguments, and what shows them."""
+
+
+@pytest.mark.invariant("B3")
+@pytest.mark.parametrize("name", MADE)
+def test_a_second_init_changes_nothing(name: str) -> None:
+    """AnyIO's constructor makes the object through the backend; Python calls __init__ after it."""
+    make, arguments, shown = MADE[name]
+
+    async def main() -> tuple[list[object], list[object]]:
+        thing = make(**arguments)
+        before = [getattr(thing, attribute) for attribute in shown]
+        thing.__init__(**arguments)
+        return before, [getattr(thing, attribute) for attribute in shown]
+
+    before, after = anyio.run(main, backend="mio")
+
+    assert before == after
+    assert before[: len(arguments)] == list(arguments.values())
+
+
+@pytest.mark.invariant("B2")
+def test_what_programs_hold_is_the_kernels_own_object() -> None:
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            task = running_kernel().current
+            assert isinstance(scope, CancelScope)
+            assert task is not None
+            assert task.scope is scope
+            await anyio.lowlevel.checkpoint()
+        async with anyio.create_task_group() as group:
+            assert isinstance(group, TaskGroup)
+            assert isinstance(group, anyio.abc.TaskGroup)
+
+    anyio.run(main, backend="mio")

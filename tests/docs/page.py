@@ -35,7 +35,7 @@ from sybil.parsers.myst import CodeBlockParser
 ROOT: Final = Path(__file__).resolve().parents[2]
 COMMENT: Final = re.compile(r"<!-- test: (?P<word>\w+):? ?(?P<rest>.*?) ?-->", re.DOTALL)
 INTERRUPTED: Final = re.compile(r"^\^C\n", re.MULTILINE)
-PORTS: Final = re.compile(r"\b(7007|7008|7009|8000|8001|8002|8080|8443)\b")
+PORTS: Final = re.compile(r"\b(7007|7008|7009|8000|8001|8002|8080|8443|9100)\b")
 FILES: Final = ("toml", "ini", "json", "yaml", "sql", "docker", "nginx")
 LANGUAGES: Final = ("python", "console", "text", "markdown", *FILES)
 SECONDS: Final = 20.0

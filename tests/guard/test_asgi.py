@@ -101,6 +101,7 @@ async def count_calls(body: Callable[[], object]) -> float:
     return calls / N
 
 
+@pytest.mark.invariant("H1")
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", CASES)
 async def test_a_request_makes_no_more_calls_than_it_may(name: str) -> None:

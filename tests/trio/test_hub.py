@@ -405,6 +405,7 @@ def is_ctrl_c(error: BaseException) -> bool:
     return any(isinstance(one, KeyboardInterrupt) for one in group)
 
 
+@pytest.mark.invariant("T4")
 @pytest.mark.parametrize("ending", ["return", "error", "ctrl-c"])
 def test_a_run_leaves_no_descriptor_task_or_instrument(nested: None, ending: str) -> None:
     hubs: list[Hub] = []

@@ -315,6 +315,7 @@ def test_closing_a_listener_wakes_who_accepts() -> None:
     run(main)
 
 
+@pytest.mark.invariant("T1")
 @pytest.mark.usefixtures("place")
 def test_two_who_accept_get_trios_busy_error() -> None:
     async def main() -> None:

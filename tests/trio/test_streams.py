@@ -128,6 +128,7 @@ def test_a_task_that_only_sends_lets_the_others_run() -> None:
     assert run(main) >= 90
 
 
+@pytest.mark.invariant("T3")
 def test_a_task_that_answers_many_times_lets_the_others_run() -> None:
     async def main() -> int:
         turns = 0
@@ -150,6 +151,7 @@ def test_a_task_that_answers_many_times_lets_the_others_run() -> None:
     assert run(main) >= 100 - streams.SENDS_PER_RECEIVE - 2
 
 
+@pytest.mark.invariant("T3")
 @pytest.mark.parametrize("operation", ["receive_some", "send_all"])
 def test_a_cancelled_operation_does_nothing_though_it_could(operation: str) -> None:
     async def main() -> bytes:
@@ -169,6 +171,7 @@ def test_a_cancelled_operation_does_nothing_though_it_could(operation: str) -> N
     assert run(main) == b""
 
 
+@pytest.mark.invariant("T2")
 def test_a_stream_takes_the_trio_socket_over() -> None:
     async def main() -> None:
         left, right = trio.socket.socketpair()
@@ -211,6 +214,7 @@ def test_closing_the_socket_itself_ends_a_receive() -> None:
     run(main)
 
 
+@pytest.mark.invariant("T1")
 @pytest.mark.usefixtures("place")
 def test_waiting_with_the_socket_and_the_stream_at_once_is_trios_busy_error() -> None:
     async def main() -> None:

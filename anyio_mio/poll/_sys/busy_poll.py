@@ -6,10 +6,10 @@ more than the wait was long. Measured with one connection on two cores, 64 bytes
 CPU and 63 µs of time for a round trip; with a spin of 20 µs, 22 and 20.
 
 Consequences. A spinning thread keeps a core busy, and makes a system call each microsecond. If
-others need the core it only delays them, and a server that mostly sleeps spins in vain.
+others need the core it only delays them, and a server that mostly sleeps spins for nothing.
 
-Decision. It is an option, off unless asked for. A spin in vain lets the next sleeps go without one:
-1 of them, then 3, 7, up to 63, until a spin sees something again.
+Decision. It is an option, off unless asked for. After a spin without an event the next sleeps do
+without one: 1 of them, then 3, 7, up to 63, until a spin sees something again.
 
 Cost. An idle program spins once for 64 sleeps. Without the option none of this is on the way.
 """
@@ -51,7 +51,7 @@ class BusyPoll(Closable):
         self._select = selector.select
         self._seconds = seconds
         self._now = now
-        self._step = 0  # sleeps that the last spin in vain lets go without one
+        self._step = 0  # sleeps without a spin, after one that saw no event
         self._to_pass = 0  # how many of them are to come
 
     def register(self, fd: int, bits: int, *, edge: bool = True) -> None:

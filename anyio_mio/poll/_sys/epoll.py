@@ -115,7 +115,7 @@ class EpollSelector(Closable):
 
 
 def in_words(error: OSError) -> OSError:
-    """Say what the number ENOSPC means here; other errors speak for themselves."""
+    """Explain what ENOSPC means here; other errors need no explanation."""
     if error.errno != errno.ENOSPC:
         return error
     return OSError(

@@ -1,6 +1,6 @@
 """The selector of macOS and the BSDs. It has never been run on one of them.
 
-It is written from the manual pages and from what Mio's source and issues tell. The tests run it on
+It is written from the manual pages and from Mio's source and issues. The tests run it on
 a model of kqueue (``tests/models/kqueue.py``), AnyIO's own suite included. On a real kqueue, begin
 with ``tests/poll``: every test there runs on every selector of its platform.
 

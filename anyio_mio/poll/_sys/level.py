@@ -1,4 +1,4 @@
-"""The selector for everyone else: poll or select, with edges made by hand.
+"""The selector for all other platforms: poll or select, with emulated edges.
 
 What the system offers is a look at the state: as long as bytes wait, each look says readable. An
 owner of an edge-triggered registration is promised silence between two changes, and would otherwise

@@ -98,7 +98,7 @@ if sys.platform != "win32":
 class SelectScan:
     """`select(2)`: everywhere, for sockets at least, but on POSIX for small numbers only.
 
-    Errors and hangups look like data to it: the read then tells.
+    It reports errors and hangups as readable: the next read raises or returns them.
 
     Args:
         ask: What takes three lists of descriptors and a timeout, as `select.select`.
