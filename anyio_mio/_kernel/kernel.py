@@ -373,10 +373,7 @@ class Kernel:
             else:
                 if trapped is not PAUSED:
                     error = None  # whether it lives on is what tells asyncio's side of clean-up
-                    if trapped is None or task.face is None or task.parked_on is not None:
-                        wait_elsewhere(self, task, trapped)
-                    else:  # each wait of a library for asyncio: without a call between
-                        task.face.wait_for(trapped)
+                    (wait_elsewhere if task.face is None else task.face.wait_for)(task, trapped)
             if instruments is not None:
                 instruments.after_step(task)
         self.current = None

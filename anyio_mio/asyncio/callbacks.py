@@ -115,7 +115,7 @@ class NoFace:
         """Return 0: it is never cancelled."""
         return 0
 
-    def wait_for(self, future: Any, /) -> None:
+    def wait_for(self, task: Task, future: Any, /) -> None:
         """Do nothing: it never waits."""
 
     def end_yield(self) -> None:

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
 from weakref import ref
 
 from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, Cancelled, is_cancellation
+from anyio_mio._kernel.foreign_loop import wait_elsewhere
 from anyio_mio._kernel.task_tree import frames_of
 from anyio_mio._kernel.traps import PAUSED, YIELDED
 from anyio_mio._reactor.scheduler import Wait
@@ -97,9 +98,11 @@ class TaskFace:
 
     # The kernel's side: a wait for a future of asyncio.
 
-    def wait_for(self, future: Any) -> None:
+    def wait_for(self, task: Task, future: Any) -> None:
         """Park the task until ``future`` is done; fail it if it is no future of the loop."""
-        task = self.task
+        if future is None or task.parked_on is not None:
+            wait_elsewhere(task, future)
+            return
         if not getattr(future, "_asyncio_future_blocking", None):
             task.kernel.fail(task, TypeError(FOREIGN_AWAIT.format(future)))
             return
