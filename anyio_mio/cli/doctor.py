@@ -26,6 +26,7 @@ EXTRAS: Final = {
     "cli": ("click", "h11", "rich"),
     "trio": ("trio",),
     "asgi": ("httptools", "websockets"),
+    "prometheus": ("prometheus_client",),
 }
 
 FEW_DESCRIPTORS: Final = 4096
