@@ -44,7 +44,7 @@ SERVERS: Final = {
     " --no-log --loop uvloop --http 1",
 }
 TLS: Final = {
-    "mio": " --certfile {folder}/cert.pem --keyfile {folder}/key.pem",
+    "mio": " --tls-cert {folder}/cert.pem --tls-key {folder}/key.pem",
     "uvicorn": " --ssl-certfile {folder}/cert.pem --ssl-keyfile {folder}/key.pem",
     "granian": " --ssl-certificate {folder}/cert.pem --ssl-keyfile {folder}/key.pem",
 }
@@ -153,20 +153,22 @@ def running(name: str, app: str, *, is_tls: bool = False, workers: int = 1) -> I
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             try:
-                wait_until_it_listens(port, process)
+                wait_until_it_serves(port, process)
                 yield Server(process.pid, port, load)
             finally:
                 process.terminate()
 
 
-def wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait for the server's start."""
+def wait_until_it_serves(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait for the server's start: for an answer of any kind, also TLS's to a request in clear."""
     for _ in range(200):
         if process.poll() is not None:
             sys.exit(f"ended with {process.returncode}: {process.args!r}")
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                client.recv(1)
+        except ConnectionError:
             time.sleep(0.05)
         else:
             time.sleep(0.3)  # the other workers
@@ -336,6 +338,7 @@ def measure_slow(name: str, seconds: float) -> str:
     for kind, begin in KINDS.items():
         with running(name, "starlette") as server:
             clients = [] if begin is None else [open_slow(server.port, begin) for _ in range(SLOW)]
+            time.sleep(1)  # their first requests are a crowd of their own
             times = asyncio.run(ask_beside(server.port, clients, seconds))
             for client in clients:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -3,8 +3,8 @@
     python examples/accept_one_per_event.py
 
 Five clients connect before the first look: that is one event. One accept takes one of them, and the
-other four make no event, for nothing has changed. A sixth client makes one, and one more accept,
-which gets the second client. From here on the server works, four clients behind, for ever.
+other four make no event, because nothing has changed. A sixth client makes one, and so one more
+accept, which gets the second client. From here on the server works, four clients behind, for ever.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python examples/accept_storm.py      # 500 clients; prints a histogram and who was served
 
 While the server's task does something else the connections queue in the kernel. The event that
-tells of them comes once, so the listener accepts until it would block. Were it to take one for each
-event, as a naive loop does, the others would wait for a stranger to come and wake it.
+tells of them comes once, so the listener accepts until it would block. A loop
+that takes one connection for each event leaves the others waiting until one more client comes.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ import time
 from array import array
 from typing import Final
 
+from anyio_mio._bench.resources import family_of
+
 NOT_YET: Final = {0, errno.EINPROGRESS, errno.EWOULDBLOCK}
 PATIENCE: Final = 5.0  # seconds without any answer after which the server counts as stuck
 PAYLOADS: Final = 64  # a power of two; enough that neighbours and successive trips differ
@@ -52,7 +54,7 @@ class Conversation:
         choice: list[bytes],
         kind: socket.SocketKind = socket.SOCK_STREAM,
     ) -> None:
-        family = socket.AF_INET if isinstance(place, int) else socket.AF_UNIX
+        family = family_of(place)
         self.sock = socket.socket(family, kind)
         self.sock.setblocking(False)
         self.trips = 0

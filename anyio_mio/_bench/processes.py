@@ -17,7 +17,7 @@ from typing import Any, Final
 from anyio_mio._bench.backends import TRIO_PROGRAMS
 from anyio_mio._bench.load import LoadFigures
 from anyio_mio._bench.protocol import PAYLOAD, MeasurementError
-from anyio_mio._bench.resources import processor_pair, third_processor
+from anyio_mio._bench.resources import family_of, processor_pair, third_processor
 
 SERVER: Final = "anyio_mio._bench.server"
 TRIO_SERVER: Final = "anyio_mio._bench.trio_server"
@@ -211,7 +211,7 @@ def come_and_go(place: int | str) -> None:
     Args:
         place: A port of the loopback or the path of a UNIX socket.
     """
-    family = socket.AF_UNIX if isinstance(place, str) else socket.AF_INET
+    family = family_of(place)
     with socket.socket(family) as client:
         client.connect(place if isinstance(place, str) else ("127.0.0.1", place))
 

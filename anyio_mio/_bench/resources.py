@@ -8,6 +8,7 @@ the backends differ from each other.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -65,10 +66,10 @@ def raise_descriptor_limit() -> int:
 
 def resident_bytes() -> int:
     """Return how much of this process is in memory now; its peak where that cannot be known."""
-    if STATM.exists():
-        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     if sys.platform == "win32":
         return 0
+    if STATM.exists():
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -91,3 +92,16 @@ def used() -> dict[str, float]:
         "resident_bytes": resident_bytes(),
         "sleeps": sleeps(),
     }
+
+
+def family_of(place: int | str) -> socket.AddressFamily:
+    """Return the family of a place: a port of the loopback, or the path of a UNIX socket.
+
+    Raises:
+        OSError: it is a path, on a platform without UNIX sockets.
+    """
+    if isinstance(place, int):
+        return socket.AF_INET
+    if sys.platform == "win32":
+        raise OSError("this platform has no UNIX sockets\n  right: measure over TCP")
+    return socket.AF_UNIX

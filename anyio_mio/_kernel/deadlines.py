@@ -34,11 +34,13 @@ class Deadlines(list[tuple[float, int, Owner]]):
     A list itself, so that a turn without deadlines tests for them without a call.
     """
 
-    __slots__ = ("_dead", "_number")
+    __slots__ = ("_dead", "_described", "_number", "_times")
 
     def __init__(self) -> None:
         self._number = 0
         self._dead = 0
+        self._described = 0  # the last number that is in `_times`
+        self._times: dict[int, float] = {}
 
     def alive(self) -> int:
         """Return how many owners have a deadline."""
@@ -67,8 +69,10 @@ class Deadlines(list[tuple[float, int, Owner]]):
 
     def describe(self, task: Owner) -> Wait:
         """Say until when a task sleeps."""
-        when = next((when for when, number, _ in list(self) if number == task.alarm), inf)
-        return Wait("sleep", until=when)
+        if self._described != self._number:  # a tree asks for thousands: one walk for all of them
+            self._described = self._number
+            self._times = {number: when for when, number, _ in list(self)}
+        return Wait("sleep", until=self._times.get(task.alarm, inf))
 
     def next(self) -> float:
         """Return when the next deadline is due, in seconds on the kernel's clock; inf for none."""

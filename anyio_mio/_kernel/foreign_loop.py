@@ -5,7 +5,7 @@ one test of that. `anyio_mio.asyncio` supplies the loop. The kernel calls it
 
 * before each step of a task (`enter`, with the task's face), and after the last step of a turn
   (`leave`), so that ``asyncio.current_task()`` is right;
-* when a task yields what is not the kernel's own (`wait_for`): a future of asyncio;
+* when a task yields what is not the kernel's own (`TaskFace.wait_for`): a future of asyncio;
 * when a task is done, if it has a face (`TaskFace.finish`);
 * for async generators that asyncio's callbacks start (`first_iteration`, `finalizer`);
 * for the task tree (`tasks`, `describe_task`, `can_wake`);
@@ -18,7 +18,6 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, Cancelled
-from anyio_mio._kernel.stepper import Stepper
 from anyio_mio._reactor.scheduler import TaskRef
 
 if TYPE_CHECKING:
@@ -43,9 +42,6 @@ class ForeignLoop(Protocol):
 
     make_face: Callable[[Task], TaskFace]
     """Give a task its face, and return the face."""
-
-    def wait_for(self, task: Task, trapped: object, /) -> None:
-        """Park the running task on what it yielded, or fail it if that cannot be waited for."""
 
     def no_task(self) -> str | None:
         """Return what an operation of mio's in a task of asyncio should be told; None elsewhere."""
@@ -80,15 +76,7 @@ class ForeignLoop(Protocol):
         """Refuse every use: this process is a fork of the one that runs the loop."""
 
 
-class HasForeignLoop(Stepper, Protocol):
-    """The kernel, with the loop of its run."""
-
-    @property
-    def asyncio(self) -> ForeignLoop | None:
-        """The loop; None until the program uses it."""
-
-
-def wait_elsewhere(kernel: HasForeignLoop, task: TaskRef, trapped: object) -> None:
+def wait_elsewhere(task: TaskRef, trapped: object) -> None:
     """Park a task on what it has yielded, which is not the kernel's own."""
     if task.parked_on is not None:
         task.end_earlier_wait(None)
@@ -98,8 +86,8 @@ def wait_elsewhere(kernel: HasForeignLoop, task: TaskRef, trapped: object) -> No
                 task.face.end_yield()
             else:
                 task.error = Cancelled(task.scope.cancel_message())
-        kernel.spent.append(task)
-    elif kernel.asyncio is not None:
-        kernel.asyncio.wait_for(task, trapped)
+        task.kernel.spent.append(task)
+    elif task.face is not None:
+        task.face.wait_for(task, trapped)
     else:
-        kernel.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))
+        task.kernel.fail(task, TypeError(FOREIGN_AWAIT.format(trapped)))

@@ -375,7 +375,7 @@ class Kernel:
             else:
                 if trapped is not PAUSED:
                     error = None  # whether it lives on is what tells asyncio's side of clean-up
-                    wait_elsewhere(self, task, trapped)
+                    (wait_elsewhere if task.face is None else task.face.wait_for)(task, trapped)
             if instruments is not None:
                 instruments.after_step(task)
         self.current = None

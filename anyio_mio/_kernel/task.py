@@ -26,7 +26,7 @@ class Owner(Protocol):
 class TaskFace(Cancelling, Protocol):
     """A task as asyncio sees it; see `foreign_loop`."""
 
-    def wait_for(self, future: Any, /) -> None:
+    def wait_for(self, task: Task, future: Any, /) -> None:
         """Park the task on a future of asyncio's."""
 
     def end_yield(self) -> None:

@@ -21,6 +21,11 @@ stream means that the other process is gone.
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress

@@ -6,6 +6,11 @@ all Python files below the folder are compared twice a second.
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 import importlib.util
 import os
 import signal

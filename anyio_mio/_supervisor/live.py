@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 

@@ -16,6 +16,11 @@ This module needs the extra ``prometheus``, and is imported only where metrics a
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 from collections.abc import Iterable, Iterator
 from typing import Final, final
 

@@ -7,11 +7,16 @@ waits.
 
 from __future__ import annotations
 
+import socket
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 import os
 import time
 from collections.abc import MutableMapping
 from contextlib import suppress
-from socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM, socket
 from typing import Final, final
 
 import anyio
@@ -61,5 +66,5 @@ class ServiceManager:
     def _send(self, *lines: str) -> None:
         if not self._address:
             return
-        with suppress(OSError), socket(AF_UNIX, SOCK_DGRAM) as sock:
-            sock.sendto("\n".join(lines).encode(), MSG_DONTWAIT, self._address)
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self._address)

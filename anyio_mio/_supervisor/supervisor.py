@@ -39,11 +39,16 @@ descriptors, memory or processes leaves the others alone.
 
 from __future__ import annotations
 
+import signal
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, SIGUSR2, Signals
 from socket import socket
 from typing import Final, final
 
@@ -66,7 +71,7 @@ LAST_DELAY: Final = 10.0
 STABLE_AFTER: Final = 30.0
 """A worker that ran for so many seconds starts again at the first delay."""
 
-SIGNALS: Final = (SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """The signals that mean something here."""
 
 CHECKS_PER_TIMEOUT: Final = 4
@@ -208,12 +213,12 @@ class Supervisor:
 
     # Signals.
 
-    def _take_signal(self, number: Signals) -> None:
-        if number is SIGHUP:
+    def _take_signal(self, number: signal.Signals) -> None:
+        if number is signal.SIGHUP:
             self._ask_for_reload()
-        elif number is SIGUSR2:
+        elif number is signal.SIGUSR2:
             self._renew_certificates()
-        elif number is SIGUSR1:
+        elif number is signal.SIGUSR1:
             for worker in self.processes():
                 if worker.is_ready:
                     worker.signal(number)  # it prints its task tree
@@ -223,7 +228,7 @@ class Supervisor:
         else:
             self._log("stopping at once", level="warning")
             for worker in self.processes():
-                worker.signal(SIGKILL)
+                worker.signal(signal.SIGKILL)
 
     def _renew_certificates(self) -> None:
         """Have each worker load the certificate again; connections that are open go on."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 import os
 import resource
 import signal
 import ssl
-import sys
 from dataclasses import asdict
 from socket import socket
 from typing import TYPE_CHECKING, Any, Final, final
@@ -22,6 +26,7 @@ from anyio_mio._supervisor.configuration import Assignment
 from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio._supervisor.worker_log import LOGGER, send_logs
 from anyio_mio.console import observe_runs, tree_on_signal
+from anyio_mio.lowlevel import current_task
 
 if TYPE_CHECKING:  # they need extras
     from anyio_mio._supervisor.worker_metrics import WorkerMetrics
@@ -103,6 +108,8 @@ async def serve(
     Returns:
         Why the application could not start; None if it was served.
     """
+    name = f"worker {assignment.worker}: {assignment.configuration.target}"
+    current_task().name = name  # type: ignore[misc] # for the console; the task is ours
     listeners = [await SocketListener.from_socket(sock) for sock in sockets]
     async with anyio.create_task_group() as group:
         stop = anyio.Event()

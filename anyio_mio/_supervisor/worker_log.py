@@ -6,11 +6,15 @@ The root logger gets a handler that sends records over the channel. An applicati
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 import faulthandler
 import logging
 import os
 import signal
-import sys
 import threading
 import traceback
 from types import TracebackType

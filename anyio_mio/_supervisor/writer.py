@@ -13,16 +13,20 @@ counted.
 
 from __future__ import annotations
 
+import socket
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 import io
 import os
 import stat
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from socket import MSG_DONTWAIT, socket
 from typing import Any, Final, TypeAlias, final
 
 BACKLOG: Final = 256 * 1024
@@ -114,8 +118,8 @@ def descriptor_writer(fd: int) -> NonBlockingWriter:
     """Return a writer for a descriptor of any kind that may be shared with other processes."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
-        shared = socket(fileno=os.dup(fd))
-        return NonBlockingWriter(lambda data: shared.send(data, MSG_DONTWAIT))
+        shared = socket.socket(fileno=os.dup(fd))
+        return NonBlockingWriter(lambda data: shared.send(data, socket.MSG_DONTWAIT))
     if stat.S_ISREG(mode):
         return NonBlockingWriter(partial(os.write, fd))
     own = open_again(fd)

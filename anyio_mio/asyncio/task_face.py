@@ -34,7 +34,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
 from weakref import ref
 
-from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
+from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, Cancelled, is_cancellation
+from anyio_mio._kernel.foreign_loop import wait_elsewhere
 from anyio_mio._kernel.task_tree import frames_of
 from anyio_mio._kernel.traps import PAUSED, YIELDED
 from anyio_mio._reactor.scheduler import Wait
@@ -97,10 +98,18 @@ class TaskFace:
 
     # The kernel's side: a wait for a future of asyncio.
 
-    def wait_for(self, future: Any) -> None:
-        """Park the task until ``future`` is done."""
-        task = self.task
+    def wait_for(self, task: Task, future: Any) -> None:
+        """Park the task until ``future`` is done; fail it if it is no future of the loop."""
+        if future is None or task.parked_on is not None:
+            wait_elsewhere(task, future)
+            return
+        if not getattr(future, "_asyncio_future_blocking", None):
+            task.kernel.fail(task, TypeError(FOREIGN_AWAIT.format(future)))
+            return
         future._asyncio_future_blocking = False
+        if future.get_loop() is not self._loop:
+            task.kernel.fail(task, RuntimeError(OTHER_LOOP.format(future)))
+            return
         self._future = future
         self._cancelled_by_scope = False
         task.parked_on = self
@@ -131,7 +140,7 @@ class TaskFace:
             error = self._cancellation()
             task.kernel.fail(task, error)
         else:
-            task.kernel.run_queue.append(task)  # resume() written out, for each wait of a library
+            task.kernel.resume(task)
         del error
 
     __call__ = wake

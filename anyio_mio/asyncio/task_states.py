@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 from weakref import WeakKeyDictionary
@@ -181,7 +181,9 @@ def tasks_in(found: Any) -> list[Any]:
         found = getattr(found, "_tasks", ())
     elif isinstance(found, asyncio.Future):
         found = [found]
-    return [each for each in found or () if isinstance(each, asyncio.Task) and not each.done()]
+    elif not isinstance(found, Collection):  # wait_for() is given a coroutine
+        return []
+    return [each for each in found if isinstance(each, asyncio.Task) and not each.done()]
 
 
 def wait_for_tasks(tasks: list[Any]) -> Wait:

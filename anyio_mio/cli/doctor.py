@@ -26,6 +26,7 @@ EXTRAS: Final = {
     "cli": ("click", "h11", "rich"),
     "trio": ("trio",),
     "asgi": ("httptools", "websockets"),
+    "prometheus": ("prometheus_client",),
 }
 
 FEW_DESCRIPTORS: Final = 4096
@@ -168,11 +169,12 @@ def installed(name: str) -> str | None:
 
 def limits() -> Iterator[Finding]:
     """Yield what the system allows."""
-    if sys.platform != "win32":
-        import resource
+    if sys.platform == "win32":
+        return
+    import resource
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        yield descriptor_finding(soft, hard, unlimited=resource.RLIM_INFINITY)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield descriptor_finding(soft, hard, unlimited=resource.RLIM_INFINITY)
     if sys.platform == "linux":
         yield from linux_limits(Path("/proc/sys"))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("workers need a system with fork() and UNIX sockets")
+
 import os
 import resource
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -159,8 +163,9 @@ def serve(context: click.Context, /, **given: Any) -> None:
     send) make it an ASGI application, one a handler of streams.
 
     Each worker is a process. SIGTERM or Ctrl-C stops in good order, a second one at once; SIGHUP
-    replaces the workers one by one, and no client is refused. Sockets of a service manager
-    (LISTEN_FDS) are served besides those of --bind.
+    replaces the workers one by one, and no client is refused. SIGUSR1 prints the task trees,
+    SIGUSR2 loads a renewed certificate. Sockets of a service manager (LISTEN_FDS) are served
+    besides those of --bind.
     """
     application = take_application(context, given, given["log_format"])
     observation = take_observation(given)

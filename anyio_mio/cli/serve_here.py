@@ -33,6 +33,11 @@ NEED_WORKERS: Final = (
     "show_live",
 )
 
+ONE_PROCESS: Final = (
+    "on Windows one process serves\n"
+    "  right: without --workers; several programs behind a proxy use several processors"
+)
+
 READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
@@ -68,6 +73,7 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
 @click.option(
     "--tls-key", type=READABLE_FILE, help="Key of the certificate, if it is in another file."
 )
+@click.option("--workers", type=int, hidden=True)
 @application_options
 @click.pass_context
 def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
@@ -80,6 +86,7 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     grace: float,
     tls_cert: Path | None,
     tls_key: Path | None,
+    workers: int | None,
     **given: Any,
 ) -> None:
     """Serve an application, or a handler of streams.
@@ -90,6 +97,8 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     On Windows one process serves: workers, reload, UNIX sockets and a service manager's sockets
     need another system. Ctrl-C stops in good order, a second one at once.
     """
+    if workers not in (None, 1):
+        raise click.UsageError(ONE_PROCESS)
     refuse_what_needs_workers(given)
     application = take_application(context, given, "plain")
     tls = None

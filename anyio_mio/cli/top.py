@@ -15,7 +15,7 @@ from rich.live import Live
 from anyio_mio.cli.completion import complete_console
 from anyio_mio.cli.console import TARGET_HELP
 from anyio_mio.cli.top_screen import Screen, draw, sort_samples
-from anyio_mio.console.client import ConsoleClient, NoConsole
+from anyio_mio.console.client import NO_UNIX_SOCKETS, ConsoleClient, NoConsole
 from anyio_mio.console.protocol import tree_from_json
 from anyio_mio.console.watching import Sample, WatchedConsole, WatchedConsoles
 
@@ -45,7 +45,7 @@ def top(target: str | None, interval: float) -> None:
 
     It shows their tasks, sockets, polls and listeners; a key shows the stack of a task.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.name == "nt":
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.ClickException(NO_TERMINAL)
     if not interval > 0:
         raise click.BadParameter("seconds, more than 0", param_hint="--interval")
@@ -99,6 +99,8 @@ def show_tasks(screen: Screen, consoles: list[WatchedConsole], samples: list[Sam
 @contextmanager
 def single_keys() -> Iterator[None]:
     """Read keys without waiting for a line, for `TENTHS_TO_WAIT`; undone at the end."""
+    if sys.platform == "win32":
+        raise click.ClickException(NO_UNIX_SOCKETS)
     import termios
     import tty
 

@@ -17,10 +17,15 @@ from anyio_mio.lowlevel import TaskState, TaskTree
 SMALLEST: Final = (40, 12)
 """Columns and lines of the smallest terminal in which the tables can be read."""
 
-NARROW: Final = 80
+NARROW: Final = 96
 """Below so many columns, the tables leave out what is not among the FEW."""
 
 FEW: Final = {"pid", "run", "tasks", "polls/s", "lag ms", "address", "open", "accepted"}
+
+SPACE: Final = 2
+"""Columns of the terminal between two columns of a table."""
+
+LEAST_NAME: Final = 6
 
 SORTED_BY: Final = ("pid", "tasks", "sockets", "polls/s", "lag", "memory")
 KEYS: Final = "q quit   ↑↓ select   s sort   / filter   t tasks   ⏎ stack   esc back"
@@ -182,11 +187,28 @@ def draw_programs(screen: Screen, samples: list[Sample], width: int) -> Table:
     """Return one row for each run."""
     columns = those_that_fit(width, PROGRAMS, [*PROGRAMS])
     table = make_table(f"programs, by {screen.sort}", tuple(columns))
-    for number, sample in enumerate(samples):
+    rows = [those_that_fit(width, PROGRAMS, program_cells(sample)) for sample in samples]
+    for number, (sample, row) in enumerate(
+        zip(samples, cut_names(columns, rows, width), strict=True)
+    ):
         style = "reverse" if number == screen.selected else ""
-        cells = those_that_fit(width, PROGRAMS, program_cells(sample))
-        table.add_row(*cells, style=f"{style} red" if sample.error else style)
+        table.add_row(*row, style=f"{style} red" if sample.error else style)
     return table
+
+
+def cut_names(columns: list[str], rows: list[list[str]], width: int) -> list[list[str]]:
+    """Return the rows with names so short that no figure is cut; rows with an error as they are."""
+    whole = [row for row in [columns, *rows] if len(row) == len(columns)]
+    taken = sum(max(len(row[n]) for row in whole) + SPACE for n in range(len(columns)) if n != 1)
+    room = max(width - taken - SPACE, LEAST_NAME)
+    return [
+        [row[0], cut(row[1], room), *row[2:]] if len(row) == len(columns) else row for row in rows
+    ]
+
+
+def cut(text: str, room: int) -> str:
+    """Return a text of at most so many characters."""
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def program_cells(sample: Sample) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,8 @@ from anyio_mio.console.protocol import ProtocolError, decode, encode
 
 TIMEOUT: Final = 10.0
 """Seconds that a console has for an answer. It answers within a second, or not at all."""
+
+NO_UNIX_SOCKETS: Final = "this platform has no UNIX sockets, so no program has a console"
 
 
 class NoConsole(Exception):
@@ -25,6 +28,8 @@ def default_directory() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base:
         return Path(base) / "anyio_mio"
+    if sys.platform == "win32":
+        raise NoConsole(NO_UNIX_SOCKETS)
     return Path(tempfile.gettempdir()) / f"anyio_mio-{os.getuid()}"
 
 
@@ -44,6 +49,8 @@ def find_consoles(target: str | None) -> list[Path]:
     Raises:
         NoConsole: There is none.
     """
+    if sys.platform == "win32":
+        raise NoConsole(NO_UNIX_SOCKETS)
     if target is not None and target.isdigit():
         return [find_process(int(target))]
     path = default_directory() if target is None else Path(target)
@@ -92,7 +99,7 @@ def is_socket(path: Path) -> bool:
 
 def is_dead(path: Path) -> bool:
     """Return whether the process that opened a socket has ended."""
-    with socket.socket(socket.AF_UNIX) as probe:
+    with unix_socket() as probe:
         probe.setblocking(False)  # a queue that is full belongs to a process that lives
         try:
             probe.connect(str(path))
@@ -101,6 +108,17 @@ def is_dead(path: Path) -> bool:
         except OSError:
             pass
     return False
+
+
+def unix_socket() -> socket.socket:
+    """Return a new UNIX socket.
+
+    Raises:
+        NoConsole: the platform has none.
+    """
+    if sys.platform == "win32":
+        raise NoConsole(NO_UNIX_SOCKETS)
+    return socket.socket(socket.AF_UNIX)
 
 
 @final
@@ -116,7 +134,7 @@ class ConsoleClient:
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
-        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket = unix_socket()
         self._socket.settimeout(TIMEOUT)
         try:
             self._socket.connect(str(path))

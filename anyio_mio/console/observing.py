@@ -117,14 +117,14 @@ def process_figures() -> dict[str, Any]:
 
 def resident_bytes() -> int:
     """Return the process's memory in bytes; its peak where the system does not say."""
+    if sys.platform == "win32":
+        return 0
     with contextlib.suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(ImportError):
-        import resource
+    import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextlib.contextmanager

@@ -78,6 +78,12 @@ async def empty(scope: Any, receive: Any, send: Any) -> None:
     await say(send, b"body")
 
 
+async def sized(scope: Any, receive: Any, send: Any) -> None:
+    """As many bytes as the path says, in one event."""
+    await start(send)
+    await say(send, b"x" * int(scope["path"].split("/")[2]))
+
+
 async def fail(scope: Any, receive: Any, send: Any) -> None:
     raise LookupError("the application fails")
 
@@ -144,7 +150,7 @@ async def big(scope: Any, receive: Any, send: Any) -> None:
 ROUTES = {
     each.__name__: each
     for each in (
-        hello, name, echo, stream, show, empty, fail, fail_later, nothing, half, headless, short,
-        short_stream, long, long_stream, early, close, big,
+        hello, name, echo, stream, show, empty, sized, fail, fail_later, nothing, half, headless,
+        short, short_stream, long, long_stream, early, close, big,
     )
 }  # fmt: skip

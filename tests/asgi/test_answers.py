@@ -284,3 +284,11 @@ def test_what_a_value_may_be_does_not_depend_on_the_fields_before() -> None:
     for wrong in ("1", 1, None):
         with pytest.raises(ApplicationError, match="pairs of str"):
             response_head.join_head(200, [(b"x-known", wrong)], [])
+
+
+@pytest.mark.parametrize("size", [65_536, 65_537, 262_145, 700_000])
+def test_a_large_body_arrives_whole(served: Served, size: int) -> None:
+    with served.connect() as client:
+        answer = client.get(b"/sized/%d" % size)
+
+    assert (len(answer.body), answer[b"content-length"]) == (size, b"%d" % size)

@@ -23,6 +23,9 @@ from anyio_mio.cli.top_screen import SMALLEST, Screen, draw, sort_samples
 from anyio_mio.console.server import ConsoleServer
 from anyio_mio.console.watching import Sample, WatchedConsoles, accepts_per_wakeup, rates_between
 from anyio_mio.lowlevel import StackFrame, TaskState, TaskTree
+from tests.supervisor.command import connect, port_of, serving
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 LISTENER = {
     "address": "TCP 127.0.0.1:8000",
@@ -82,6 +85,18 @@ def test_a_narrow_terminal_gets_the_columns_that_fit() -> None:
     assert row.split() == ["1", "app1", "1", "7", "1.2"]
     (row,) = [line for line in text.splitlines() if "TCP 127.0.0.1:8000" in line]
     assert row.split() == ["1", "TCP", "127.0.0.1:8000", "12", "130"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 96, 120])
+def test_a_long_name_is_cut_and_figures_are_not(width: int) -> None:
+    long = sample(1234567, name="a_module_with_a_long_name:" + "x" * 200)
+    text = text_of(draw(Screen(), [long], (width, 30)), width)
+
+    header, row = text.splitlines()[1:3]
+    assert row.split()[0] == "1234567"
+    assert "lag ms" in header
+    assert "1,234,567" in row.split()
+    assert ("…" in header, row.count("…")) == (False, 1)
 
 
 def test_a_terminal_that_is_too_small_is_told_so() -> None:
@@ -204,13 +219,7 @@ def console(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*forkpty:DeprecationWarning")
 def test_under_a_terminal_keys_lead_to_the_tasks_of_a_running_program(console: Path) -> None:
-    import pty
-
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update(COLUMNS="100", LINES="30", TERM="xterm", PYTHONPATH=str(Path.cwd()))
-        command = ["-m", "anyio_mio", "top", str(console), "--interval", "0.2"]
-        os.execv(sys.executable, [sys.executable, *command])
+    pid, terminal = start_top(str(console), "--interval", "0.2", COLUMNS="100", LINES="30")
     try:
         assert "sleepers.main" in read_until(terminal, "sleepers.main")
         os.write(terminal, b"t")
@@ -228,5 +237,60 @@ def read_until(terminal: int, words: str) -> str:
     shown, end = "", time.monotonic() + 15
     while words not in shown:
         assert time.monotonic() < end, shown
-        shown += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(terminal, 65536).decode())
+        shown += ESCAPES.sub("", os.read(terminal, 65536).decode())
     return shown
+
+
+def start_top(*arguments: str, **environment: str) -> tuple[int, int]:
+    """Start the command under a pseudo-terminal; return its pid and the terminal."""
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(TERM="xterm", PYTHONPATH=str(Path.cwd()), **environment)
+        os.execv(sys.executable, [sys.executable, "-m", "anyio_mio", "top", *arguments])
+    return pid, terminal
+
+
+def last_frame(shown: str) -> list[str]:
+    """The last whole drawing: each begins in the upper left corner."""
+    frame = ESCAPES.sub("", shown.split("\x1b[H")[-2])
+    return [line.rstrip() for line in frame.replace("\r", "").splitlines()]
+
+
+def shape(lines: list[str]) -> list[list[str]]:
+    """The words of each line that is not empty, with a zero for each number."""
+    words = [re.sub("[0-9][0-9.,]*", "0", line).split() for line in lines]
+    return [each for each in words if each]
+
+
+def picture_in_the_guide() -> list[str]:
+    text = Path("docs/guides/in-production.md").read_text(encoding="utf-8")
+    _, _, picture = text.partition("<!-- test: skip: tests/cli/test_top.py compares it -->\n")
+    return picture.removeprefix("```text\n").partition("\n```")[0].splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_the_picture_in_the_guide_is_what_top_draws_of_all_workers(tmp_path: Path) -> None:
+    options = ("--bind", "127.0.0.1:0", "--workers", "2", "--console", str(tmp_path / "consoles"))
+    with serving("echo", *options) as serve:
+        port = port_of(serve)
+        serve.wait_for("worker ready", times=2)
+        clients = [connect(port) for _ in range(3)]
+        folder = str(tmp_path / "consoles")
+        pid, terminal = start_top(folder, "--interval", "0.2", COLUMNS="100", LINES="24")
+        try:
+            shown, end = "", time.monotonic() + 15
+            while shown.count("\x1b[H") < 8 or "…" in last_frame(shown):
+                assert time.monotonic() < end, shown
+                shown += os.read(terminal, 65536).decode()
+            os.write(terminal, b"q")
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        finally:
+            os.close(terminal)
+        for client in clients:
+            client.close()
+
+    frame = last_frame(shown)
+    assert shape(picture_in_the_guide()) == shape(frame), "\n".join(frame)

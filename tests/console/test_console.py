@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from anyio_mio.console import observe_runs
 from anyio_mio.console import pictures as pictures_module
 from anyio_mio.console import server as server_module
 from anyio_mio.console.client import ConsoleClient, NoConsole, find_consoles
-from anyio_mio.console.protocol import tree_from_json
+from anyio_mio.console.protocol import decode, encode, tree_from_json
 from anyio_mio.console.server import ConsoleServer
 
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets")
@@ -313,3 +314,29 @@ def test_the_variable_opens_a_console(path: Path) -> None:
     )
 
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_an_answer_is_the_json_of_one_call_although_it_is_made_in_pieces() -> None:
+    answer = {"tasks": [{"a": [1, {"b": None}]}, {}], "deadlocks": ["ü\n"], "n": 1.5, "o": {"p": 1}}
+
+    line = encode("answer", answer)
+
+    assert line.endswith(b"\n")
+    assert decode(line, "answer") == answer
+
+
+def test_the_cycle_collector_pauses_while_any_answer_is_made_and_stays_as_it_was() -> None:
+    collector = server_module.PausedCollector()
+    with collector:
+        with collector:
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+    gc.disable()
+    try:
+        with collector:
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

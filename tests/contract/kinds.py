@@ -18,6 +18,7 @@ from anyio.streams.tls import TLSStream
 from anyio_mio._backend.thread_pipes import ThreadPipeReceiveStream, ThreadPipeSendStream
 from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._net.pipes import PipeReceiveStream, PipeSendStream
+from anyio_mio.serving.tls import ServerTLSStream
 from tests.shared.certificates import client_context, server_context
 from tests.shared.pairs import tcp_streams
 
@@ -74,6 +75,41 @@ async def tls() -> AsyncIterator[Channel]:
             yield Channel(sender, receiver)
 
 
+@asynccontextmanager
+async def tls_server_sends() -> AsyncIterator[Channel]:
+    """TLS as `serve_tcp()` gives it to a handler, which sends."""
+    async with tls_of_a_server() as (server, client):
+        yield Channel(server, client)
+
+
+@asynccontextmanager
+async def tls_server_receives() -> AsyncIterator[Channel]:
+    """TLS as `serve_tcp()` gives it to a handler, which receives."""
+    async with tls_of_a_server() as (server, client):
+        yield Channel(client, server)
+
+
+@asynccontextmanager
+async def tls_of_a_server() -> AsyncIterator[tuple[TLSStream, TLSStream]]:
+    for_server, for_client = server_context("localhost"), tls_contexts()[1]
+    for_server.num_tickets = 0  # a client that closes without reading them resets the connection
+    async with tcp_streams() as (client, server), anyio.create_task_group() as tasks:
+        bound_what_is_buffered(server)
+        bound_what_is_buffered(client)
+        made: list[TLSStream] = []
+
+        async def serve() -> None:
+            made.append(await ServerTLSStream.shake_hands(server, for_server, 10))
+
+        tasks.start_soon(serve)
+        ours = await TLSStream.wrap(
+            client, hostname="localhost", ssl_context=for_client, standard_compatible=False
+        )
+        await anyio.wait_all_tasks_blocked()
+        async with made[0] as theirs, ours:
+            yield theirs, ours
+
+
 @cache
 def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server_context("localhost"), client_context()
@@ -124,6 +160,8 @@ KINDS: dict[str, Callable[[], AbstractAsyncContextManager[Channel]]] = {
     "tcp": tcp,
     "unix": unix,
     "tls": tls,
+    "tls, a server sends": tls_server_sends,
+    "tls, a server receives": tls_server_receives,
     "pipe": pipe,
     "pipe in threads": pipe_in_threads,
     "process": process,

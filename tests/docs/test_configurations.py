@@ -99,7 +99,7 @@ def test_systemd_accepts_its_units(name: str, text: str, tmp_path: Path) -> None
 def commands() -> Iterator[Any]:
     """Each command that serves, in the units, consoles and containers of the guides."""
     for path in sorted([*GUIDES.glob("*.md"), ROOT / "README.md", ROOT / "docs" / "tutorial.md"]):
-        text = path.read_text()
+        text = re.sub(r"\\\n *", "", path.read_text())
         lines = [match["rest"] for match in SERVES.finditer(text)]
         lines += [shlex.join(json.loads(each)[2:]) for each in CONTAINER.findall(text)]
         yield from (pytest.param(line, id=f"{path.name}: {line}") for line in lines)
@@ -125,28 +125,39 @@ def test_kubernetes_accepts_the_manifest() -> None:
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_a_pod_gets_the_time_that_the_server_needs_to_stop() -> None:
+def pod_of_the_deployment() -> dict[str, Any]:
     [pod] = [
         each["spec"]["template"]["spec"] for each in manifests() if each["kind"] == "Deployment"
     ]
-    [container] = pod["containers"]
+    return pod  # type: ignore[no-any-return]
+
+
+def option_in_the_container(name: str) -> str:
     [command] = CONTAINER.findall(text_of("deploying.md", "Dockerfile"))
-    words = json.loads(command)
-    grace = float(words[words.index("--grace") + 1])
-    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-
-    assert pod["terminationGracePeriodSeconds"] > pause + grace + SETTLING
+    words: list[str] = json.loads(command)
+    return words[words.index(name) + 1]
 
 
-def test_the_probes_ask_for_a_path_that_the_application_has() -> None:
-    [pod] = [
-        each["spec"]["template"]["spec"] for each in manifests() if each["kind"] == "Deployment"
-    ]
+def test_a_pod_gets_the_time_that_the_server_needs_to_stop() -> None:
+    pod = pod_of_the_deployment()
     [container] = pod["containers"]
-    paths = {
-        container[f"{kind}Probe"]["httpGet"]["path"]
-        for kind in ("startup", "readiness", "liveness")
-    }
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    needed = pause + float(option_in_the_container("--grace")) + SETTLING
 
-    assert paths == {"/health"}
-    assert '@app.get("/health")' in text_of("fastapi-haproxy.md", "visits.py")
+    assert pod["terminationGracePeriodSeconds"] > needed
+
+
+def test_the_probes_ask_the_port_and_the_paths_that_the_supervisor_answers() -> None:
+    pod = pod_of_the_deployment()
+    [container] = pod["containers"]
+    asked = {
+        kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")
+    }
+    [port] = [each["containerPort"] for each in container["ports"] if each["name"] == "health"]
+
+    assert asked == {
+        "startup": {"path": "/readyz", "port": "health"},
+        "readiness": {"path": "/readyz", "port": "health"},
+        "liveness": {"path": "/healthz", "port": "health"},
+    }
+    assert option_in_the_container("--health") == f"0.0.0.0:{port}"

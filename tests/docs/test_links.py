@@ -76,6 +76,13 @@ def is_lost(target: str) -> bool:
     return target.startswith(files) and not (ROOT / target.removeprefix(files)).exists()
 
 
+def test_every_example_is_linked_from_the_page_of_examples() -> None:
+    linked = {each.rpartition("/")[2] for each in links(ROOT / "docs" / "examples.md")}
+    there = {each.name for each in (ROOT / "examples").iterdir() if each.name != "__pycache__"}
+
+    assert there - linked == set()
+
+
 @pytest.mark.parametrize("name", SITE)
 def test_no_page_is_a_dead_end(name: str) -> None:
     text = re.sub(r"```\{toctree\}.*?```", "", (ROOT / name).read_text(), flags=re.DOTALL)

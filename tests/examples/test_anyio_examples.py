@@ -17,7 +17,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSStream
 
-import anyio_mio  # noqa: F401 - makes the backend known
+import anyio_mio.asgi
 from tests.examples.conftest import EXAMPLES, Load
 from tests.shared.certificates import client_context, write_certificate
 
@@ -30,6 +30,7 @@ NAMES = [
     "chat",
     "echo",
     "http_client",
+    "opentelemetry_app",
     "processes",
     "redis_client",
     "starlette_app",
@@ -166,6 +167,30 @@ async def test_tls_echo_speaks_tls(example: Load, tmp_path: Path) -> None:
 
     assert isinstance(stream, TLSStream)
     assert received == b"hello"
+
+
+async def test_spans_of_tasks_and_threads_are_children_of_the_requests(example: Load) -> None:
+    pytest.importorskip("opentelemetry.instrumentation.starlette")
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    app = example("opentelemetry_app").make_app(exporter)
+    async with anyio.create_task_group() as group:
+        [listener] = await group.start(partial(anyio_mio.asgi.serve, app, port=0))
+        port = listener.extra(SocketAttribute.local_port)
+        async with connected(port) as stream:
+            await stream.send(b"GET /books HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await stream.receive()).startswith(b"HTTP/1.1 200 ")
+        spans: dict[str, Any] = {}
+        with anyio.fail_after(SECONDS):
+            while "GET /books" not in spans:
+                await anyio.sleep(0.01)
+                spans = {span.name: span for span in exporter.get_finished_spans()}
+        group.cancel_scope.cancel()
+
+    request = spans["GET /books"].context.span_id
+    for shelf in ("novels", "poems"):
+        assert spans[f"query {shelf}"].parent.span_id == request
 
 
 async def test_the_starlette_application_answers_and_counts(example: Load) -> None:

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import anyio
 import h11
+from websockets.datastructures import Headers
+from websockets.http11 import Request
 
 from anyio_mio.asgi.errors import ApplicationError
 from anyio_mio.asgi.exchange import Exchange
@@ -20,6 +22,7 @@ from anyio_mio.asgi.proxy_protocol import ProxyHeader, ProxyHeaderError, parse_h
 from anyio_mio.asgi.request_parser import RequestParser
 from anyio_mio.asgi.response_head import join_head
 from anyio_mio.asgi.site import Site
+from anyio_mio.asgi.websocket import OPEN, WebSocket
 
 MOST: Final = 8192
 """Bytes of an input that are used: below the limits for heads, which depend on how it is cut."""
@@ -187,6 +190,72 @@ def head(data: bytes) -> None:
     assert not any(b"\n" in line or b"\r" in line or b"\0" in line for line in lines)
 
 
+HANDSHAKE: Final = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Extensions": "permessage-deflate",
+}
+
+
+WEBSOCKET_SITES: Final = {
+    is_compressed: Site(
+        no_application, Settings(ws_max_size=1000, ws_compression=is_compressed), anyio.Event()
+    )
+    for is_compressed in (False, True)
+}
+
+
+class Carrier:
+    """What a WebSocket needs of its connection."""
+
+    app = no_application
+    stream: Any = None
+    read_due = 0.0
+    is_gone = False
+
+    def __init__(self, *, is_compressed: bool) -> None:
+        self.site = WEBSOCKET_SITES[is_compressed]
+
+    async def write(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def take_unparsed(self) -> bytes:
+        return b""
+
+
+def frames(data: bytes) -> None:
+    """Messages that go around websockets are those that it makes, however they are cut."""
+    data = data[:MOST]
+    first = data[0] if data else 0
+    size = 1 + first % 7
+    cut = [data[1:][i : i + size] for i in range(0, len(data), size)]
+    for is_compressed in (False, True):
+        for pieces in ([data[1:]], cut):
+            found = talk(pieces, is_compressed=is_compressed, is_direct=True)
+            expected = talk(pieces, is_compressed=is_compressed, is_direct=False)
+            assert found == expected, (found, expected)
+
+
+def talk(pieces: list[bytes], *, is_compressed: bool, is_direct: bool) -> tuple[Any, ...]:
+    """What a WebSocket makes of a client's frames: messages, its own frames, and the end.
+
+    Args:
+        pieces: the frames.
+        is_compressed: whether compression was agreed on.
+        is_direct: whether messages may go around websockets.
+    """
+    socket: Any = WebSocket(Carrier(is_compressed=is_compressed), SOURCE, {"path": "/"})
+    handshake = socket._protocol.accept(Request("/", Headers(HANDSHAKE)))
+    assert handshake.status_code == 101
+    socket._state = OPEN
+    for piece in pieces:
+        (socket._take if is_direct else socket._take_frames)(piece)
+    answers = b"".join(socket._protocol.data_to_send())
+    return list(socket._messages), answers, socket._end, socket._protocol.state
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    each.__name__: each for each in (requests, proxy_header, forwarded, head)
+    each.__name__: each for each in (requests, frames, proxy_header, forwarded, head)
 }

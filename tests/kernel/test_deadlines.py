@@ -168,3 +168,17 @@ def test_a_sleep_without_end_can_be_cancelled() -> None:
     run(main, kernel)
 
     assert kernel.now() == 1
+
+
+def test_describing_many_sleepers_walks_the_heap_once() -> None:
+    deadlines = Deadlines()
+    owners = [type("Owner", (), {"alarm": 0})() for _ in range(50)]
+    for number, owner in enumerate(owners):
+        deadlines.add(owner, float(number))
+    assert [deadlines.describe(owner).until for owner in owners] == [float(n) for n in range(50)]
+    first = deadlines._times
+    assert deadlines.describe(owners[7]).until == 7.0
+    assert deadlines._times is first
+    late = type("Owner", (), {"alarm": 0})()
+    deadlines.add(late, 99.0)
+    assert deadlines.describe(late).until == 99.0

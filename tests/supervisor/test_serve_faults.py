@@ -285,5 +285,5 @@ def test_sigusr1_prints_the_task_tree_of_each_worker() -> None:
     with serving("echo", *ANY_PORT) as serve:
         serve.wait_for("worker ready")
         serve.send(signal.SIGUSR1)
-        while "_supervisor.worker.serve" not in serve.wait_for_any("event"):
+        while "worker 1: echo" not in serve.wait_for_any("event"):
             pass

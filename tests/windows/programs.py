@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: F401 - the stand-in needs what looks at the platform to be there before it
 import contextlib
+import importlib
 import multiprocessing  # noqa: F401
 import os
 import signal
@@ -31,6 +32,7 @@ import anyio.to_thread
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
+from click.testing import CliRunner
 
 Program = Callable[[], Coroutine[Any, Any, None]]
 PROGRAMS: dict[str, Program] = {}
@@ -302,6 +304,29 @@ def talk(port: int) -> None:
     with connect(f"ws://127.0.0.1:{port}/", proxy=None) as websocket:
         websocket.send("hello")
         assert websocket.recv(5) == "hello"
+
+
+@program
+async def the_command_says_what_does_not_work() -> None:
+    from anyio_mio.cli.group import group
+
+    def output(*arguments: str) -> str:
+        result = CliRunner().invoke(group, arguments)
+        assert result.exit_code != 0
+        return result.output
+
+    for command in (["tree"], ["stats", "1"]):
+        assert "no UNIX sockets" in output(*command)
+    assert "top needs a terminal" in output("top")
+    assert "on Windows one process serves" in output("serve", "echo", "--workers", "2")
+    assert "needs workers" in output("serve", "echo", "--reload")
+    assert "one process on Windows" in output("serve", "echo", "--bind", "unix:path")
+
+
+@program
+async def modules_of_other_systems_say_so() -> None:
+    with pytest.raises(ImportError, match="fork"):
+        importlib.import_module("anyio_mio._supervisor.supervisor")
 
 
 def run(name: str) -> bool:

@@ -77,7 +77,8 @@ if sys.platform != "win32":
                 (fd, _translated(seen, _FROM_POLL)) for fd, seen in self._poll.poll(milliseconds)
             ]
 
-    # Not every POSIX system has POLLRDHUP: without it the end of a stream is just readable.
+    # Not every POSIX system has POLLRDHUP: without it the end of a stream is just readable. PyPy
+    # has no name for it.
     _TO_POLL: Final = tuple(
         (ours, theirs)
         for ours, theirs in (
@@ -86,7 +87,7 @@ if sys.platform != "win32":
             (WRITABLE, select.POLLOUT),
             (ERROR, select.POLLERR),
             (HANGUP, select.POLLHUP),
-            (READ_HANGUP, getattr(select, "POLLRDHUP", 0)),
+            (READ_HANGUP, getattr(select, "POLLRDHUP", 0x2000 if sys.platform == "linux" else 0)),
         )
         if theirs
     )
