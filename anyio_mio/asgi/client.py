@@ -28,7 +28,7 @@ MOST_LINGERING: Final = 16 * 1024 * 1024
 
 MOST_UNSENT: Final = 131072
 """Bytes that the system takes for a client ahead of what is on its way to it. Without a limit it
-takes 4 MB for a client that reads nothing, and 500 of them fill Linux's memory for TCP."""
+takes 4 MB for a client that reads nothing, and a thousand of them use up Linux's memory for TCP."""
 
 RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
