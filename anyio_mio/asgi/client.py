@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, SocketListener
 from anyio.streams.tls import TLSStream
 
 GONE: Final = (
@@ -25,6 +25,10 @@ LINGER: Final = 2.0
 
 MOST_LINGERING: Final = 16 * 1024 * 1024
 """Bytes that are read and thrown away during it."""
+
+MOST_UNSENT: Final = 131072
+"""Bytes that the system takes for a client ahead of what is on its way to it. Without a limit it
+takes 4 MB for a client that reads nothing, and a thousand of them use up Linux's memory for TCP."""
 
 RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
@@ -52,6 +56,14 @@ def reset_on_close(stream: ByteStream) -> None:
     """Let closing the stream reset the connection, so that no client takes it for an end."""
     with suppress(OSError, anyio.ClosedResourceError):
         raw_socket(stream).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+
+def limit_unsent(listener: SocketListener) -> None:
+    """Let the connections of a listener have `MOST_UNSENT`; where the system can, and for TCP."""
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with suppress(OSError):  # a UNIX socket has no such option
+            sock = listener.extra(SocketAttribute.raw_socket)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
 
 
 async def abort(stream: ByteStream) -> None:

@@ -17,7 +17,7 @@ import anyio
 from anyio.abc import ByteStream, SocketListener, TaskGroup, TaskStatus
 
 from anyio_mio import serving
-from anyio_mio.asgi.client import GONE, abort, has_unread
+from anyio_mio.asgi.client import GONE, abort, has_unread, limit_unsent
 from anyio_mio.asgi.connection import Connection
 from anyio_mio.asgi.errors import ClientDisconnected
 from anyio_mio.asgi.lifespan import Lifespan
@@ -96,6 +96,20 @@ def run(app: Application, **options: Unpack[Options]) -> ServeSummary:
     """
     options.setdefault("signals", (signal.SIGINT, signal.SIGTERM))
     return anyio.run(partial(serve, app, **options), backend="mio")
+
+
+@final
+class Listening(TaskStatus[Any]):
+    """Limits what the system takes for each client, before the first one is accepted."""
+
+    def __init__(self, status: TaskStatus[Any]) -> None:
+        self._status = status
+
+    def started(self, value: Any = None) -> None:
+        """Pass the listeners on."""
+        for listener in value:
+            limit_unsent(listener)
+        self._status.started(value)
 
 
 @final
@@ -179,7 +193,7 @@ class Server:
 
     async def _listen(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
         """Serve where the options say."""
-        place, options = self._place, {**self._options, "task_status": task_status}
+        place, options = self._place, {**self._options, "task_status": Listening(task_status)}
         if "listeners" in place:
             return await serving.serve_listeners(self._handle, place["listeners"], **options)
         if "unix" in place:

@@ -116,6 +116,27 @@ def test_rounds_of_slow_clients_leave_no_memory_behind() -> None:
     assert sizes[3] - sizes[1] < MOST_GROWTH
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no limit")
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+def test_the_system_takes_little_for_a_client_that_reads_nothing(kind: Kind) -> None:
+    sent = [0]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await apps.start(send)
+        while True:
+            await apps.say(send, b"x" * 65536, more=True)
+            sent[0] += 65536
+
+    with serving(app, kind, lifespan="off") as served, served.connect() as client:
+        client.send(HEAD)
+        wait_for(lambda: sent[0] > 0)
+        before = 0
+        while sent[0] > before:
+            before = sent[0]
+            time.sleep(0.3)
+    assert sent[0] < 1024 * 1024  # with what its own socket has received
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_drops_of_a_head_do_not_buy_time(kind: Kind) -> None:
     options: Any = {"head_timeout": 0.5}
