@@ -164,7 +164,9 @@ class Lock(anyio.Lock):
                 owner.wanted = None
             else:
                 owner.remove_wanted(self)
-            self._owner = task = self._waiters.popitem(False)[0]  # the first: last=False
+            task = next(iter(self._waiters))
+            del self._waiters[task]
+            self._owner = task
             if self._waiters:
                 if task.wanted is None:
                     task.wanted = self

@@ -271,13 +271,6 @@ class CancelScope:
             scope = None if scope._shield else scope.parent
         return deadline
 
-    def add_member(self, task: Member) -> None:
-        """Note that a task is started here."""
-        if self.members is None:
-            self.members = {task: None}
-        else:
-            self.members[task] = None
-
     @property
     def _is_over(self) -> bool:
         return self._used and self.host is None
@@ -285,11 +278,15 @@ class CancelScope:
     def _cancel(self, message: str) -> None:
         self._mark_cancelled(message)
         task = self.host
-        if task is not None:
-            task.kernel.deadlines.drop(self)
-            push_down(self)
-        elif self.members is not None:  # a root scope: it has tasks and no host
-            push_down(self)
+        try:
+            if task is not None:
+                task.kernel.deadlines.drop(self)
+                push_down(self)
+            elif self.members is not None:  # a root scope: it has tasks and no host
+                push_down(self)
+        except BaseException:  # a signal's handler has cut it short, and cancel() acts once
+            push_down(self, again=True)
+            raise
 
     def _require_own_thread(self) -> None:
         if self.host is not None and self.host.kernel.current is None:
@@ -381,13 +378,18 @@ def require_bool(shield: object) -> None:
         raise TypeError(f"shield must be a bool, not {shield!r}")
 
 
-def push_down(scope: CancelScope) -> None:
-    """Recompute ``scope`` and, as far as that changes anything, all that is inside it."""
+def push_down(scope: CancelScope, *, again: bool = False) -> None:
+    """Recompute ``scope`` and, as far as that changes anything, all that is inside it.
+
+    Args:
+        scope: what has changed.
+        again: True to go through all that is inside in any case.
+    """
     host = scope.host
     if host is None:
-        _refresh([scope], None)
+        _refresh([scope], None, again)
     else:
-        _refresh(stack_above(host, scope.parent), host)
+        _refresh(stack_above(host, scope.parent), host, again)
 
 
 def push_down_to(task: Member) -> None:
@@ -443,14 +445,14 @@ def own_scopes(task: Member, below: CancelScope | None) -> Iterator[CancelScope]
         scope = scope.parent
 
 
-def _refresh(stack: list[CancelScope], host: Member | None) -> None:
+def _refresh(stack: list[CancelScope], host: Member | None, again: bool = False) -> None:
     # An explicit list and no recursion: task groups nest as deeply as the program likes.
     pending: list[tuple[list[CancelScope], Member | None]] = [(stack, host)]
     message: str | None = None
     while pending:
         stack, task = pending.pop()
         inside: list[tuple[list[CancelScope], Member | None]] = []
-        has_changed = _refresh_stack(stack, inside)
+        has_changed = _refresh_stack(stack, inside, again)
         # Taken from the end, the first member comes first: a queue is left from its front.
         pending += reversed(inside)
         if task is None or not task.scope.effective:
@@ -462,7 +464,7 @@ def _refresh(stack: list[CancelScope], host: Member | None) -> None:
 
 
 def _refresh_stack(
-    stack: list[CancelScope], inside: list[tuple[list[CancelScope], Member | None]]
+    stack: list[CancelScope], inside: list[tuple[list[CancelScope], Member | None]], again: bool
 ) -> bool:
     """Recompute one task's scopes, outermost first; False if one of them did not change.
 
@@ -472,7 +474,7 @@ def _refresh_stack(
         parent = scope.parent
         outside = parent is not None and parent.effective and not scope._shield
         effective = scope._cancel_called or outside
-        if effective == scope.effective:
+        if effective == scope.effective and not again:
             return False
         scope.effective = effective
         if scope.members:

@@ -34,7 +34,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
@@ -122,17 +122,23 @@ class ShuffledQueue(deque["Task"]):
         self._random = random
         self._left = 0
 
+    def __getitem__(self, index: Any) -> Any:
+        """Bring a random task of the generation to the front; the kernel takes it out."""
+        left = min(self._left, len(self)) or len(self)
+        if left and index == 0:
+            self._left = left - 1
+            place = self._random.randrange(left)
+            self.rotate(-place)
+            task = super().popleft()
+            self.rotate(place)
+            self.appendleft(task)
+        return super().__getitem__(index)
+
     def popleft(self) -> Task:
         """Take out a random task of the generation."""
-        left = min(self._left, len(self)) or len(self)
-        if left == 0:
-            return super().popleft()  # raises, as ever
-        self._left = left - 1
-        place = self._random.randrange(left)
-        self.rotate(-place)
-        task = super().popleft()
-        self.rotate(place)
-        return task
+        if self:
+            self[0]
+        return super().popleft()
 
 
 def stand_still() -> float:

@@ -243,7 +243,9 @@ class Kernel:
         """Make a new task a member of its base scope, and runnable."""
         if self.current is None:
             self.require_own_thread()
-        task.base.add_member(task)
+        if task.base.members is None:
+            task.base.members = {}
+        task.base.members[task] = None  # no call, so that no signal comes between
         self.run_queue.append(task)
         if self.instruments:
             self.instruments.task_spawned(task)
@@ -332,8 +334,7 @@ class Kernel:
         """
         queue, spent, slice_clock = self.run_queue, self.spent, self._slice_clock
         steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
-        # While a Ctrl-C waits for the main task, its next operation has to look.
-        full_budget = 0 if self.interrupted else self.full_budget
+        full_budget = 0 if self.interrupted else self.full_budget  # a Ctrl-C: operations look
         instruments = self.instruments.of_steps or None  # quicker to test than an empty list
         while queue or spent:
             if not steps:
@@ -348,8 +349,9 @@ class Kernel:
                     queue.append(spent.popleft())
                 looks, last_look = looks + 1, now
             steps -= 1
-            task = queue.popleft() if queue else spent.popleft()
-            self.current = task
+            runnable = queue or spent
+            self.current = task = runnable[0]
+            del runnable[0]  # no call: Python would look for signals after popleft()
             task.parked_on = None
             self.budget = 0 if task.scope.effective else full_budget
             if instruments is not None:
@@ -396,8 +398,7 @@ class Kernel:
         task.done = True
         if task.parked_on is not None:
             task.end_earlier_wait(None)
-        members = task.base.members
-        assert members is not None
+        members = task.base.members or {}
         if task in members:
             del members[task]
         if not members and task.base.host is None:

@@ -69,13 +69,17 @@ class Starting(Outcome[object]):
         self._caller = kernel.current
         self._child = child
         self._group.starting += 1
-        kernel.start(child)
         try:
+            kernel.start(child)
             if self._started:  # by the function that made the coroutine
                 self._hand_over_unless_cancelled(child)
                 await kernel.yield_now()
             while not self._handed_over and not self.is_done:
                 await kernel.park(self)
+        except BaseException:  # a signal's handler: the child belongs to the group from now on
+            if child in (child.base.members or ()) and child.owner is self:
+                self._hand_over(child)
+            raise
         finally:
             self._group.starting -= 1
             self._group.wake_host_if_done()
@@ -114,25 +118,34 @@ class Starting(Outcome[object]):
             caller.kernel.resume(caller)
 
     def _hand_over_unless_cancelled(self, child: Task) -> None:
-        if not child.base.effective:
+        if child.base.effective:
+            return
+        try:
             self._hand_over(child)
-            self._handed_over = True
-            self._resume_caller()
+        finally:  # also if a signal's handler raises after the child has moved
+            if child.owner is self._group:
+                self._handed_over = True
+                caller = self._caller
+                if caller is not None and caller.parked_on is self:
+                    caller.kernel.run_queue.append(caller)
 
     def _hand_over(self, child: Task) -> None:
-        group, old = self._group, child.base
+        group, old, new = self._group, child.base, self._group.cancel_scope
         scope = child.scope
         while scope is not old and scope.parent is not old:
             assert scope.parent is not None
             scope = scope.parent
+        # No call from here on, so that no handler of a signal comes between.
         if scope is old:
-            child.scope = group.cancel_scope
+            child.scope = new
         else:
-            scope.parent = group.cancel_scope
+            scope.parent = new
+        if new.members is None:
+            new.members = {}
         assert old.members is not None
         del old.members[child]
-        child.base = group.cancel_scope
-        child.base.add_member(child)
+        new.members[child] = None
+        child.base = new
         child.owner, child.host, child.info = group, group.host, None
         push_down_to(child)
 

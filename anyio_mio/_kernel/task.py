@@ -205,8 +205,12 @@ class Task:
         if kernel.current is self:
             kernel.budget = 0
         parked_on = self.parked_on
-        if parked_on is not None and self.error is None and parked_on.abort(self):
-            kernel.fail(self, Cancelled(message))
+        if parked_on is not None and self.error is None:
+            # Made first: from abort()'s return to append() Python looks for no signal.
+            error = Cancelled(message)
+            if parked_on.abort(self):
+                self.error = error
+                kernel.run_queue.append(self)
 
 
 @final

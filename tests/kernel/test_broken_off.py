@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -42,9 +43,22 @@ def send_alarm() -> None:
     os.kill(os.getpid(), signal.SIGUSR1)
 
 
+def send_alarm_when_asleep(thread: int, asleep: threading.Event) -> None:
+    """Send the alarm once a thread sleeps in its poll: else it may end the step of any task."""
+    asleep.wait()
+    while "poll" not in sys._current_frames()[thread].f_globals["__name__"].split("."):
+        time.sleep(0.001)
+    send_alarm()
+
+
 async def hang(log: list[str]) -> None:
+    asleep = threading.Event()
+    arguments = (threading.get_ident(), asleep)
+    threading.Thread(target=send_alarm_when_asleep, args=arguments).start()
     async with anyio.create_task_group() as group:
-        group.start_soon(anyio.to_thread.run_sync, send_alarm)
+        group.start_soon(anyio.sleep_forever)
+        await anyio.wait_all_tasks_blocked()
+        asleep.set()
         try:
             await anyio.sleep_forever()
         except BaseException as error:
