@@ -384,3 +384,28 @@ if sys.version_info >= (3, 12):
             assert await task == "value"
         finally:
             loop.set_task_factory(None)
+
+
+async def test_all_events_of_a_poll_are_handled_before_what_they_queue() -> None:
+    loop, order = asyncio.get_running_loop(), []
+
+    class Protocol(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            order.append(f"data {data.decode()}")
+            loop.call_soon(order.append, f"queued by {data.decode()}")
+
+    pairs = [socket.socketpair() for _ in range(3)]
+    transports = [(await loop.create_connection(Protocol, sock=ours))[0] for ours, _ in pairs]
+    for number, (_, theirs) in enumerate(pairs):
+        theirs.send(str(number).encode())
+    with anyio.fail_after(5):
+        while len(order) < 6:
+            await asyncio.sleep(0)
+    for transport, (_, theirs) in zip(transports, pairs, strict=True):
+        transport.close()
+        theirs.close()
+
+    assert sorted(order[:3]) == ["data 0", "data 1", "data 2"]
+    assert [each.removeprefix("queued by ") for each in order[3:]] == [
+        each.removeprefix("data ") for each in order[:3]
+    ]
