@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 
 import anyio
 import anyio.lowlevel
@@ -376,6 +377,11 @@ EXEMPT: dict[str, dict[str, str]] = {
     },
 }
 
+if tuple(map(int, version("anyio").split(".")[:2])) < (4, 16):
+    EXEMPT["memory"] |= {
+        "an_empty_send_adds_nothing": "before AnyIO 4.16 an empty item is one",
+        "closing_wakes_who_waits_for_bytes": "before AnyIO 4.16 closing one wakes only its peer",
+    }
 
 CASES = [(name, kind) for kind in KINDS for name in DEMANDS if name not in EXEMPT.get(kind, {})]
 
