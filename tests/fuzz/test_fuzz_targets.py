@@ -47,7 +47,7 @@ def test_a_short_run_of_atheris_finds_nothing(name: str, tmp_path: Path) -> None
     if find_spec("atheris") is None:
         pytest.skip("atheris is not installed (pip install atheris)")
     done = subprocess.run(
-        [sys.executable, SCRIPT, name, "-runs=2000", "-max_len=2048", "-seed=1"],
+        [sys.executable, SCRIPT, name, "-runs=1000", "-max_len=2048", "-seed=1"],
         capture_output=True,
         text=True,
         check=False,

@@ -20,8 +20,12 @@ import pytest
 
 import anyio_mio
 from anyio_mio._backend.anyio_internals import HandledTask
+from anyio_mio._kernel import cancel_scope
+from anyio_mio._kernel.cancel_scope import CancelScope
 from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.outcome import Outcome
+from anyio_mio._kernel.running import running
+from anyio_mio._kernel.starting import Starting
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.task_group import TaskGroup
 
@@ -46,15 +50,32 @@ ENDS: set[CodeType] = {
 }
 
 
+BEGINNINGS: set[CodeType] = {
+    function.__code__
+    for function in (
+        *(Kernel.start, Starting.run, Starting.started, Starting._hand_over),
+        Starting._hand_over_unless_cancelled,
+    )
+}
+CANCELLATIONS: set[CodeType] = {
+    function.__code__
+    for function in (
+        *(CancelScope.cancel, CancelScope._cancel, Task.interrupt),
+        *(cancel_scope.push_down, cancel_scope._refresh, cancel_scope._refresh_stack),
+    )
+}
+
+
 class TimeLimitError(BaseException):
     pass
 
 
 class Interrupter:
-    """Raises at one place of the code that ends the tasks of this name; counts the places."""
+    """Raises at one place of these functions, called for tasks of this name; counts the places."""
 
-    def __init__(self, name: str, place: int) -> None:
+    def __init__(self, name: str, place: int, codes: set[CodeType]) -> None:
         self.name = name
+        self.codes = codes
         self.place = place
         self.seen = 0
         self.before: dict[FrameType, int] = {}
@@ -62,7 +83,9 @@ class Interrupter:
     def trace(self, frame: FrameType, event: str, argument: object) -> Any:
         if frame.f_back is not None:  # a call of a function of Python is followed by no check
             self.before.pop(frame.f_back, None)
-        if frame.f_code not in ENDS or self.task_of(frame) != self.name:
+        if running.kernel is None or frame.f_code not in self.codes:
+            return None
+        if self.name not in ("", self.current_task()):
             return None
         self.pass_place()
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
@@ -81,15 +104,15 @@ class Interrupter:
         if self.seen == self.place:
             raise TimeLimitError
 
-    def task_of(self, frame: FrameType) -> str:
-        kernel = running_kernel()
-        task: Any = kernel.current
-        return "" if task is None else task.name
+    def current_task(self) -> str | None:
+        kernel: Any = running.kernel
+        task: Any = None if kernel is None else kernel.current
+        return None if task is None else task.name
 
 
 @contextmanager
-def interrupted(name: str, place: int) -> Iterator[Interrupter]:
-    interrupter = Interrupter(name, place)
+def interrupted(name: str, place: int, codes: set[CodeType]) -> Iterator[Interrupter]:
+    interrupter = Interrupter(name, place, codes)
     before = sys.gettrace()
     sys.settrace(interrupter.trace)
     try:
@@ -150,13 +173,15 @@ async def wait_for_child_that_starts(log: list[str]) -> None:
 def errors_of(error: BaseException) -> list[type[BaseException]]:
     if isinstance(error, BaseExceptionGroup):
         return [leaf for each in error.exceptions for leaf in errors_of(each)]
-    context = error.__context__ if isinstance(error, TimeLimitError) else None
+    context = error.__context__ if isinstance(error, (TimeLimitError, RuntimeError)) else None
     return [type(error), *(errors_of(context) if context is not None else [])]
 
 
-def run(program: Program, place: int) -> tuple[int, list[str], list[type[BaseException]]]:
+def run(
+    program: Program, place: int, name: str = "ends", codes: set[CodeType] = ENDS
+) -> tuple[int, list[str], list[type[BaseException]]]:
     log: list[str] = []
-    with interrupted("ends", place) as interrupter:
+    with interrupted(name, place, codes) as interrupter:
         try:
             anyio_mio.run(program, log)
         except BaseException as error:  # noqa: BLE001 - whatever the program ends with
@@ -173,12 +198,67 @@ def run(program: Program, place: int) -> tuple[int, list[str], list[type[BaseExc
 )
 def test_an_interrupt_in_the_end_of_a_task_loses_neither(program: Program) -> None:
     places, log, errors = run(program, 0)
-    assert places > 3
+    assert places >= 3
 
     for place in range(1, places + 1):
         _, log_then, errors_then = run(program, place)
         assert log_then == log, place
         assert sorted(map(repr, errors_then)) == sorted(map(repr, [*errors, TimeLimitError])), place
+
+
+async def cancel_tree(log: list[str]) -> None:
+    async def sleep(number: int) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append(f"child {number}")
+
+    async def nest() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(sleep, 1)
+            group.start_soon(sleep, 2)
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(nest)
+            group.start_soon(sleep, 3)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+    finally:
+        log.append("main")
+
+
+async def start_child(log: list[str]) -> None:
+    async def child(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        try:
+            await anyio.lowlevel.checkpoint()
+            task_status.started()
+            await anyio.lowlevel.checkpoint()
+        finally:
+            log.append("child")
+
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(child)
+    finally:
+        log.append("main")
+
+
+# A child whose start was interrupted never ran.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "program, codes", [(cancel_tree, CANCELLATIONS), (start_child, BEGINNINGS)]
+)
+def test_an_interrupt_in_the_kernel_lets_the_run_end(program: Program, codes: Any) -> None:
+    places, log, _ = run(program, 0, "", codes)
+    assert places > 5
+
+    for place in range(1, places + 1):
+        _, log_then, errors = run(program, place, "", codes)
+        assert "main" in log_then, place
+        assert set(log_then) <= set(log), place
+        assert TimeLimitError in errors, place
 
 
 @pytest.mark.parametrize("wait", [anyio.sleep_forever, anyio.lowlevel.checkpoint])
