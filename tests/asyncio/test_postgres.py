@@ -133,7 +133,6 @@ async def test_a_pool_under_random_cancellation_leaks_nothing(
                 await connection.fetchval("select pg_sleep(0.005)")
                 await connection.fetchval("select 1")
 
-        await work()
         await cancel_at_random(work, seconds)
         await until_asyncs_tasks_have_ended()  # the requests to cancel, which asyncpg sends beside
         await pool_serves_on(pool)
@@ -196,7 +195,6 @@ async def test_sqlalchemys_pool_under_random_cancellation_leaks_nothing(
         async with engine.begin() as connection:
             await connection.execute(sqlalchemy.text("select pg_sleep(0.005)"))
 
-    await work()
     await cancel_at_random(work, seconds)
     await until_asyncs_tasks_have_ended()
     assert engine.pool.checkedout() == 0
@@ -238,7 +236,7 @@ async def test_a_scope_that_cancels_psycopgs_query_ends_it_in_the_server(
     await until_it_is_zero(pool, SLEEPING)
 
 
-@pytest.mark.parametrize("seconds", SECONDS)
+@pytest.mark.parametrize("seconds", SECONDS[1:])  # 2 seconds do not tell: see its last wait
 @pytest.mark.timeout(100)
 async def test_psycopgs_pool_under_random_cancellation_leaks_nothing(
     postgres: int, seconds: float
@@ -253,7 +251,6 @@ async def test_psycopgs_pool_under_random_cancellation_leaks_nothing(
                 await connection.execute("select pg_sleep(0.005)")
                 await connection.execute("select 1")
 
-        await work()
         await cancel_at_random(work, seconds)
         with anyio.fail_after(10):  # a connection that was given up is replaced beside
             while pool.get_stats()["pool_available"] < 4:
