@@ -168,8 +168,7 @@ class Kernel:
     async def checkpoint_if_cancelled(self) -> None:
         """Raise the pending cancellation or interrupt, if there is one.
 
-        It is raised after the others have had their turn: a loop that swallows cancellation must
-        not keep them from running.
+        The others run first: a loop that swallows cancellation must not keep them from running.
         """
         task = self.current
         if task is None:
@@ -261,6 +260,10 @@ class Kernel:
     def is_runnable(self, task: Task) -> bool:
         """Return whether a task waits for its next step, woken or spent."""
         return task in self.run_queue or task in self.spent
+
+    def is_busy(self) -> bool:
+        """Return whether another task than the current one waits for its next step."""
+        return bool(self.run_queue or self.spent)
 
     def runnable_tasks(self) -> list[Task]:
         """Return all tasks that wait for their next step and for nothing else."""
@@ -471,10 +474,7 @@ class Kernel:
         return RuntimeError((self.asyncio and self.asyncio.no_task()) or NO_TASK)
 
     def require_own_thread(self) -> None:
-        """Raise RuntimeError in other threads (K8).
-
-        It is asked where `current` is None: only then, asleep, can the kernel miss the call.
-        """
+        """Raise RuntimeError in other threads (K8): asleep, the kernel would miss the call."""
         if threading.get_ident() != self.thread:
             raise RuntimeError(OTHER_THREAD)
 
