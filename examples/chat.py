@@ -3,9 +3,8 @@
     python examples/chat.py              # serves 127.0.0.1:7007 until Ctrl-C
     nc 127.0.0.1 7007                    # in several terminals
 
-Each client has a queue and a task that empties it. The task of a client that speaks puts the line
-into every queue and never waits. A client whose queue is full is disconnected: otherwise one
-stopped terminal would fill the memory.
+Each client has a queue and a task that empties it. The task of a client that speaks never waits: a
+client whose queue is full is disconnected, or one stopped terminal would fill the memory.
 """
 
 from __future__ import annotations

@@ -161,6 +161,7 @@ def test_litestar_is_served() -> None:
         return data.upper()
 
     app = litestar.Litestar(
+        logging_config=None,  # it would configure the root logger of the process
         [item, upload, stream, ws],
         on_startup=[lambda: events.append("startup")],
         on_shutdown=[lambda: events.append("shutdown")],

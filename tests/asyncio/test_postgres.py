@@ -236,7 +236,7 @@ async def test_a_scope_that_cancels_psycopgs_query_ends_it_in_the_server(
     await until_it_is_zero(pool, SLEEPING)
 
 
-@pytest.mark.parametrize("seconds", SECONDS[1:])  # 2 seconds do not tell: see its last wait
+@pytest.mark.parametrize("seconds", SECONDS[1:])  # it fails: see the guide's known fault
 @pytest.mark.timeout(100)
 async def test_psycopgs_pool_under_random_cancellation_leaks_nothing(
     postgres: int, seconds: float
