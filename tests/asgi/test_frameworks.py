@@ -161,8 +161,8 @@ def test_litestar_is_served() -> None:
         return data.upper()
 
     app = litestar.Litestar(
-        logging_config=None,  # it would configure the root logger of the process
         [item, upload, stream, ws],
+        logging_config=None,  # it would configure the root logger of the process
         on_startup=[lambda: events.append("startup")],
         on_shutdown=[lambda: events.append("shutdown")],
     )
