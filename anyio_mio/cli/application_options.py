@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 from click.core import ParameterSource
 
 from anyio_mio._supervisor.configuration import ApplicationOptions
-
-F = TypeVar("F", bound=Callable[..., Any])
+from anyio_mio.cli.options import READABLE_FILE, add_options
 
 SECONDS: Final = click.FloatRange(0.01, 86400)
 COUNT: Final = click.IntRange(1)
-READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 
 HTTP: Final = {
@@ -155,11 +152,8 @@ OTHERS: Final = (
 )
 
 
-def application_options(command: F) -> F:
-    """Add the options to a command; they come in its keyword arguments."""
-    for option in reversed([*OTHERS, *HTTP.values()]):
-        command = option(command)
-    return command
+application_options = add_options(*OTHERS, *HTTP.values())
+"""Adds the options to a command; they come in its keyword arguments."""
 
 
 def take_application(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
 from anyio_mio._supervisor.configuration import Observation
+from anyio_mio.cli.options import add_options
 from anyio_mio.console.observing import VARIABLE
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 SECONDS: Final = click.FloatRange(0, 1e6)
 
@@ -57,19 +55,11 @@ OPTIONS: Final = (
 )
 
 
-def run_options(command: F) -> F:
-    """Add the options of a run to a command; they come in its keyword arguments."""
-    for option in reversed(RUN.values()):
-        command = option(command)
-    return command
+run_options = add_options(*RUN.values())
+"""Adds the options of a run to a command; they come in its keyword arguments."""
 
-
-def observing_options(command: F) -> F:
-    """Add all of these options to a command; they come in its keyword arguments."""
-    command = run_options(command)
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+observing_options = add_options(*OPTIONS, *RUN.values())
+"""Adds all of these options to a command; they come in its keyword arguments."""
 
 
 def take_run_options(given: dict[str, Any]) -> dict[str, Any]:

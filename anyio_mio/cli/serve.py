@@ -41,17 +41,15 @@ from anyio_mio.cli.application_options import application_options, take_applicat
 from anyio_mio.cli.completion import complete_target
 from anyio_mio.cli.management import ManagementAddresses
 from anyio_mio.cli.observing_options import observing_options, take_observation
+from anyio_mio.cli.options import DEFAULT_ADDRESS, READABLE_FILE, listening_options
 from anyio_mio.cli.serve_here import load_here, refuse_what_needs_workers, serve_here
 from anyio_mio.serving.threads import check_threads
-
-DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
 
 OTHER_DESCRIPTORS: Final = 32
 """About how many descriptors a worker has besides its connections."""
 
 MIB: Final = 1024 * 1024
 
-READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 SECONDS: Final = click.FloatRange(0, 3600)
 LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 
@@ -73,28 +71,7 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
     default=1,
     help="Serve in threads of this process, without workers; for free-threaded Python.",
 )
-@click.option(
-    "--backlog",
-    type=click.IntRange(1, 65535),
-    default=4096,
-    help="Connections that may wait to be accepted.",
-)
-@click.option(
-    "--max-connections",
-    type=click.IntRange(1),
-    show_default="no limit",
-    help="Connections of a worker at once; more wait to be accepted.",
-)
-@click.option(
-    "--grace",
-    type=SECONDS,
-    default=10.0,
-    help="Seconds that open connections get when a worker stops.",
-)
-@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM; without it, no TLS.")
-@click.option(
-    "--tls-key", type=READABLE_FILE, help="Key of the certificate, if it is in another file."
-)
+@listening_options
 @click.option(
     "--tls-key-password-file",
     type=READABLE_FILE,

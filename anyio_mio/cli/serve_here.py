@@ -20,9 +20,8 @@ from anyio_mio._supervisor.one_process import Choices, Log, StartError, parse_pl
 from anyio_mio._supervisor.target import TargetError, in_one_line
 from anyio_mio.cli.application_options import application_options, take_application
 from anyio_mio.cli.completion import complete_target
+from anyio_mio.cli.options import DEFAULT_ADDRESS, listening_options
 from anyio_mio.console import observe_runs, watch_runs
-
-DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
 
 NEED_WORKERS: Final = (
     "reload",
@@ -38,8 +37,6 @@ ONE_PROCESS: Final = (
     "  right: without --workers; several programs behind a proxy use several processors"
 )
 
-READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-
 
 @click.command("serve")
 @click.argument("target", shell_complete=complete_target)
@@ -51,28 +48,7 @@ READABLE_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, pa
     show_default=DEFAULT_ADDRESS,
     help="HOST:PORT. Repeatable.",
 )
-@click.option(
-    "--backlog",
-    type=click.IntRange(1, 65535),
-    default=4096,
-    help="Connections that may wait to be accepted.",
-)
-@click.option(
-    "--max-connections",
-    type=click.IntRange(1),
-    show_default="no limit",
-    help="Connections at once; more wait to be accepted.",
-)
-@click.option(
-    "--grace",
-    type=click.FloatRange(0, 3600),
-    default=10.0,
-    help="Seconds that open connections get when it stops.",
-)
-@click.option("--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM; without it, no TLS.")
-@click.option(
-    "--tls-key", type=READABLE_FILE, help="Key of the certificate, if it is in another file."
-)
+@listening_options
 @click.option("--workers", type=int, hidden=True)
 @application_options
 @click.pass_context
