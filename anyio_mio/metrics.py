@@ -6,13 +6,14 @@ nothing is counted for them on the way, except by a server that was given a
 `anyio_mio.asgi.RequestStatistics`.
 
 `anyio-mio serve --metrics` needs none of this: its supervisor merges the metrics of all workers,
-and with them whatever the application registers in prometheus_client's default registry.
+and those that the application has registered in prometheus_client's default registry.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
 try:
@@ -56,7 +57,7 @@ class RunCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics as they are now."""
-        answers = [ask_run(kernel, lambda k=kernel: figures_of(k)) for kernel in [*living_kernels]]  # type: ignore[misc]
+        answers = [ask_run(kernel, partial(figures_of, kernel)) for kernel in [*living_kernels]]
         yield from run_families([figures for figures, _ in answers])
         lag = max((seconds for _, seconds in answers), default=0.0)
         yield gauge("loop_lag_seconds", "Seconds that a run took to answer a question.", lag)

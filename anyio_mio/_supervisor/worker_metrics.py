@@ -1,4 +1,4 @@
-"""The metrics of one worker, in types that JSON has: see `Family`.
+"""The metrics of one worker, in types that JSON has: see `metric_sums.Family`.
 
 They are those of its run, of its listeners, of its requests, and what the application has
 registered in prometheus_client's default registry. The supervisor asks for them when it is asked,
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
+from anyio_mio._supervisor.metric_sums import Family
 from anyio_mio.lowlevel import ListenerState
 from anyio_mio.metrics import (
     current_figures,
@@ -27,9 +28,6 @@ from anyio_mio.metrics import (
 
 if TYPE_CHECKING:
     from anyio_mio.asgi import RequestStatistics
-
-Family = list[Any]
-"""A metric: its name, its type, its text, and samples of a name, labels and a value."""
 
 LOGGER: Final = logging.getLogger("anyio_mio.metrics")
 
