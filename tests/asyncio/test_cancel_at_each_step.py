@@ -1,8 +1,8 @@
 """Programs that are cancelled after their first step, after their second, and so on to the last.
 
 A step is a step of the kernel or a callback of asyncio's, so each program is cancelled at every
-moment at which it can be. Whatever the moment: it ends, the cancellation ends with it, what it used
-can be used on, and no callback, timer, reader or task of it is left.
+moment at which it can be. At each moment the same holds: it ends, the cancellation ends with it,
+what it used can be used on, and no callback, timer, reader or task of it is left.
 """
 
 from __future__ import annotations

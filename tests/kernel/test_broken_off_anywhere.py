@@ -184,7 +184,7 @@ def run(
     with interrupted(name, place, codes) as interrupter:
         try:
             anyio_mio.run(program, log)
-        except BaseException as error:  # noqa: BLE001 - whatever the program ends with
+        except BaseException as error:  # noqa: BLE001 - any end of the program
             return interrupter.seen, log, errors_of(error)
     return interrupter.seen, log, []
 
