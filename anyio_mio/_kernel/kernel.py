@@ -261,10 +261,6 @@ class Kernel:
         """Return whether a task waits for its next step, woken or spent."""
         return task in self.run_queue or task in self.spent
 
-    def is_busy(self) -> bool:
-        """Return whether another task than the current one waits for its next step."""
-        return bool(self.run_queue or self.spent)
-
     def runnable_tasks(self) -> list[Task]:
         """Return all tasks that wait for their next step and for nothing else."""
         return [*self.run_queue, *self.spent]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anyio.abc import SocketStream as AbstractSocketStream
 
-from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, MAX_SEND_ALONE, NO_WAIT, SocketBase
+from anyio_mio._net.socket_base import MAX_RECEIVE, MAX_SEND, NO_WAIT, SocketBase
 from anyio_mio._reactor.registration import (
     READ_IS_FINAL,
     READ_WOULD_BLOCK,
@@ -163,9 +163,8 @@ class SocketStream(SocketBase, AbstractSocketStream):
             while view:
                 if scheduler.budget < 0:  # at 0 it has paid for this piece
                     await scheduler.checkpoint()
-                most = MAX_SEND if scheduler.is_busy() else MAX_SEND_ALONE
                 sent = await registration.attempt(
-                    WAKES_WRITER, self._translate, self._send_some, view[:most], NO_WAIT
+                    WAKES_WRITER, self._translate, self._send_some, view[:MAX_SEND], NO_WAIT
                 )
                 scheduler.budget -= OPERATION + (sent >> BYTES_PER_UNIT_SHIFT)
                 view = view[sent:]

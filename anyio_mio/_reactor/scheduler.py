@@ -137,8 +137,5 @@ class Scheduler(Protocol):
     async def checkpoint(self) -> None:
         """Raise the pending cancellation, or let the other tasks run."""
 
-    def is_busy(self) -> bool:
-        """Return whether another task than the current one waits for its next step."""
-
     def now(self) -> float:
         """Return the scheduler's clock, in seconds."""

@@ -60,10 +60,6 @@ class TrioScheduler:
         self.budget = 0
         await trio.lowlevel.checkpoint()
 
-    def is_busy(self) -> bool:
-        """Return whether another task than the current one waits for its next step."""
-        return trio.lowlevel.current_statistics().tasks_runnable > 0
-
     def now(self) -> float:
         """Return Trio's clock, in seconds."""
         return trio.current_time()

@@ -24,9 +24,6 @@ class Scheduler:
         self.woken: list[TaskRef] = []
         self.failed: dict[TaskRef, BaseException] = {}
 
-    def is_busy(self) -> bool:
-        return bool(self.woken)
-
     def park(self, waitable: Waitable, /) -> Any:
         assert self.current not in self.parked, "it waits already"
         self.parked[self.current] = waitable
