@@ -13,8 +13,8 @@ The map::
 
 Parts of these: `configuration` has the options; `target` and `application` find what is served on
 the `search_path`, and `handlers` are built in; `binding`, `adopted` and `listening` make the
-sockets; `file_watch` asks for a reload, `service_manager` tells systemd, `live` shows a table.
-`one_process` serves without a supervisor.
+sockets, `port_holder` says who has a port that is in use; `file_watch` asks for a reload,
+`service_manager` tells systemd, `live` shows a table. `one_process` serves without a supervisor.
 
 Rules:
 
