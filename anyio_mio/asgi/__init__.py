@@ -6,6 +6,10 @@ sends, `websocket` takes over a connection that becomes one. `site` holds what t
 share, `lifespan` starts and stops the application, `client` parts from clients, `refusal` answers
 them without the application, `options` checks what `serve()` is told, `statistics` counts requests.
 
+Parts of these: `request_parser`, `scope`, `tls`, `proxy` and `proxy_protocol` (what a request says
+of its client), `files` (answers from a file), `frames` (of WebSockets), `errors`, `access_log`,
+`bridge` (calls from tasks of asyncio), `threads`.
+
 Rules:
 
 * H1 One task a connection reads, calls the application, and writes; a request costs no task, no

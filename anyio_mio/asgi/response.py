@@ -362,8 +362,6 @@ class Response:
                 message = {**message, "more_body": False}
             if self.state == STARTED and self._length is None and not message.get("more_body"):
                 self._set_length(part.count)
-            if self.state == STARTED and self._length is None and not message.get("more_body"):
-                self._set_length(part.count)
             await self._send_part(message, part)
 
     async def _send_part(self, message: dict[str, Any], part: FilePart) -> None:

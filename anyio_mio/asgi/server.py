@@ -71,7 +71,7 @@ async def serve(
         RuntimeError: more than one thread, with the global interpreter lock or without
             SO_REUSEPORT.
 
-    Checkpoint: always. Cancellation: stops it in the same order, then passes on.
+    Checkpoint: always. If cancelled, it stops in the same order, then re-raises the cancellation.
     """
     if not callable(app):
         raise TypeError(
