@@ -6,6 +6,9 @@ a client pipelines beyond a piece stays unparsed, and then unread: the socket's 
 Every wait for the client has a limit (H2). A timer for each would cost each request, so a
 wait only notes in `read_due` or `write_due` when it is over, in ticks of the site, and the site
 looks through its connections at each tick.
+
+An application may go on after its answer, with work in the background. The client must not wait for
+that, so another task takes the connection over; see `anyio_mio.asgi.background`.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import anyio.to_thread
 from anyio.abc import ByteStream
 
 from anyio_mio.asgi import proxy
+from anyio_mio.asgi.background import Successors
 from anyio_mio.asgi.client import GONE, abort, linger, raw_socket, reset_on_close
 from anyio_mio.asgi.errors import (
     ApplicationError,
@@ -68,7 +72,10 @@ class Connection:
         read_due: the tick at which the client has taken too long to send; ``write_due`` likewise
             for reading.
         idle_since: the tick at which it began to wait for its next request.
-        is_busy: whether the application has a request of it.
+        current: the request that the application has; None while it has none, or works on in the
+            background only.
+        conversations: how often another task has taken the connection over.
+        successors: the tasks that have taken it over; None if there was none.
         is_gone: whether nothing more can come from the client.
         session: its WebSocket, once it has become one.
     """
@@ -80,14 +87,16 @@ class Connection:
         "_is_trusted",
         "_must_copy",
         "app",
+        "conversations",
+        "current",
         "idle_since",
-        "is_busy",
         "is_gone",
         "parser",
         "read_due",
         "session",
         "site",
         "stream",
+        "successors",
         "write_due",
     )
 
@@ -97,7 +106,10 @@ class Connection:
         self.stream = stream
         self.read_due = self.write_due = NEVER
         self.idle_since = site.tick
-        self.is_gone = self.is_busy = self._is_broken = False
+        self.is_gone = self._is_broken = False
+        self.current: Exchange | None = None
+        self.conversations = 0
+        self.successors: Successors | None = None
         self.session: WebSocket | None = None
         self._base = site.base_scope(stream)
         client = self._base["client"]
@@ -109,14 +121,22 @@ class Connection:
 
     # The conversation.
 
-    async def converse(self) -> None:
-        """Answer the client's requests until the connection has to be closed."""
+    async def converse(self, answered: Exchange | None = None) -> None:
+        """Answer the client's requests until the connection has to be closed.
+
+        Args:
+            answered: the request that is answered, while the application works on in another task;
+                None at the beginning.
+        """
         parser = self.parser
         requests = parser.requests
         answer = self._answer_watched if self.site.is_watched else self._answer
         goes_on = True
+        number = self.conversations
         try:
-            if self.site.settings.proxy_protocol:
+            if answered is not None:
+                goes_on = await self._go_on(answered)
+            elif self.site.settings.proxy_protocol:
                 await self._begin()
             while goes_on:
                 if requests:
@@ -128,7 +148,21 @@ class Connection:
             if goes_on and parser.fault and not self.is_gone:
                 await self._refuse(parser.fault)
         finally:
-            parser.close()
+            if number == self.conversations:
+                parser.close()
+
+    def hand_over(self) -> Exchange | None:
+        """Let another task go on, if the application works on after its answer.
+
+        Returns:
+            The request that was answered, for `converse()`; None if there is none of the kind.
+        """
+        exchange = self.current
+        if exchange is None or exchange.state != DONE or self.session is not None:
+            return None
+        self.current = None
+        self.conversations += 1
+        return exchange
 
     async def _answer_watched(self, exchange: Exchange) -> bool:
         """Answer as `_answer()` does, and limit, count or log the request."""
@@ -163,7 +197,7 @@ class Connection:
         """Let the application answer one request; True if the connection goes on."""
         self.read_due = NEVER
         self._is_fresh = False
-        self.is_busy = True
+        self.current = exchange
         if exchange.wants_websocket:
             await self._become_websocket(exchange)
             return False
@@ -178,7 +212,13 @@ class Connection:
         if exchange.state != DONE:
             await self._end_unfinished(exchange)
             return False
-        self.is_busy = False
+        if self.current is not exchange:  # another task has taken over
+            return False
+        self.current = None
+        return exchange.keeps_alive if exchange.is_complete else await self._go_on(exchange)
+
+    async def _go_on(self, exchange: Exchange) -> bool:
+        """Find the end of a request that is answered; True if another one may follow."""
         if exchange.is_complete:
             return exchange.keeps_alive
         if exchange.keeps_alive and await self._skip_body(exchange):
@@ -236,7 +276,7 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether it waits for the first byte of a request."""
-        return self.parser.is_idle and not self.is_busy
+        return self.parser.is_idle and self.current is None
 
     @property
     def has_next(self) -> bool:
