@@ -8,7 +8,7 @@ application's shutdown.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Unpack, final
@@ -128,7 +128,7 @@ class Server:
         self._site = Site(app, settings, self._stop, statistics)
         if settings.proxy_protocol:
             self._site.shake_hands = self._take_handshake()
-        self._clients: set[Connection] = set()
+        self._clients: set[Connection] = self._site.clients
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
         self._stopping = anyio.Event()
         self._stopped_at = 0.0
@@ -204,20 +204,9 @@ class Server:
         host, port = place.pop("host", "127.0.0.1"), place.pop("port", 8000)
         return await serving.serve_tcp(self._handle, port, host=host, **place, **options)
 
-    async def _handle(self, stream: ByteStream) -> None:
-        """Serve one connection."""
-        connection = Connection(self._site, stream)
-        self._clients.add(connection)
-        try:
-            await connection.converse()
-            if connection.successors is not None:
-                await connection.successors.wait()
-        finally:
-            if connection.successors is not None:
-                await connection.successors.end()
-            self._clients.discard(connection)
-        if connection.stream is not stream:  # TLS behind a PROXY header; `serving` closes the rest
-            await connection.stream.aclose()
+    def _handle(self, stream: ByteStream) -> Awaitable[None]:
+        """Serve one connection. No coroutine of its own: each step would pass its frame."""
+        return Connection(self._site, stream).converse()
 
     async def _watch_answered(self) -> None:
         """Let another task go on where the application works on after its answer."""

@@ -39,6 +39,7 @@ class Site:
         app: the application.
         settings: the options.
         state: what lifespan's startup left for the requests.
+        clients: the open connections.
         tick: the time, in steps of ``resolution`` seconds.
         head_due: the tick until which a head that begins now must be complete; ``idle_due``,
             ``body_due`` and ``send_due`` likewise for the next request, the next piece of a body,
@@ -68,6 +69,7 @@ class Site:
         "answered",
         "app",
         "body_due",
+        "clients",
         "default_fields",
         "has_answered",
         "head_due",
@@ -97,6 +99,7 @@ class Site:
         self.settings = settings
         self.stop = stop
         self.state: dict[str, Any] = {}
+        self.clients: set[Any] = set()
         self.shake_hands: Handshake | None = None
         self.is_stopping = False
         self.active = self.requests = 0
