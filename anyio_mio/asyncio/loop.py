@@ -60,6 +60,22 @@ CLOSED: Final = (
 class Loop(StockLoop):
     """What the loop of a run and a loop of its own have in common."""
 
+    # With more than thirty attributes beside the slots, each call of a method of the loop would take
+    # 16 ns more (measured, CPython 3.11).
+    __slots__ = (
+        "_callbacks",
+        "_is_in_child",
+        "_kernel",
+        "_now",
+        "_order",
+        "_previous_handlers",
+        "create_future",
+        "enter",
+        "get_debug",
+        "leave",
+        "make_face",
+    )
+
     _closed = True  # until it is made: a constructor may raise, and __del__() looks
 
     def __init__(self, kernel: Kernel) -> None:
