@@ -133,7 +133,7 @@ def wake_up(loop: Any) -> None:
             return
         for name in TRAPS:
             delattr(own_class, name)
-        kernel = loop._kernel
+        kernel: Kernel = loop._kernel
         RunLoop.__init__(loop, kernel)
         if kernel.is_dead:
             loop.die_in_child()
