@@ -272,7 +272,7 @@ class Kernel:
 
     # The turn.
 
-    def pump(self, is_over: Callable[[], bool]) -> None:
+    def run_until(self, is_over: Callable[[], bool]) -> None:
         """Take turns until ``is_over()``.
 
         Everything that says "mio runs in this thread" is set while this runs, and only then.

@@ -40,7 +40,7 @@ NO_TERMINAL = (
 
 @click.command(epilog=TARGET_HELP)
 @click.argument("target", required=False, shell_complete=complete_console)
-@click.option("--interval", default=1.0, help="Seconds between two looks.")
+@click.option("--interval", default=1.0, metavar="SECONDS", help="Seconds between two looks.")
 def top(target: str | None, interval: float) -> None:
     """Watch running programs.
 
