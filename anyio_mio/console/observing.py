@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -31,12 +33,15 @@ from anyio_mio.lowlevel import statistics_of
 
 LOGGER: Final = logging.getLogger("anyio_mio.console")
 VARIABLE: Final = "ANYIO_MIO_CONSOLE"
+NO_RUN: Final = "mio runs nothing in this process, so there is no task tree\n"
+SECONDS_TO_WRITE: Final = 1.0
+"""How long standard error may take nothing, where it does not block by itself."""
 STARTED: Final = time.time()
 
 
 @final
 class TurnCounter(Instrument):
-    """Counts the polls of a run, from the first question about them on."""
+    """Counts the polls of a run while a client is connected that has asked for them."""
 
     def __init__(self) -> None:
         self.polls = 0
@@ -52,7 +57,7 @@ class Observed:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._counter: TurnCounter | None = None
+        self._counter = TurnCounter()
 
     def answers(self) -> dict[str, Any]:
         """Return the questions and their answers, for `ConsoleServer`."""
@@ -68,10 +73,13 @@ class Observed:
         figures, lag = ask(self._kernel, self._figures)
         return {**figures, "lag": lag, **process_figures()}
 
+    def rest(self) -> None:
+        """Count no more polls, which costs each of them a Python call. The last client has gone."""
+        self._kernel.entry.put(partial(self._kernel.instruments.discard, self._counter))
+
     def _figures(self) -> dict[str, Any]:
         kernel = self._kernel
-        if self._counter is None:
-            self._counter = TurnCounter()
+        if self._counter not in kernel.instruments:
             kernel.instruments.add(self._counter)
         now = statistics_of(kernel)
         dogs = [each for each in kernel.instruments if isinstance(each, Watchdog)]
@@ -133,7 +141,7 @@ def open_console(kernel: Kernel, path: str) -> Iterator[None]:
     observed = Observed(kernel)
     with contextlib.ExitStack() as stack:
         try:
-            server = ConsoleServer(free_path(path), observed.answers())
+            server = ConsoleServer(free_path(path), observed.answers(), observed.rest)
             stack.enter_context(server)
             LOGGER.info("the console of this run is %s", server.path)
         except (ConsoleError, OSError) as error:
@@ -219,7 +227,42 @@ def render_trees() -> str:
     return "\n".join(trees)
 
 
-def print_trees(number: int = 0, frame: FrameType | None = None) -> None:
-    """Print the task tree of each run of this process to standard error."""
-    # Not print(): this may be a signal handler, in the midst of another print().
-    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, render_trees().encode())
+@final
+class TreePrinter:
+    """Prints the task tree of each run of this process to standard error; a signal's handler.
+
+    A signal that comes while it prints is left out: handlers of Python run inside each other, and a
+    flood of signals would be a recursion without end. What fails is left out too: an error would be
+    raised wherever the main thread is.
+    """
+
+    def __init__(self) -> None:
+        self._is_printing = False
+
+    def __call__(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """Print them."""
+        if self._is_printing:
+            return
+        self._is_printing = True
+        try:
+            write_to_stderr(render_trees() or NO_RUN)
+        except Exception:  # noqa: BLE001 - see above
+            with contextlib.suppress(Exception):
+                write_to_stderr(f"the task tree cannot be printed:\n{traceback.format_exc()}")
+        finally:
+            self._is_printing = False
+
+
+print_trees: Final = TreePrinter()
+
+
+def write_to_stderr(text: str) -> None:
+    """Write all of a text, past Python's buffers: this may be in the midst of a `print()`."""
+    fd = sys.__stderr__.fileno() if sys.__stderr__ else 2
+    rest = memoryview(text.encode(errors="backslashreplace"))
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:  # the descriptor is shared with a process that made it so
+            if not select.select([], [fd], [], SECONDS_TO_WRITE)[1]:
+                return
