@@ -18,7 +18,6 @@ from types import FrameType
 from typing import Any, Final, final
 
 from anyio_mio._backend.options import DEBUG_SLOW_STEP, watch_sockets
-from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.run import living_kernels, observers
 from anyio_mio._kernel.task_tree import take_picture
@@ -40,24 +39,11 @@ STARTED: Final = time.time()
 
 
 @final
-class TurnCounter(Instrument):
-    """Counts the polls of a run while a client is connected that has asked for them."""
-
-    def __init__(self) -> None:
-        self.polls = 0
-
-    def after_poll(self, events: int) -> None:
-        """Count."""
-        self.polls += 1
-
-
-@final
 class Observed:
     """What a console answers about one run."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._counter = TurnCounter()
 
     def answers(self) -> dict[str, Any]:
         """Return the questions and their answers, for `ConsoleServer`."""
@@ -73,16 +59,9 @@ class Observed:
         figures, lag = ask(self._kernel, self._figures)
         return {**figures, "lag": lag, **process_figures()}
 
-    def rest(self) -> None:
-        """Count no more polls, which costs each of them a Python call. The last client has gone."""
-        self._kernel.entry.put(partial(self._kernel.instruments.discard, self._counter))
-
     def _figures(self) -> dict[str, Any]:
         kernel = self._kernel
-        if self._counter not in kernel.instruments:
-            kernel.instruments.add(self._counter)
         now = statistics_of(kernel)
-        dogs = [each for each in kernel.instruments if isinstance(each, Watchdog)]
         return {
             "name": "" if kernel.main is None else kernel.main.name,
             "tasks": now.tasks,
@@ -92,8 +71,8 @@ class Observed:
             "events": now.reactor.events,
             "stale_events": now.reactor.stale_events,
             "tasks_waiting": now.reactor.tasks_waiting,
-            "polls": self._counter.polls,
-            "slow_steps": sum(dog.slow_steps for dog in dogs),
+            "polls": kernel.turns,
+            "slow_steps": kernel.slow_steps,
             "listeners": [listener_figures(each) for each in now.listeners],
         }
 
@@ -141,7 +120,7 @@ def open_console(kernel: Kernel, path: str) -> Iterator[None]:
     observed = Observed(kernel)
     with contextlib.ExitStack() as stack:
         try:
-            server = ConsoleServer(free_path(path), observed.answers(), observed.rest)
+            server = ConsoleServer(free_path(path), observed.answers())
             stack.enter_context(server)
             LOGGER.info("the console of this run is %s", server.path)
         except (ConsoleError, OSError) as error:

@@ -86,22 +86,17 @@ class ConsoleServer:
     Args:
         path: the socket's file. A file of a console that has ended is replaced.
         answers: what it answers.
-        when_alone: is called, in a thread of the console, when the last client has gone.
 
     Raises:
         ConsoleError: when it is entered: the path is in use, or the system refuses it.
     """
 
-    def __init__(
-        self, path: str, answers: Answers, when_alone: Callable[[], object] | None = None
-    ) -> None:
+    def __init__(self, path: str, answers: Answers) -> None:
         self.path: Final = path
         self._answers = answers
-        self._when_alone = when_alone
         self._socket: socket.socket | None = None
         self._inode: int = 0
-        self._clients = 0
-        self._counting = threading.Lock()
+        self._room = threading.BoundedSemaphore(MOST_CLIENTS)
 
     def __enter__(self) -> ConsoleServer:
         self._socket = bind_private(self.path)
@@ -148,10 +143,7 @@ class ConsoleServer:
                 client, _ = listener.accept()
             except OSError:
                 return
-            with self._counting:
-                has_room = self._clients < MOST_CLIENTS
-                self._clients += has_room
-            if not has_room:
+            if not self._room.acquire(blocking=False):
                 refuse(client, f"{MOST_CLIENTS} clients are connected already")
                 continue
             threading.Thread(
@@ -166,10 +158,7 @@ class ConsoleServer:
                     return
                 self._converse(client)
         finally:
-            with self._counting:
-                self._clients -= 1
-                if self._when_alone is not None and not self._clients:
-                    self._when_alone()
+            self._room.release()
 
     def _converse(self, client: socket.socket) -> None:
         with client.makefile("rb") as lines:
