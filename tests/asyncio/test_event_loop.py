@@ -55,8 +55,13 @@ async def a_reader_whose_bytes_come_later(seen: list[str]) -> None:
 async def a_writer(seen: list[str]) -> None:
     loop = asyncio.get_running_loop()
     left, right = socket.socketpair()
+
+    def write() -> None:
+        seen.append("writable")
+        loop.remove_writer(left)
+
     with left, right:
-        loop.add_writer(left, lambda: (seen.append("writable"), loop.remove_writer(left)))
+        loop.add_writer(left, write)
         await count_rounds(seen)
 
 
@@ -140,14 +145,14 @@ def test_events_of_the_round_that_stops_the_loop_are_handled() -> None:
     loop = new_event_loop()
     left, right = socket.socketpair()
     with left, right:
-        loop.add_reader(left, lambda: (seen.append("read"), left.recv(10)))
+        loop.add_reader(left, lambda: seen.append(f"read {left.recv(10)!r}"))
         right.send(b"x")
         loop.call_soon(loop.stop)
         loop.run_forever()
         loop.remove_reader(left)
         loop.close()
 
-    assert seen == ["read"]
+    assert seen == ["read b'x'"]
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
