@@ -27,7 +27,7 @@ LEVELS: Final = 2
 """An answer's fields, and the items of those that are lists."""
 
 ITEMS_PER_PIECE: Final = 50
-"""Items of a list that are encoded in one call: 50 tasks take 0.2 ms, a fifth less than one by one."""
+"""Items of a list that are encoded in one call: a fifth less time than one by one."""
 
 to_json_text: Final = json.JSONEncoder(separators=(",", ":")).encode
 
