@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Bar(Progress):
-    """Progress that writes nothing where it is disabled; before rich 14, an empty line at its end."""
+    """Progress that writes nothing where it is disabled; rich before 14 ends with an empty line."""
 
     def stop(self) -> None:
         """Take the bar away."""
