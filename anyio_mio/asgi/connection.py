@@ -34,7 +34,7 @@ from anyio_mio.asgi.files import read_at
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.request_parser import NOTED, PIECE, RequestParser
-from anyio_mio.asgi.response import DONE
+from anyio_mio.asgi.response import CUT_SHORT, DONE
 from anyio_mio.asgi.scope import decode_path, websocket_scope
 from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
 from anyio_mio.asgi.websocket import WebSocket
@@ -69,18 +69,19 @@ class Connection:
             for reading.
         idle_since: the tick at which it began to wait for its next request.
         is_busy: whether the application has a request of it.
+        is_broken: whether an answer was cut short, so that nothing may follow it.
         is_gone: whether nothing more can come from the client.
         session: its WebSocket, once it has become one.
     """
 
     __slots__ = (
         "_base",
-        "_is_broken",
         "_is_fresh",
         "_is_trusted",
         "_must_copy",
         "app",
         "idle_since",
+        "is_broken",
         "is_busy",
         "is_gone",
         "parser",
@@ -97,7 +98,7 @@ class Connection:
         self.stream = stream
         self.read_due = self.write_due = NEVER
         self.idle_since = site.tick
-        self.is_gone = self.is_busy = self._is_broken = False
+        self.is_gone = self.is_busy = self.is_broken = False
         self.session: WebSocket | None = None
         self._base = site.base_scope(stream)
         client = self._base["client"]
@@ -109,18 +110,28 @@ class Connection:
 
     # The conversation.
 
-    async def converse(self) -> None:  # noqa: C901, PLR0912, PLR0915 - hot: one frame
+    async def converse_behind_proxy(self) -> None:
+        """Converse behind a PROXY header, and behind the TLS handshake that follows it."""
+        accepted = self.stream
+        self.site.clients.add(self)
+        try:
+            await self._begin()
+            await self.converse()
+        finally:
+            self.parser.close()
+            self.site.clients.discard(self)
+        if self.stream is not accepted:  # `serving` closes that one
+            await self.stream.aclose()
+
+    async def converse(self) -> None:  # noqa: C901, PLR0912 - hot: one frame
         """Answer the client's requests until the connection has to be closed."""
         site, parser = self.site, self.parser
         requests = parser.requests
         answer = self._answer_watched if site.is_watched else self._answer
         goes_on = True
-        accepted = self.stream
+        receive = self.stream.receive
         site.clients.add(self)
         try:
-            if site.settings.proxy_protocol:
-                await self._begin()
-            receive = self.stream.receive
             while goes_on:
                 if requests:
                     goes_on = await answer(requests.pop(0))
@@ -153,8 +164,6 @@ class Connection:
         finally:
             parser.close()
             site.clients.discard(self)
-        if self.stream is not accepted:  # TLS behind a PROXY header; `serving` closes the rest
-            await self.stream.aclose()
 
     async def _answer_watched(self, exchange: Exchange) -> bool:
         """Answer as `_answer()` does, and limit, count or log the request."""
@@ -221,7 +230,7 @@ class Connection:
 
     async def _end_unfinished(self, exchange: Exchange) -> None:
         """Say that the application has failed, or break what it has begun (H2)."""
-        if exchange.framing is None and not (self.is_gone or self._is_broken):
+        if exchange.framing is None and not (self.is_gone or self.is_broken):
             await self._refuse(self.fault or 500, exchange)
         else:
             await abort(self.stream)
@@ -349,8 +358,8 @@ class Connection:
         Raises:
             ClientDisconnected: the client is gone.
         """
-        if self._is_broken:
-            raise ClientDisconnected("an earlier answer was cut short: a write was cancelled")
+        if self.is_broken:
+            raise ClientDisconnected(CUT_SHORT)
         site = self.site
         self.write_due = site.send_due
         try:
@@ -359,12 +368,16 @@ class Connection:
             else:
                 await self._write_pieces(memoryview(data))
         except GONE as error:
-            self.is_gone = True
-            raise ClientDisconnected("the client is gone") from error
+            raise self.gone() from error
         except BaseException:
-            self._is_broken = True
+            self.is_broken = True
             raise
         self.write_due = NEVER
+
+    def gone(self) -> ClientDisconnected:
+        """Note that the client is gone; the error that says so."""
+        self.is_gone = True
+        return ClientDisconnected("the client is gone")
 
     async def _write_pieces(self, view: memoryview) -> None:
         """Write so that each piece has the time that a write may take."""
@@ -391,10 +404,9 @@ class Connection:
                 offset += sent
                 count -= sent
         except GONE as error:
-            self.is_gone = True
-            raise ClientDisconnected("the client is gone") from error
+            raise self.gone() from error
         except BaseException:
-            self._is_broken = True
+            self.is_broken = True
             raise
         self.write_due = NEVER
 

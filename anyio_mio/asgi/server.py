@@ -30,6 +30,7 @@ from anyio_mio.serving import ServeSummary
 from anyio_mio.serving.listening import flatten
 from anyio_mio.serving.options import HANDSHAKE_TIMEOUT
 from anyio_mio.serving.outcomes import close_stream
+from anyio_mio.serving.threads import run_of_this_thread
 from anyio_mio.serving.tls import continue_handshake
 
 LAST_WORDS: Final = 1.0
@@ -125,6 +126,7 @@ class Server:
         serving.options.Settings.of(self._handle, self._options)  # before the application starts
         self._grace: float = self._options.get("grace", 10.0)
         self._site = Site(app, settings, self._stop, statistics)
+        self._site.run = run_of_this_thread()
         if settings.proxy_protocol:
             self._site.shake_hands = self._take_handshake()
         self._clients: set[Connection] = self._site.clients
@@ -204,7 +206,10 @@ class Server:
 
     def _handle(self, stream: ByteStream) -> Awaitable[None]:
         """Serve one connection. No coroutine of its own: each step would pass its frame."""
-        return Connection(self._site, stream).converse()
+        connection = Connection(self._site, stream)
+        if self._site.settings.proxy_protocol:
+            return connection.converse_behind_proxy()
+        return connection.converse()
 
     # Clients that take too long.
 
