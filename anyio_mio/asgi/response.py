@@ -187,7 +187,11 @@ class Response:
                     link.is_broken = True
                     raise
                 link.write_due = NEVER
-                self.state = DONE
+                self.state = DONE  # _note_done() written out: a call less for each request
+                answered = site.answered
+                if not answered:
+                    site.has_answered.set()
+                answered.add(link)
                 if self._reader is not None:
                     await self.finish()
             else:
@@ -329,8 +333,18 @@ class Response:
         if self._with_trailers and self.framing == CHUNKED:
             self.state = TRAILERS
         else:
-            self.state = DONE
+            self._note_done()
             await self.finish()
+
+    def _note_done(self) -> None:
+        """Note that the answer is complete: the next request must not wait for the application."""
+        self.state = DONE
+        link = self.link
+        site = link.site
+        answered = site.answered
+        if not answered:
+            site.has_answered.set()
+        answered.add(link)
 
     def cut(self) -> None:
         """Note that the request cannot be completed; drop the application's later events."""
@@ -363,7 +377,7 @@ class Response:
         self._held += fields + b"\r\n" if fields else b""
         if not message.get("more_trailers"):
             await self.link.write(b"0\r\n" + self._held + b"\r\n")
-            self.state = DONE
+            self._note_done()
             await self.finish()
 
     async def _send_file(self, message: dict[str, Any]) -> None:

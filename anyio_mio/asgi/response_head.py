@@ -63,7 +63,10 @@ def make_lines(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> l
     Raises:
         ApplicationError: the status is none, or a name or a value is not allowed.
     """
-    lines = [STATUS_LINES.get(status) or status_line(status)]
+    try:
+        lines = [STATUS_LINES.get(status) or status_line(status)]
+    except TypeError:  # a list, which no table can look up
+        lines = [status_line(status)]
     try:
         for name, value in headers:
             known = LINES.get(name) if value.__class__ is bytes else None

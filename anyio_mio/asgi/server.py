@@ -17,6 +17,7 @@ import anyio
 from anyio.abc import ByteStream, SocketListener, TaskGroup, TaskStatus
 
 from anyio_mio import serving
+from anyio_mio.asgi.background import MOMENT, Successors
 from anyio_mio.asgi.client import GONE, abort, has_unread, limit_unsent
 from anyio_mio.asgi.connection import Connection
 from anyio_mio.asgi.errors import ClientDisconnected
@@ -171,6 +172,7 @@ class Server:
             raise
         self._house.start_soon(self._keep_time)
         self._house.start_soon(self._close_idle)
+        self._house.start_soon(self._watch_answered)
         group.start_soon(self._watch_stop)
         return await self._listen(task_status)
 
@@ -206,10 +208,23 @@ class Server:
 
     def _handle(self, stream: ByteStream) -> Awaitable[None]:
         """Serve one connection. No coroutine of its own: each step would pass its frame."""
-        connection = Connection(self._site, stream)
-        if self._site.settings.proxy_protocol:
-            return connection.converse_behind_proxy()
-        return connection.converse()
+        return Connection(self._site, stream).converse()
+
+    async def _watch_answered(self) -> None:
+        """Let another task go on where the application works on after its answer."""
+        site = self._site
+        while True:
+            await site.has_answered.wait()
+            await anyio.sleep(MOMENT)
+            self._hand_over(site.take_answered())
+
+    def _hand_over(self, connections: set[Connection]) -> None:
+        assert self._house is not None
+        for connection in connections:
+            answered = connection.hand_over()
+            if answered is not None:
+                others = connection.successors = connection.successors or Successors()
+                self._house.start_soon(others.converse, others.add(), connection, answered)
 
     # Clients that take too long.
 
@@ -239,7 +254,7 @@ class Server:
             with suppress(ClientDisconnected, anyio.BusyResourceError):
                 await client.session.alarm()
             return
-        if is_slow_reader or client.is_busy:
+        if is_slow_reader or client.current is not None:
             await abort(stream)
             return
         if not client.parser.is_idle:

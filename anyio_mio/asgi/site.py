@@ -63,6 +63,8 @@ class Site:
         statistics: counts requests; None if nothing reads them.
         run: the run that serves; a task of asyncio calls only where it has a loop for asyncio.
         is_watched: whether requests are counted, limited or logged.
+        answered: connections whose answer was complete just now; the application may still work on.
+        has_answered: is set when there is one of them.
         requests: how many there were; ``active`` are with the application now. Counted only where
             they are watched.
     """
@@ -76,10 +78,12 @@ class Site:
         "_send_ticks",
         "access_log",
         "active",
+        "answered",
         "app",
         "body_due",
         "clients",
         "default_fields",
+        "has_answered",
         "head_due",
         "idle_due",
         "is_stopping",
@@ -113,6 +117,8 @@ class Site:
         self.shake_hands: Handshake | None = None
         self.is_stopping = False
         self.active = self.requests = 0
+        self.answered: set[Any] = set()
+        self.has_answered = anyio.Event()
         self.trusted = Trusted(settings.trusted)
         self.access_log = AccessLog(settings.access_log) if settings.access_log else None
         self.statistics = statistics
@@ -150,6 +156,12 @@ class Site:
         self.requests += 1
         if self.requests >= self._last_request:
             self.is_stopping = True
+
+    def take_answered(self) -> set[Any]:
+        """Return the connections that were answered since the last time."""
+        answered, self.answered = self.answered, set()
+        self.has_answered = anyio.Event()
+        return answered
 
     def stop_after_last_request(self) -> None:
         """Stop the server if it has served as many requests as it may."""

@@ -31,6 +31,13 @@ Rules:
 
 from __future__ import annotations
 
+try:
+    import trio as _trio
+except ImportError as _error:
+    raise ImportError(
+        "anyio_mio.trio needs the package 'trio'\n  right: pip install 'anyio-mio[trio]'"
+    ) from _error
+
 from anyio_mio._net.accept_errors import AcceptErrorKind as AcceptErrorKind
 from anyio_mio._net.acceptor import ListenerStatistics as ListenerStatistics
 from anyio_mio.trio.hub import HubStatistics as HubStatistics
@@ -66,3 +73,5 @@ __all__ = [
     "ListenerStatistics",
     "AcceptErrorKind",
 ]
+
+del _trio
