@@ -405,8 +405,7 @@ class Connection:
         """
         if self.is_broken:
             raise ClientDisconnected(CUT_SHORT)
-        site = self.site
-        self.write_due = site.send_due
+        self.write_due = self.site.send_due
         try:
             if len(data) <= LARGEST_WRITE:
                 await self.stream.send(data)
@@ -460,9 +459,8 @@ class Connection:
         if sys.platform == "win32":
             raise NotImplementedError("Windows has no sendfile(), so _must_copy is True there")
         sock = raw_socket(self.stream)
-        await (
-            anyio.lowlevel.checkpoint()
-        )  # a client that reads fast must not keep the others waiting
+        # A client that reads fast must not keep the others waiting.
+        await anyio.lowlevel.checkpoint()
         while True:
             try:
                 return os.sendfile(sock.fileno(), fd, offset, count)

@@ -151,8 +151,7 @@ class Response:
         link = self.link
         site = link.site
         if site.run.asyncio is not None and LIBRARY.name == ASYNCIO:  # the second takes 50 ns
-            await call_in_task(self.send, message)
-            return
+            return await call_in_task(self.send, message)
         try:
             kind = message["type"]
         except (TypeError, KeyError):
@@ -188,17 +187,21 @@ class Response:
                     raise
                 link.write_due = NEVER
                 self.state = DONE  # _note_done() written out: a call less for each request
-                answered = site.answered
-                if not answered:
+                if not site.answered:
                     site.has_answered.set()
-                answered.add(link)
+                site.answered.add(link)
                 if self._reader is not None:
                     await self.finish()
             else:
                 await self._send_piece(message, body)
         elif kind == START:
             self._start(message)
-        elif kind in (PATH_SEND, FILE_SEND):
+        else:
+            await self._send_other(kind, message)
+
+    async def _send_other(self, kind: Any, message: dict[str, Any]) -> None:
+        """Send an event that few answers have."""
+        if kind in (PATH_SEND, FILE_SEND):
             await self._send_file(message)
         elif kind == TRAILER_EVENT:
             await self._send_trailers(message)
