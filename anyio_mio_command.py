@@ -4,7 +4,10 @@ It stands outside the package, whose import takes most of the time until a comma
 during the import ends the command as one that comes later does.
 """
 
+import os
+import signal
 import sys
+from types import FrameType
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells give it."""
@@ -12,9 +15,27 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         from anyio_mio.cli import main as run
 
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def end_at_interrupt() -> None:
+    """End the process at a Ctrl-C, until `main()` is called.
+
+    It is for ``python -m``, which imports the package before it calls anything.
+
+    A SIGINT that the parent has set to be ignored stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End at once: nothing has been printed yet, and nothing is open."""
+    os._exit(INTERRUPTED)

@@ -32,7 +32,6 @@ except ImportError as error:
 
 from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.run import living_kernels
-from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio.console.observing import process_figures
 from anyio_mio.console.pictures import ask
 from anyio_mio.lowlevel import ListenerState, RunStatistics, statistics_of
@@ -88,8 +87,7 @@ RunFigures = tuple[RunStatistics, int]
 
 def figures_of(kernel: Kernel) -> RunFigures:
     """Return the figures of one run; called in its thread unless it is stuck."""
-    dogs = [each for each in kernel.instruments if isinstance(each, Watchdog)]
-    return statistics_of(kernel), sum(dog.slow_steps for dog in dogs)
+    return statistics_of(kernel), kernel.slow_steps
 
 
 def current_figures() -> RunFigures:

@@ -51,9 +51,10 @@ def options(command: click.Command) -> Iterator[click.Option]:
 
 def row(option: click.Option, context: click.Context) -> str:
     """Return the table's row of an option."""
-    value = f" {option.metavar}" if option.metavar else ""
+    is_choice = isinstance(option.type, click.Choice)  # its values are in the last column
+    value = "" if option.is_flag or is_choice else f" {option.make_metavar(context)}"
     names = ", ".join(f"`{name}{value}`" for name in (*option.opts, *option.secondary_opts))
-    if not option.is_flag and isinstance(option.type, click.Choice):
+    if not option.is_flag and is_choice:
         values = ", ".join(f"`{choice}`" for choice in option.type.choices)
         about = f"{option.help} One of {values}."
     else:

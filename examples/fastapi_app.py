@@ -6,7 +6,7 @@
     curl -X POST 'http://127.0.0.1:8000/mails?to=ada@example.org'
 
 With workers: `anyio-mio serve fastapi_app:app --app-dir examples --workers 2`. It needs
-`pip install 'anyio-mio[cli,asgi]' fastapi`.
+the extras `cli` and `asgi`, and `pip install fastapi`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
     curl -r 0-99 http://127.0.0.1:8000/README.md
 
 The system copies a whole file to the socket (sendfile): Starlette's FileResponse asks for it where
-the server offers it. It needs `pip install 'anyio-mio[asgi]' starlette`.
+the server offers it. It needs the extra `asgi`, and `pip install starlette`.
 """
 
 from __future__ import annotations

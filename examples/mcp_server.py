@@ -4,7 +4,7 @@
 
 With workers: `anyio-mio serve mcp_server:app --app-dir examples --workers 2`; each request is
 answered by any of them, since the application keeps no sessions (`stateless_http`). It needs
-`pip install 'anyio-mio[cli,asgi]' mcp`.
+the extras `cli` and `asgi`, and `pip install mcp`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python -m websockets ws://127.0.0.1:8000/        # in two terminals
 
 A client that reads too slowly loses messages, and holds up none of the others. It needs
-`pip install 'anyio-mio[asgi]'`.
+the extra `asgi`.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ ROOMS = {
         *("a2wsgi", "anyio_mio", "anyio", "h11", "prometheus_client", "rich", "watchfiles"),
     },
 }
+ROOM_FOLDERS = [path.parent for path in MODULES if path.name == "__init__.py"][1:]
 PUBLIC = (
     "anyio_mio.poll",
     "anyio_mio.asyncio",
@@ -250,6 +251,15 @@ def test_the_front_of_a_private_package_is_a_docstring_and_nothing_else() -> Non
     ]
 
     assert breaches == []
+
+
+@pytest.mark.parametrize("room", ROOM_FOLDERS)
+def test_the_front_of_a_room_names_each_of_its_modules(room: Path) -> None:
+    front = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+    named = set(re.findall(r"`(?:[\w.]+\.)?(\w+)`", front))
+    drawn = set(re.findall(r"\w+", " ".join(re.findall(r"^ {4,}.*$", front, re.MULTILINE))))
+    modules = {path.stem for path in room.glob("*.py") if not path.name.startswith("__")}
+    assert modules <= named | drawn
 
 
 def test_there_is_one_door_to_suspend() -> None:

@@ -12,7 +12,7 @@ from anyio_mio._backend import compat
 from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel.interrupts import Interrupts, door
 from anyio_mio._kernel.outcome import Outcome
-from anyio_mio._kernel.run import living_kernels, pump_main, shut_down
+from anyio_mio._kernel.run import living_kernels, run_main, shut_down
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.task import Task
 from anyio_mio._reactor.scheduler import Wait
@@ -90,7 +90,7 @@ class TestRunner(AbstractTestRunner):
         try:
             if not self._is_broken:  # else its task waits for something that may never come
                 self._give(None)
-                kernel.pump(self._end.done)
+                kernel.run_until(self._end.done)
                 kernel.main = None
                 shut_down(kernel)
         finally:
@@ -135,7 +135,7 @@ class TestRunner(AbstractTestRunner):
             raise RuntimeError("the test runner was broken off and runs nothing more")
         self._give(item)
         try:
-            pump_main(self._kernel, item.outcome, is_patient=False)
+            run_main(self._kernel, item.outcome, is_patient=False)
         except BaseException:
             self._is_broken = not item.outcome.is_done
             raise

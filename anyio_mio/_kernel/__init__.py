@@ -3,6 +3,17 @@
 The kernel knows nothing of AnyIO and nothing of sockets. It drives the reactor, and the reactor
 knows it only as a `Scheduler`.
 
+Map:
+
+* the run: `run` begins and ends it, `kernel` has the run queue and the turn, `running` says which
+  kernel runs in this thread, `stepper` what the modules below know of it.
+* the task: `task`, `traps` (how it suspends), `outcome` (how it ended), `foreign_loop` (its face
+  for asyncio), `async_generators`.
+* what tasks do: `task_group`, `starting`, `cancel_scope`, `cancelled`, `deadlines`, `clock`,
+  `idle`, `fairness` (for how long).
+* what comes from outside: `entry`, `worker_threads`, `interrupts`.
+* what looks inside: `instruments`, `task_tree`, `watchdog`.
+
 Rules:
 
 * K1 A task is exactly one of running, runnable, parked and done.

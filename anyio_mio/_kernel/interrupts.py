@@ -208,7 +208,7 @@ class Interruption:
 def interrupt_between_steps(kernel: Interruptible, task: Task, error: BaseException) -> None:
     """Handle what a handler of the program has raised right after a step: the task has not ended.
 
-    It ends the main task's wait, see `run.pump_main()`. If this task has yielded something for
+    It ends the main task's wait, see `run.run_main()`. If this task has yielded something for
     asyncio, that is lost: the error ends the wait of this task instead.
     """
     kernel.ending = None

@@ -36,7 +36,7 @@ def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
             for observe in (*kernel.observers, *observers):
                 stack.enter_context(observe(kernel))
             kernel.main = kernel.spawn(main, name, outcome, kernel.root)
-            pump_main(kernel, outcome)
+            run_main(kernel, outcome)
             kernel.main = None
             shut_down(kernel)
     finally:
@@ -67,7 +67,7 @@ def is_ctrl_c(error: BaseException, *, broke_off: bool) -> bool:
     return broke_off
 
 
-def pump_main(kernel: Kernel, outcome: Outcome[Any], *, is_patient: bool = True) -> None:
+def run_main(kernel: Kernel, outcome: Outcome[Any], *, is_patient: bool = True) -> None:
     """Take turns until there is an outcome; what breaks them ends the main task's wait, once.
 
     A signal's handler raises between any two bytecodes, and mostly while all tasks wait: it may be
@@ -82,7 +82,7 @@ def pump_main(kernel: Kernel, outcome: Outcome[Any], *, is_patient: bool = True)
     """
     main = kernel.main
     try:
-        kernel.pump(outcome.done)
+        kernel.run_until(outcome.done)
     except BaseException as error:
         if kernel.is_dead or main is None or main.done:
             raise
@@ -94,7 +94,7 @@ def pump_main(kernel: Kernel, outcome: Outcome[Any], *, is_patient: bool = True)
                 raise
     else:
         return
-    kernel.pump(outcome.done)
+    kernel.run_until(outcome.done)
 
 
 def throw_when_it_waits(
@@ -108,7 +108,7 @@ def throw_when_it_waits(
         is_told = kernel.throw(main, error)
         return is_told
 
-    kernel.pump(lambda: is_over() or throw())
+    kernel.run_until(lambda: is_over() or throw())
     return is_told
 
 
@@ -125,19 +125,19 @@ def shut_down(kernel: Kernel) -> None:
     Closing a generator may drop or begin others, so this repeats until none is left.
     """
     for hook in kernel.at_shutdown:
-        pump_through(kernel, hook(), "shutdown hook")
+        run_coroutine(kernel, hook(), "shutdown hook")
     kernel.system.cancel("the run is over")
-    kernel.pump(kernel.has_nothing_to_do)
+    kernel.run_until(kernel.has_nothing_to_do)
     while kernel.async_generators:
-        pump_through(kernel, kernel.async_generators.close_all(), "close async generators")
-        kernel.pump(kernel.has_nothing_to_do)
+        run_coroutine(kernel, kernel.async_generators.close_all(), "close async generators")
+        kernel.run_until(kernel.has_nothing_to_do)
 
 
-def pump_through(kernel: Kernel, coro: Coroutine[object, object, object], name: str) -> None:
+def run_coroutine(kernel: Kernel, coro: Coroutine[object, object, object], name: str) -> None:
     """Run one coroutine in the root scope, to its end."""
     outcome: Outcome[object] = Outcome()
     kernel.spawn(coro, name, outcome, kernel.root)
-    kernel.pump(outcome.done)
+    kernel.run_until(outcome.done)
     outcome.unwrap()
 
 

@@ -34,6 +34,9 @@ STEPPED: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 DEEPEST: Final = 1000
 """Frames of one stack that are read at most; more is a recursion without end."""
 
+MOST_IN_SENTENCE: Final = 10
+"""Tasks of a deadlock that its sentence names."""
+
 DescribeDescriptor = Callable[[int, str], str]
 """Makes words of a descriptor and of what is done with it."""
 
@@ -394,5 +397,7 @@ def cycle_from(
 
 def cycle_sentence(cycle: list[TaskState]) -> str:
     """Say which tasks wait for each other."""
-    parts = [f"{task.name!r} waits for {task.waits_for}" for task in cycle]
+    parts = [f"{task.name!r} waits for {task.waits_for}" for task in cycle[:MOST_IN_SENTENCE]]
+    if len(cycle) > MOST_IN_SENTENCE:
+        parts.append(f"and {len(cycle) - MOST_IN_SENTENCE} more")
     return "these tasks wait for each other: " + "; ".join(parts)

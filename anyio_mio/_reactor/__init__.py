@@ -5,6 +5,10 @@ not know tasks or the clock. It knows a small protocol, `Scheduler`: an operatio
 parks its task through it. mio's kernel is one scheduler. `anyio_mio.trio` has the other one, and
 subclasses of the reactor and of the registration: its sockets can also wait on Trio's own poller.
 
+Map: `scheduler` has the protocol, `registration` what is known of one descriptor, `reactor` all of
+them and the turn. `foreign` has the descriptors that the program owns, and `dead_selector` what a
+forked child has in place of its parent's selector.
+
 Rules:
 
 * R1 A registration reaches the selector lazily, at the first WouldBlock, once per descriptor, for

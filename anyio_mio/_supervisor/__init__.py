@@ -11,6 +11,11 @@ The map::
         │
       management ── health, server_metrics (of all workers: metric_sums)
 
+Parts of these: `configuration` has the options; `target` and `application` find what is served on
+the `search_path`, and `handlers` are built in; `binding`, `adopted` and `listening` make the
+sockets, `port_holder` says who has a port that is in use; `file_watch` asks for a reload,
+`service_manager` tells systemd, `live` shows a table. `one_process` serves without a supervisor.
+
 Rules:
 
 1. The supervisor alone makes and closes sockets; a worker closes its own copies, and what a worker

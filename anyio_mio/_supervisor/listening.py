@@ -8,11 +8,13 @@ if sys.platform == "win32":
     raise ImportError("workers need a system with fork() and UNIX sockets")
 
 import contextlib
+import errno
 import socket
 from dataclasses import replace
 from typing import TypeAlias, final
 
 from anyio_mio._supervisor.binding import NOT_HERE, BindError, TcpAddress, UnixAddress, parse
+from anyio_mio._supervisor.port_holder import find_port_holder
 
 Address: TypeAlias = TcpAddress | UnixAddress
 
@@ -74,8 +76,7 @@ class ListeningSockets:
             try:
                 port = self._bind(address)
             except OSError as error:
-                reason = error.strerror or error  # a path that is too long has no number
-                refusal = BindError(f"cannot listen on {address}: {reason}")
+                refusal = BindError(f"cannot listen on {address}: {explain(error, address)}")
                 if error.errno not in NOT_HERE:
                     raise refusal from None
                 unavailable.append(refusal)
@@ -100,6 +101,21 @@ class ListeningSockets:
             self._at_end.callback(sock.close)
             slot.append(sock)
         return same.port
+
+
+def explain(error: OSError, address: Address) -> str:
+    """Return why an address cannot be bound, and what helps if it is in use."""
+    reason = error.strerror or str(error)  # a path that is too long has no number
+    if error.errno != errno.EADDRINUSE:
+        return reason
+    if isinstance(address, UnixAddress):
+        return f"{reason}\n  right: another path, or stop the server that listens there"
+    holder = find_port_holder(address.port)
+    another = replace(address, port=address.port + 1 if address.port < 65535 else 8000)
+    return (
+        f"{reason}{f' by {holder}' if holder else ''}\n"
+        f"  right: another port, such as {another}, or stop the program that listens there"
+    )
 
 
 def port_of(sock: socket.socket) -> int:

@@ -6,11 +6,16 @@ sends, `websocket` takes over a connection that becomes one. `site` holds what t
 share, `lifespan` starts and stops the application, `client` parts from clients, `refusal` answers
 them without the application, `options` checks what `serve()` is told, `statistics` counts requests.
 
+Parts of these: `request_parser`, `scope`, `tls`, `proxy` and `proxy_protocol` (what a request says
+of its client), `files` (answers from a file), `frames` (of WebSockets), `errors`, `access_log`,
+`background` (work after an answer), `bridge` (calls from tasks of asyncio), `threads`.
+
 Rules:
 
 * H1 One task a connection reads, calls the application, and writes; a request costs no task, no
-  queue and no event. What the application does not read stays in the socket, what the client does
-  not read stops the application: back-pressure is the socket's own.
+  queue and no event, unless the application works on after its answer. What the application does
+  not read stays in the socket, what the client does not read stops the application: back-pressure
+  is the socket's own.
 * H2 An answer that is not whole is never made to look whole; a request that is ambiguous is
   refused; every wait for a client has a limit.
 * H3 It stands on `serving` alone: limits, TLS, stopping, workers and reload are the same code for a

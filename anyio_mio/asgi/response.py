@@ -25,7 +25,7 @@ from anyio_mio.asgi.errors import (
     unexpected,
 )
 from anyio_mio.asgi.files import FILE_SEND, PATH_SEND, FilePart, read_at
-from anyio_mio.asgi.response_head import join_head, parse_length
+from anyio_mio.asgi.response_head import LENGTH, join_head, make_lines, parse_length
 
 NEW: Final = 0
 STARTED: Final = 1
@@ -46,6 +46,8 @@ UNTIL_CLOSE: Final = 3
 LARGEST_JOIN: Final = 65536
 """Bytes of a body that are copied behind the head, to save a system call."""
 
+END_OF_HEAD: Final = b"\r\n\r\n"
+
 BODILESS: Final = frozenset({204, 205, 304})
 WITHOUT_LENGTH: Final = frozenset({204, 205})
 
@@ -59,6 +61,8 @@ class Site(Protocol):
 
     default_fields: bytes
     is_stopping: bool
+    answered: set[Any]
+    has_answered: anyio.Event
 
 
 class Link(Protocol):
@@ -96,10 +100,10 @@ class Response:
 
     __slots__ = (
         "_defaults",
-        "_head",
         "_held",
         "_is_special",
         "_length",
+        "_lines",
         "_reader",
         "_with_trailers",
         "expects",
@@ -124,7 +128,7 @@ class Response:
     status: int
     framing: int | None
     sent: int
-    _head: bytes
+    _lines: list[bytes]  # of the head
     _defaults: bytes
     _held: bytes
     _length: int | None
@@ -156,8 +160,21 @@ class Response:
                 and len(body) <= LARGEST_JOIN
                 and not self._is_special
             ):
-                await self.link.write(self._join_whole(body))
-                self.state = DONE
+                size = self.sent = len(body)
+                if self._length != size:
+                    self._check_length(size)
+                self.state = STREAMING
+                self.framing = BY_LENGTH
+                if self.keeps_alive and self.version == "1.1":
+                    data = b"".join([*self._lines, self._defaults, END_OF_HEAD, body])
+                else:
+                    data = self._head_with(b"") + body
+                await self.link.write(data)
+                self.state = DONE  # _note_done() written out: a call less for each request
+                site = self.link.site
+                if not site.answered:
+                    site.has_answered.set()
+                site.answered.add(self.link)
                 if self._reader is not None:
                     await self.finish()
             else:
@@ -173,7 +190,7 @@ class Response:
 
     # The head.
 
-    def _start(self, message: dict[str, Any]) -> None:
+    def _start(self, message: dict[str, Any]) -> None:  # noqa: C901 - hot: one frame
         """Check the head and keep it: it is sent with the first bytes of the body."""
         if self.state != NEW:
             raise self._unexpected(message, "a second time")
@@ -184,8 +201,10 @@ class Response:
         site = self.link.site
         self._defaults = site.default_fields
         try:
-            self._head = join_head(status, message.get("headers", ()), noted)
-            if noted:
+            self._lines = make_lines(status, message.get("headers", ()), noted)
+            if len(noted) == 1 and noted[0][0] == LENGTH:
+                self._length = parse_length(noted[0][1], None)
+            elif noted:
                 self._take(noted)
         except ApplicationError as error:
             raise sent_by(self.link.app, START, error) from None
@@ -203,8 +222,8 @@ class Response:
         for name, value in noted:
             if name == b"content-length":
                 if self._length is not None:  # the same once more, or it is an error
-                    self._head = without(self._head, name)
-                    self._head += b"\r\ncontent-length: " + value
+                    self._drop_length()
+                    self._lines.append(b"\r\ncontent-length: " + value)
                 self._length = parse_length(value, self._length)
             elif name == b"connection":
                 self.keeps_alive = self.keeps_alive and b"close" not in value.lower()
@@ -217,12 +236,12 @@ class Response:
             framing += b"\r\nconnection: close"
         elif self.version == "1.0":
             framing += b"\r\nconnection: keep-alive"
-        return self._head + self._defaults + framing + b"\r\n\r\n"
+        return b"".join((*self._lines, self._defaults, framing, END_OF_HEAD))
 
     def _drop_length(self) -> None:
         """Take the application's content-length out of the head: it would be wrong there."""
         if self._length is not None:
-            self._head = without(self._head, b"content-length")
+            self._lines = [without(b"".join(self._lines), LENGTH)]
 
     def _begin_stream(self) -> bytes:
         """Return the head of an answer whose body comes in pieces, and how its end will be told."""
@@ -244,17 +263,6 @@ class Response:
         return self._head_with(b"\r\ntransfer-encoding: chunked")
 
     # The body.
-
-    def _join_whole(self, body: bytes) -> bytes:
-        """Return the whole answer, whose body came in one event."""
-        self.sent = len(body)
-        if self._length is None:
-            self._set_length(self.sent)
-        elif self._length != self.sent:
-            raise self._wrong_length(self.sent)
-        self.state = STREAMING
-        self.framing = BY_LENGTH
-        return self._head_with(b"") + body
 
     async def _send_piece(self, message: dict[str, Any], body: bytes) -> None:
         """Send one of several events of a body, or the only one if it is special."""
@@ -308,8 +316,18 @@ class Response:
         if self._with_trailers and self.framing == CHUNKED:
             self.state = TRAILERS
         else:
-            self.state = DONE
+            self._note_done()
             await self.finish()
+
+    def _note_done(self) -> None:
+        """Note that the answer is complete: the next request must not wait for the application."""
+        self.state = DONE
+        link = self.link
+        site = link.site
+        answered = site.answered
+        if not answered:
+            site.has_answered.set()
+        answered.add(link)
 
     def cut(self) -> None:
         """Note that the request cannot be completed; drop the application's later events."""
@@ -342,7 +360,7 @@ class Response:
         self._held += fields + b"\r\n" if fields else b""
         if not message.get("more_trailers"):
             await self.link.write(b"0\r\n" + self._held + b"\r\n")
-            self.state = DONE
+            self._note_done()
             await self.finish()
 
     async def _send_file(self, message: dict[str, Any]) -> None:
@@ -358,8 +376,6 @@ class Response:
         with part:
             if message["type"] == PATH_SEND:
                 message = {**message, "more_body": False}
-            if self.state == STARTED and self._length is None and not message.get("more_body"):
-                self._set_length(part.count)
             if self.state == STARTED and self._length is None and not message.get("more_body"):
                 self._set_length(part.count)
             await self._send_part(message, part)
@@ -400,8 +416,14 @@ class Response:
 
     def _set_length(self, length: int) -> None:
         """Give an answer the length that its only event has."""
-        self._head += b"\r\ncontent-length: %d" % length
+        self._lines.append(b"\r\ncontent-length: %d" % length)
         self._length = length
+
+    def _check_length(self, size: int) -> None:
+        """Give an answer its length, or raise if the application gave another one."""
+        if self._length is not None:
+            raise self._wrong_length(size)
+        self._set_length(size)
 
     def _check_whole(self, size: int) -> None:
         if self._length != size and not self._is_special:

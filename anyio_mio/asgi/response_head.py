@@ -34,6 +34,8 @@ NOTED: Final = frozenset(
 FRAMING: Final = frozenset({b"transfer-encoding", b"connection"})
 """Of these, the fields that the server always writes itself."""
 
+LENGTH: Final = b"content-length"
+
 MOST_NAMES: Final = 256
 MOST_VALUES: Final = 16
 LONGEST_VALUE: Final = 128
@@ -45,7 +47,12 @@ the CRLF before it. Most of an answer's fields are those of an earlier one."""
 
 
 def join_head(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> bytes:
-    """Check a head and join it, without the last CRLF.
+    """Return the lines of a head as one piece, without the last CRLF; see `make_lines()`."""
+    return b"".join(make_lines(status, headers, noted))
+
+
+def make_lines(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> list[bytes]:
+    """Check a head and make its lines, each but the first with the CRLF before it.
 
     Args:
         status: the status code.
@@ -56,14 +63,23 @@ def join_head(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> by
     Raises:
         ApplicationError: the status is none, or a name or a value is not allowed.
     """
-    lines = [STATUS_LINES.get(status) or status_line(status)]
+    try:
+        lines = [STATUS_LINES.get(status) or status_line(status)]
+    except TypeError:  # a list, which no table can look up
+        lines = [status_line(status)]
     try:
         for name, value in headers:
             known = LINES.get(name) if value.__class__ is bytes else None
-            lines.append((known and known.get(value)) or make_line(name, value, noted))
+            if known is not None and (line := known.get(value)) is not None:
+                lines.append(line)
+            elif name == LENGTH and value.__class__ is bytes and value.isdigit():
+                noted.append((LENGTH, value))  # in nearly every answer: without a call
+                lines.append(b"\r\ncontent-length: " + value)
+            else:
+                lines.append(make_line(name, value, noted))
     except (TypeError, ValueError, AttributeError):
         raise no_headers(headers) from None
-    return b"".join(lines)
+    return lines
 
 
 def make_line(name: Any, value: Any, noted: list[tuple[bytes, bytes]]) -> bytes:
@@ -84,9 +100,6 @@ def make_line(name: Any, value: Any, noted: list[tuple[bytes, bytes]]) -> bytes:
             "a header value holds CR, LF or NUL, which would end the head early\n"
             "  right: one line of text for each header field"
         )
-    if name == b"content-length":  # in nearly every answer: without the steps below
-        noted.append((name, value))
-        return b"\r\ncontent-length: %b" % value
     if not TOKEN.fullmatch(name):
         raise ApplicationError(f"{name!r} is no header name\n  right: b'content-type'")
     line: bytes = b"\r\n%b: %b" % (name, value)
@@ -140,11 +153,6 @@ def parse_length(value: bytes, before: int | None) -> int:
             + "\n  right: one content-length, in digits, such as b'5'"
         )
     return length
-
-
-def is_plain_length(name: bytes, value: bytes) -> bool:
-    """Return whether a field is a ``content-length`` with a number that can be one."""
-    return name == b"content-length" and len(value) <= 18 and value.isdigit()
 
 
 def no_headers(headers: object) -> ApplicationError:

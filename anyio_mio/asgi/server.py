@@ -8,7 +8,7 @@ application's shutdown.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Unpack, final
@@ -17,6 +17,7 @@ import anyio
 from anyio.abc import ByteStream, SocketListener, TaskGroup, TaskStatus
 
 from anyio_mio import serving
+from anyio_mio.asgi.background import MOMENT, Successors
 from anyio_mio.asgi.client import GONE, abort, has_unread, limit_unsent
 from anyio_mio.asgi.connection import Connection
 from anyio_mio.asgi.errors import ClientDisconnected
@@ -71,7 +72,7 @@ async def serve(
         RuntimeError: more than one thread, with the global interpreter lock or without
             SO_REUSEPORT.
 
-    Checkpoint: always. Cancellation: stops it in the same order, then passes on.
+    Checkpoint: always. If cancelled, it stops in the same order, then re-raises the cancellation.
     """
     if not callable(app):
         raise TypeError(
@@ -127,7 +128,7 @@ class Server:
         self._site = Site(app, settings, self._stop, statistics)
         if settings.proxy_protocol:
             self._site.shake_hands = self._take_handshake()
-        self._clients: set[Connection] = set()
+        self._clients: set[Connection] = self._site.clients
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
         self._stopping = anyio.Event()
         self._stopped_at = 0.0
@@ -169,6 +170,7 @@ class Server:
             raise
         self._house.start_soon(self._keep_time)
         self._house.start_soon(self._close_idle)
+        self._house.start_soon(self._watch_answered)
         group.start_soon(self._watch_stop)
         return await self._listen(task_status)
 
@@ -202,16 +204,25 @@ class Server:
         host, port = place.pop("host", "127.0.0.1"), place.pop("port", 8000)
         return await serving.serve_tcp(self._handle, port, host=host, **place, **options)
 
-    async def _handle(self, stream: ByteStream) -> None:
-        """Serve one connection."""
-        connection = Connection(self._site, stream)
-        self._clients.add(connection)
-        try:
-            await connection.converse()
-        finally:
-            self._clients.discard(connection)
-        if connection.stream is not stream:  # TLS behind a PROXY header; `serving` closes the rest
-            await connection.stream.aclose()
+    def _handle(self, stream: ByteStream) -> Awaitable[None]:
+        """Serve one connection. No coroutine of its own: each step would pass its frame."""
+        return Connection(self._site, stream).converse()
+
+    async def _watch_answered(self) -> None:
+        """Let another task go on where the application works on after its answer."""
+        site = self._site
+        while True:
+            await site.has_answered.wait()
+            await anyio.sleep(MOMENT)
+            self._hand_over(site.take_answered())
+
+    def _hand_over(self, connections: set[Connection]) -> None:
+        assert self._house is not None
+        for connection in connections:
+            answered = connection.hand_over()
+            if answered is not None:
+                others = connection.successors = connection.successors or Successors()
+                self._house.start_soon(others.converse, others.add(), connection, answered)
 
     # Clients that take too long.
 
@@ -241,7 +252,7 @@ class Server:
             with suppress(ClientDisconnected, anyio.BusyResourceError):
                 await client.session.alarm()
             return
-        if is_slow_reader or client.is_busy:
+        if is_slow_reader or client.current is not None:
             await abort(stream)
             return
         if not client.parser.is_idle:

@@ -39,6 +39,7 @@ class Site:
         app: the application.
         settings: the options.
         state: what lifespan's startup left for the requests.
+        clients: the open connections.
         tick: the time, in steps of ``resolution`` seconds.
         head_due: the tick until which a head that begins now must be complete; ``idle_due``,
             ``body_due`` and ``send_due`` likewise for the next request, the next piece of a body,
@@ -50,6 +51,8 @@ class Site:
         shake_hands: makes the TLS handshake of a stream; None unless PROXY headers come before it.
         statistics: counts requests; None if nothing reads them.
         is_watched: whether requests are counted, limited or logged.
+        answered: connections whose answer was complete just now; the application may still work on.
+        has_answered: is set when there is one of them.
         requests: how many there were; ``active`` are with the application now. Counted only where
             they are watched.
     """
@@ -63,9 +66,12 @@ class Site:
         "_send_ticks",
         "access_log",
         "active",
+        "answered",
         "app",
         "body_due",
+        "clients",
         "default_fields",
+        "has_answered",
         "head_due",
         "idle_due",
         "is_stopping",
@@ -93,9 +99,12 @@ class Site:
         self.settings = settings
         self.stop = stop
         self.state: dict[str, Any] = {}
+        self.clients: set[Any] = set()
         self.shake_hands: Handshake | None = None
         self.is_stopping = False
         self.active = self.requests = 0
+        self.answered: set[Any] = set()
+        self.has_answered = anyio.Event()
         self.trusted = Trusted(settings.trusted)
         self.access_log = AccessLog(settings.access_log) if settings.access_log else None
         self.statistics = statistics
@@ -133,6 +142,12 @@ class Site:
         self.requests += 1
         if self.requests >= self._last_request:
             self.is_stopping = True
+
+    def take_answered(self) -> set[Any]:
+        """Return the connections that were answered since the last time."""
+        answered, self.answered = self.answered, set()
+        self.has_answered = anyio.Event()
+        return answered
 
     def stop_after_last_request(self) -> None:
         """Stop the server if it has served as many requests as it may."""

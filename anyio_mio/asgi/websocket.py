@@ -111,6 +111,7 @@ class WebSocket:
         self._messages: deque[dict[str, Any]] = deque()
         self._fragments: list[bytes] = []
         self._is_text = False
+        self._is_garbled = False  # whether a text was no UTF-8: nothing behind it counts
         self._end: dict[str, Any] | None = None  # the disconnect, once there is one
         self._is_reading = self._is_writing = False
         self._changed: anyio.Event | None = None
@@ -223,7 +224,7 @@ class WebSocket:
         self._borders.follow(data)
         protocol.receive_data(data)
         for frame in protocol.events_received():
-            if isinstance(frame, Frame):
+            if isinstance(frame, Frame) and not self._is_garbled:
                 self._take_frame(frame)
         if protocol.state is not State.OPEN:
             self._note_end()
@@ -250,6 +251,7 @@ class WebSocket:
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
+            self._is_garbled = True
             if self._protocol.state is State.OPEN:
                 self._protocol.fail(1007, f"{error.reason} at position {error.start}")
         else:

@@ -42,7 +42,7 @@ class EventLoop(Loop):
             callbacks.schedule()
         try:
             with Interrupts(kernel, takes_sigint=False):
-                kernel.pump(self._is_over)
+                kernel.run_until(self._is_over)
         finally:
             self._stopping = False
         kernel.raise_pending()

@@ -1,5 +1,11 @@
 """The command `anyio-mio`.
 
+Map: `group` has all commands; each is a module: `run`, `serve`, `bench`, `demo`, `doctor`, `top`,
+and `console` (tree and stats). `serve` has `application_options`, `observing_options`, `management`
+and `serve_here`. `bench_table`, `report`, `top_screen` and `tables` are what commands show,
+`progress` what they show on the way. `options` and `names` are options that several have,
+`numbers` the types of those that take a number; `completion` and `help_text` belong to all.
+
 Rules:
 
 1. A command is a module here that defines one click command, and a line in `group.py`.

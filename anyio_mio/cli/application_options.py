@@ -11,10 +11,12 @@ import click
 from click.core import ParameterSource
 
 from anyio_mio._supervisor.configuration import ApplicationOptions
+from anyio_mio.cli.numbers import Count, Number
 from anyio_mio.cli.options import READABLE_FILE, add_options
 
-SECONDS: Final = click.FloatRange(0.01, 86400)
-COUNT: Final = click.IntRange(1)
+SECONDS: Final = Number(0.01, 86400)
+COUNT: Final = Count(1)
+BYTES: Final = Count(1, unit="BYTES")
 FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 
 HTTP: Final = {
@@ -43,7 +45,7 @@ HTTP: Final = {
         help="Seconds that a client may read nothing of its answer.",
     ),
     "max_head_size": click.option(
-        "--max-head-size", type=COUNT, default=65536, help="Bytes of a request's head; beyond: 431."
+        "--max-head-size", type=BYTES, default=65536, help="Bytes of a request's head; beyond: 431."
     ),
     "max_header_count": click.option(
         "--max-header-count",
@@ -53,7 +55,7 @@ HTTP: Final = {
     ),
     "max_body_size": click.option(
         "--max-body-size",
-        type=COUNT,
+        type=BYTES,
         show_default="no limit",
         help="Bytes of a request's body; beyond: 413.",
     ),
@@ -104,7 +106,7 @@ HTTP: Final = {
     ),
     "ws_max_size": click.option(
         "--ws-max-size",
-        type=COUNT,
+        type=BYTES,
         default=16 * 1024 * 1024,
         help="Bytes of a message on a WebSocket; beyond: close code 1009.",
     ),

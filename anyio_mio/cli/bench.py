@@ -18,6 +18,7 @@ from anyio_mio._bench.system_calls import can_count
 from anyio_mio.cli import bench_table
 from anyio_mio.cli.completion import complete_row
 from anyio_mio.cli.names import backends_option
+from anyio_mio.cli.numbers import Count, Number
 from anyio_mio.cli.progress import Steps
 
 WRITABLE_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -63,10 +64,10 @@ def chosen_rows(
 @click.command()
 @click.argument("rows", nargs=-1, callback=chosen_rows, shell_complete=complete_row)
 @backends_option()
-@click.option("--rounds", type=click.IntRange(1, 99), default=3, help="Rounds; the median counts.")
+@click.option("--rounds", type=Count(1, 99), default=3, help="Rounds; the median counts.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.05, 60),
+    type=Number(0.05, 60),
     default=1.0,
     help="Seconds that each measurement takes.",
 )

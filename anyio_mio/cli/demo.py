@@ -12,19 +12,20 @@ from anyio_mio._bench.demo import CONNECTIONS, Measurement, measure_demo
 from anyio_mio._bench.protocol import MeasurementError
 from anyio_mio.cli import report
 from anyio_mio.cli.names import backends_option
+from anyio_mio.cli.numbers import Count, Number
 
 
 @click.command()
 @backends_option()
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.2, 60),
+    type=Number(0.2, 60),
     default=4.0,
     help="Seconds for which each backend is measured.",
 )
 @click.option(
     "--connections",
-    type=click.IntRange(1, 1000),
+    type=Count(1, 1000),
     default=CONNECTIONS,
     help="Connections at once.",
 )

@@ -10,10 +10,11 @@ from typing import Any, Final
 import click
 
 from anyio_mio._supervisor.configuration import Observation
+from anyio_mio.cli.numbers import Number
 from anyio_mio.cli.options import add_options
 from anyio_mio.console.observing import VARIABLE
 
-SECONDS: Final = click.FloatRange(0, 1e6)
+SECONDS: Final = Number(0, 1_000_000)
 
 LONGEST_DIRECTORY: Final = 90
 """Characters; the system takes about 107 for a socket's path, and a name is appended."""
@@ -22,13 +23,11 @@ RUN: Final = {
     "slow_step": click.option(
         "--slow-step",
         type=SECONDS,
-        metavar="SECONDS",
         help="Log what blocks a loop longer, with its stack.",
     ),
     "old_connection": click.option(
         "--old-connection",
         type=SECONDS,
-        metavar="SECONDS",
         help="Log connections that are open longer, with the place where they were made.",
     ),
     "debug": click.option(

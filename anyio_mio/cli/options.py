@@ -8,6 +8,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from anyio_mio.cli.numbers import Count, Number
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
@@ -29,19 +31,19 @@ def add_options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 listening_options = add_options(
     click.option(
         "--backlog",
-        type=click.IntRange(1, 65535),
+        type=Count(1, 65535),
         default=4096,
         help="Connections that may wait to be accepted.",
     ),
     click.option(
         "--max-connections",
-        type=click.IntRange(1),
+        type=Count(1),
         show_default="no limit",
         help="Connections of a process at once; more wait to be accepted.",
     ),
     click.option(
         "--grace",
-        type=click.FloatRange(0, 3600),
+        type=Number(0, 3600),
         default=10.0,
         help="Seconds that open connections get when a process stops.",
     ),

@@ -40,6 +40,7 @@ from anyio_mio._supervisor.worker import CANNOT_SERVE
 from anyio_mio.cli.application_options import application_options, take_application
 from anyio_mio.cli.completion import complete_target
 from anyio_mio.cli.management import ManagementAddresses
+from anyio_mio.cli.numbers import Count, Number
 from anyio_mio.cli.observing_options import observing_options, take_observation
 from anyio_mio.cli.options import DEFAULT_ADDRESS, READABLE_FILE, listening_options
 from anyio_mio.cli.serve_here import load_here, refuse_what_needs_workers, serve_here
@@ -50,7 +51,7 @@ OTHER_DESCRIPTORS: Final = 32
 
 MIB: Final = 1024 * 1024
 
-SECONDS: Final = click.FloatRange(0, 3600)
+SECONDS: Final = Number(0, 3600)
 LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 
 
@@ -64,10 +65,10 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
     show_default=DEFAULT_ADDRESS,
     help="HOST:PORT or unix:PATH. Repeatable.",
 )
-@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Processes that serve.")
+@click.option("--workers", type=Count(1, 256), default=1, help="Processes that serve.")
 @click.option(
     "--threads",
-    type=click.IntRange(1, 256),
+    type=Count(1, 256),
     default=1,
     help="Serve in threads of this process, without workers; for free-threaded Python.",
 )
@@ -84,7 +85,7 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 )
 @click.option(
     "--start-timeout",
-    type=click.FloatRange(0.1, 3600),
+    type=Number(0.1, 3600),
     default=60.0,
     help="Seconds in which a worker must become ready.",
 )
@@ -96,19 +97,19 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 )
 @click.option(
     "--recycle-connections",
-    type=click.IntRange(1),
+    type=Count(1),
     show_default="no limit",
     help="Replace a worker when it has accepted so many.",
 )
 @click.option(
     "--recycle-memory",
-    type=click.IntRange(1),
+    type=Count(1, unit="MIB"),
     show_default="no limit",
     help="Replace a worker that has so many MiB.",
 )
 @click.option(
     "--recycle-jitter",
-    type=click.FloatRange(0, 10),
+    type=Number(0, 10, "FRACTION"),
     default=0.1,
     help="Fraction that is added to those limits at random, for each worker.",
 )

@@ -5,6 +5,10 @@ it when a signal comes. `watch_runs()` logs what blocks a loop, and what is neve
 `observe_runs()` opens a socket for each run of the process, which the commands `anyio-mio tree`,
 `anyio-mio stats` and `anyio-mio top` ask; `protocol` says how.
 
+Map: `rendering` prints a tree. `observing` opens the `server` of a process, whose answers
+`pictures` makes; `protocol` has the messages. On the other side `client` asks one process, and
+`watching` many of them again and again.
+
 Rules:
 
 1. Nothing here costs anything while it is not used.

@@ -16,6 +16,9 @@ This package is synchronous, needs the standard library only, and is the one pla
 the system's pollers. Its promises are those of Rust's Mio, because they hold on every platform
 alike.
 
+Map: `poll` waits; `registry`, `token` and `interest` say for what, `event` what has come, and
+`waker` ends a wait from another thread. `_sys` has what a platform supplies.
+
 Spurious events
 ===============
 

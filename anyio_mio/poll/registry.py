@@ -5,8 +5,8 @@ Rules:
 1. The book and the selector change together, under one lock, which a poll takes too before it looks
    a descriptor up. No event finds a registration half made.
 2. The selector decides what is an error. The book alone cannot know: closing a descriptor ends its
-   registration without a word, and its number comes back.
-3. A registration is replaced, never changed, so that an event of the old one can tell.
+   registration silently, and a new descriptor may get the same number.
+3. A registration is replaced, never changed, so an event of the old one can be recognised.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Outcomes:
             error: the exception.
             stream: the connection.
             is_cancelled: whether the server has cancelled its handlers.
-            logs: whether to log; False if the exception passes on to the program.
+            logs: whether to log; False if the program gets the exception.
         """
         fault = without_cancellation(error) if is_cancelled else error
         if fault is None:

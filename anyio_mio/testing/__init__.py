@@ -1,5 +1,7 @@
 """Tools for tests: clocks, orders and events that the test chooses.
 
+Map: `clock`, `sequencer`, `checkpoints` and `scripted`.
+
 * `MockClock` lets hours pass in no time; the fixtures ``mio_mock_clock`` and
   ``mio_autojump_clock`` make it.
 * `Sequencer` makes tasks take turns; the backend option ``shuffle`` makes their order random.

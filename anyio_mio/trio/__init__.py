@@ -12,7 +12,11 @@ The names, signatures, exceptions and semantics are Trio's. Streams are
 `trio.abc.HalfCloseableStream`, listeners `trio.abc.Listener`, and `trio.SSLStream` works over them.
 Trio keeps tasks, time and cancellation; what changes is how a socket waits (`anyio_mio.trio.hub`),
 when an operation yields (`anyio_mio.trio.streams`) and how connections are accepted
-(`anyio_mio.trio.serving`).
+(`anyio_mio.trio.serving`, `anyio_mio.trio.listeners`).
+
+`opening` connects and listens; `waits` has the descriptors that the program owns. Below them
+`scheduler` is Trio as the reactor sees it, `registration` can wait in two places, and `nesting`
+finds out whether pollers nest.
 
 Rules:
 
@@ -26,6 +30,13 @@ Rules:
 """
 
 from __future__ import annotations
+
+try:
+    import trio as _trio
+except ImportError as _error:
+    raise ImportError(
+        "anyio_mio.trio needs the package 'trio'\n  right: pip install 'anyio-mio[trio]'"
+    ) from _error
 
 from anyio_mio._net.accept_errors import AcceptErrorKind as AcceptErrorKind
 from anyio_mio._net.acceptor import ListenerStatistics as ListenerStatistics
@@ -62,3 +73,5 @@ __all__ = [
     "ListenerStatistics",
     "AcceptErrorKind",
 ]
+
+del _trio

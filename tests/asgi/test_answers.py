@@ -84,6 +84,7 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     "status of text": ([START | {"status": "200"}], "the status is '200'"),
     "status too small": ([START | {"status": 99}], "the status is 99"),
     "informational status": ([START | {"status": 101}], "the status is 101"),
+    "a list for a status": ([START | {"status": [200]}], "the status is [200]"),
     "a boolean status": ([START | {"status": True}], "the status is True"),
     "headers of text": ([START | {"headers": [("a", "b")]}], "the headers are"),
     "values of text": ([START | {"headers": [(b"a", "b")]}], "the headers are"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from tests.asgi import apps
 from tests.asgi.served import KINDS, Client, Kind, Served, request, serving
 from tests.asgi.test_requests import wait_for
 from tests.asgi.test_websockets import HANDSHAKE, frame
-from tests.shared.leaks import open_descriptors
+from tests.shared.leaks import memory, open_descriptors
 
 SLOW = 200
 QUICK = 300
@@ -53,11 +52,6 @@ def slow_clients(served: Served, first: bytes, number: int = SLOW) -> Iterator[l
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.send(first)
         yield clients
-
-
-def memory() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def is_over(client: Client) -> bool:

@@ -7,7 +7,9 @@ import os
 import socket
 import struct
 import time
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -19,6 +21,7 @@ from anyio_mio.asgi import ApplicationError
 from tests.asgi import apps
 from tests.asgi.served import KINDS, Client, Served, TLSSocket, request, serving
 from tests.asgi.test_requests import wait_for
+from tests.shared.leaks import memory
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 HANDSHAKE = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", KEY)
@@ -209,26 +212,109 @@ BAD_FRAMES = {
     "text that is no UTF-8": (1007, frame(1, b"\xff\xfe")),
     "UTF-8 cut off by fragments": (1007, frame(1, b"\xc3", fin=False) + frame(0, b"x")),
     "no mask": (1002, frame(1, b"hello", mask=False)),
+    "a ping without a mask": (1002, frame(9, b"hello", mask=False)),
     "reserved bits": (1002, bytes([0xF1]) + frame(1, b"hello")[1:]),
+    "the bit of compression, which was not agreed": (1002, b"\xc1" + frame(1, b"hello")[1:]),
+    "reserved bits in a ping": (1002, b"\xc9" + frame(9, b"hello")[1:]),
     "unknown opcode": (1002, frame(3, b"hello")),
     "a continuation of nothing": (1002, frame(0, b"hello")),
     "a text within fragments": (1002, frame(1, b"x", fin=False) + frame(1, b"y")),
     "a long ping": (1002, frame(9, b"x" * 126)),
     "a ping in fragments": (1002, frame(9, b"x", fin=False)),
-    "a bad close code": (1002, frame(8, struct.pack("!H", 999))),
+    "no UTF-8 in a later fragment": (1007, frame(1, b"x", fin=False) + frame(0, b"\xff")),
+    "an unknown control frame": (1002, frame(11, b"hello")),
+    **{
+        f"close code {code}": (1002, frame(8, struct.pack("!H", code)))
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)
+    },
+    "a close reason that is no UTF-8": (1007, frame(8, struct.pack("!H", 1000) + b"\xff")),
     "a close of one byte": (1002, frame(8, b"x")),
     "too large": (1009, b"\x81\xff" + struct.pack("!Q", 1 << 40) + b"mask"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_FRAMES)
-def test_a_bad_frame_closes_the_websocket(served: Served, name: str) -> None:
+@pytest.mark.parametrize("behind", [b"", frame(1, b"behind it")])
+def test_a_bad_frame_closes_the_websocket(served: Served, name: str, behind: bytes) -> None:
     code, data = BAD_FRAMES[name]
     with shake_hands(served) as client:
-        client.send(data)
+        client.send(data + behind)
         assert close_code(client.read_all()) == code
     wait_for(lambda: len(seen()) == 3)
     assert seen()[2]["code"] == code
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1003, 1011, 3000, 4999])
+def test_nothing_behind_a_close_reaches_the_application(served: Served, code: int) -> None:
+    close = frame(8, struct.pack("!H", code) + b"why")
+    with shake_hands(served) as client:
+        client.send(close + frame(1, b"behind it") + frame(8, struct.pack("!H", 1002)))
+        assert close_code(client.read_all()) == code
+    wait_for(lambda: len(seen()) == 3)
+    assert seen()[2] == {"type": "websocket.disconnect", "code": code, "reason": "why"}
+
+
+def test_a_text_may_be_cut_within_a_character(served: Served) -> None:
+    text = "\N{EURO SIGN}\N{GRINNING FACE}"
+    data = text.encode()
+    with shake_hands(served) as client:
+        fragments = [frame(0, data[i : i + 1], fin=False) for i in range(1, len(data))]
+        client.send(frame(1, data[:1], fin=False) + b"".join(fragments) + frame(0, b""))
+        assert client.read_exactly(2 + len(data)) == bytes([0x81, len(data)]) + data
+
+
+@pytest.mark.parametrize("head", [b"\x81\xfe\0\5", b"\x81\xff" + bytes(7) + b"\5"])
+def test_a_length_may_take_more_bytes_than_it_needs(served: Served, head: bytes) -> None:
+    with shake_hands(served) as client:
+        client.send(head + frame(1, b"hello")[2:])
+        assert client.read_exactly(7) == b"\x81\x05hello"
+
+
+def deflated(*pieces: bytes) -> bytes:
+    """A message of permessage-deflate, a fragment for each piece."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bodies = [compressor.compress(p) + compressor.flush(zlib.Z_SYNC_FLUSH) for p in pieces]
+    bodies[-1] = bodies[-1][:-4]
+    first, *rest = [frame(0, body, fin=body is bodies[-1]) for body in bodies]
+    return bytes([first[0] | 0x41, *first[1:]]) + b"".join(rest)
+
+
+BAD_DEFLATED = {
+    "a bomb": (1009, deflated(bytes(50_000_000))),
+    "a bomb in fragments": (1009, deflated(bytes(600_000), bytes(600_000))),
+    "no deflated data": (1002, b"\xc1" + frame(1, b"\xff" * 9)[1:]),
+    "the bit in a later fragment": (
+        1002,
+        frame(1, b"x", fin=False) + b"\xc0" + frame(0, b"x")[1:],
+    ),
+    "text that is no UTF-8": (1007, deflated(b"\xff")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DEFLATED)
+def test_a_bad_compressed_frame_closes_the_websocket(name: str) -> None:
+    code, data = BAD_DEFLATED[name]
+    fields = (*HANDSHAKE, b"Sec-WebSocket-Extensions: permessage-deflate")
+    runs.clear()
+    before = memory()
+    with serving(echo, ws_max_size=1_000_000) as served, served.connect() as client:
+        client.send(request(b"GET", b"/", *fields))
+        assert b"permessage-deflate" in client.read_until(b"\r\n\r\n")
+        client.send(data + frame(1, b"behind it"))
+        assert close_code(client.read_all()) == code
+        wait_for(lambda: len(seen()) == 3)
+    assert seen()[2]["code"] == code
+    assert memory() - before < 30_000_000
+
+
+def test_a_flood_of_pings_keeps_no_other_client_waiting(served: Served) -> None:
+    with shake_hands(served) as flood, served.connect() as client:
+        flood.sock.settimeout(0.2)
+        with suppress(OSError):  # nothing reads the pongs, so the server reads no more pings
+            flood.send(frame(9, b"x" * 100) * 100_000)
+        began = time.monotonic()
+        assert client.get(b"/hello").body == b"hello"
+        assert time.monotonic() - began < 3
 
 
 BAD_HANDSHAKES = {

@@ -1,6 +1,6 @@
 """aiohttp's own tests, with mio's loop in the place of asyncio's.
 
-    python tests/asyncio/aiohttp_suite.py FOLDER [FILE ...] [-- PYTEST OPTIONS]
+    python tests/asyncio/aiohttp_suite.py [--stock] FOLDER [FILE ...] [-- PYTEST OPTIONS]
 
 FOLDER holds the unpacked source distribution of aiohttp, whose version is that of the aiohttp that
 is installed; ``requirements/test-common.in`` there names what its tests need besides::
@@ -8,7 +8,9 @@ is installed; ``requirements/test-common.in`` there names what its tests need be
     pip download --no-deps --no-binary :all: aiohttp
     tar xf aiohttp-*.tar.gz
 
-The last line is JSON, as that of `cpython_suite.py`.
+The tests run with the settings of aiohttp's own ``pytest.ini``, in one process and without
+coverage, and what its authors leave out by default is left out here. ``--stock`` runs them on
+asyncio's own loop, to compare. The last line is JSON, as that of `cpython_suite.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ import cpython_suite  # type: ignore[import-not-found] # beside this script
 import pytest
 
 EXCLUSIONS = Path(__file__).with_name("aiohttp_exclusions.toml")
+# The options of aiohttp's pytest.ini, without those for several processes, doctests and coverage.
+ADDOPTS = "addopts=--strict-markers -ra -m 'not dev_mode and not autobahn and not internal'"
+# mio, and so AnyIO, is loaded before pytest.
+LOADED = "-Wignore::pytest.PytestAssertRewriteWarning"
 
 
 class Count:
@@ -63,17 +69,26 @@ class Count:
             self.failed.append(report.nodeid)
 
 
+def prepare(folder: Path) -> None:
+    """Go to a folder with the tests and their settings, but not the source of aiohttp."""
+    place = Path(tempfile.mkdtemp(prefix="aiohttp-tests-"))
+    for name in ("tests", "pytest.ini"):
+        (place / name).symlink_to(folder.resolve() / name)
+    os.chdir(place)
+
+
 def main() -> int:
     """Run the tests and print the counts."""
     arguments = sys.argv[1:]
+    stock = arguments[:1] == ["--stock"]
+    del arguments[: int(stock)]
     split = arguments.index("--") if "--" in arguments else len(arguments)
     folder, *files = arguments[:split]
-    place = Path(tempfile.mkdtemp(prefix="aiohttp-tests-"))
-    (place / "tests").symlink_to(Path(folder).resolve() / "tests")
-    os.chdir(place)
-    cpython_suite.install()
+    prepare(Path(folder))
+    if not stock:
+        cpython_suite.install()
     count = Count()
-    options = ["-q", "-p", "no:cacheprovider", *arguments[split + 1 :]]
+    options = ["-q", "-p", "no:cacheprovider", "-o", ADDOPTS, LOADED, *arguments[split + 1 :]]
     paths = [f"tests/{file}" for file in files] or ["tests"]
     status = pytest.main([*options, *paths], plugins=[count])
     found = {key: count.counts[key] for key in ("ran", "on mio", "skipped", "excluded")}

@@ -1,10 +1,11 @@
 """CPython's own tests of asyncio, with mio's loop in the place of asyncio's.
 
-    python tests/asyncio/cpython_suite.py [--list] [--exclude FILE] [MODULE ...]
+    python tests/asyncio/cpython_suite.py [--stock] [--exclude FILE] [-k PATTERN] [-v] [MODULE ...]
 
-It needs a Python that ships its `test.test_asyncio`. Each module runs in this process, so the tests
-of this project start one process for each. The last line is JSON: how many tests ran, on how many
-of them mio's loop was made, and which failed.
+It needs a Python that ships its `test.test_asyncio`. The modules that are named run in this
+process; without a name all of `MODULES` run, each in a process of its own. ``--stock`` runs them on
+asyncio's own loop, to compare. The last line is JSON: how many tests ran, in how many of them mio's
+loop was made, how many were skipped by their authors and excluded by us, and which failed.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import importlib.util
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import tomllib
 import unittest
 from collections.abc import Iterator
@@ -23,6 +28,46 @@ from typing import Any
 from anyio_mio.asyncio import EventLoop
 
 EXCLUSIONS = Path(__file__).with_name("cpython_exclusions.toml")
+ROOT = Path(__file__).parents[2]
+SECONDS = 240  # for a module
+
+MODULES = [
+    "test_events",  # the longest first
+    "test_tasks",
+    "test_subprocess",
+    "test_base_events",
+    "test_buffered_proto",
+    "test_context",
+    "test_eager_task_factory",
+    "test_free_threading",
+    "test_futures2",
+    "test_graph",
+    "test_locks",
+    "test_pep492",
+    "test_queues",
+    "test_runners",
+    "test_sendfile",
+    "test_server",
+    "test_sock_lowlevel",
+    "test_ssl",
+    "test_sslproto",
+    "test_staggered",
+    "test_streams",
+    "test_taskgroups",
+    "test_threads",
+    "test_timeouts",
+    "test_unix_events",
+    "test_waitfor",
+]
+"""The modules in which a test makes a loop that mio's can replace.
+
+The others make none (``test_protocols``, ``test_transports``, ``test_tools``), one that is a mock
+(``test_futures``), or look into the classes of another loop (``test_selector_events``,
+``test_proactor_events``, ``test_windows_events``, ``test_windows_utils``).
+"""
+
+MAKE_BASE_LOOPS = {"test_base_events", "test_pep492", "test_runners"}
+"""The modules that make loops of the base class, with a selector that does nothing."""
 made = 0
 
 
@@ -38,6 +83,11 @@ class TestedLoop(EventLoop):  # type: ignore[misc] # it is final for users
             selector.close()
         super().__init__()
 
+    def _run_once(self) -> None:
+        """Run what is ready now, for the tests that call this instead of running the loop."""
+        self.call_soon(self.stop)
+        self.run_forever()
+
 
 def install() -> None:
     """Put mio's loop in each place where asyncio looks for its own."""
@@ -50,8 +100,17 @@ def install() -> None:
         policy = getattr(events, name, None)
         if policy is not None:
             policy._loop_factory = TestedLoop
-    if sys.version_info >= (3, 14):
-        everything.events.new_event_loop = everything.new_event_loop = TestedLoop
+
+
+def install_as_base() -> None:
+    """Put mio's loop in the place of the base class, too.
+
+    The tests' own `TestLoop`, whose time a generator gives, keeps its base class: it replaces what
+    runs the loop.
+    """
+    importlib.import_module("test.test_asyncio.utils")  # where `TestLoop` is
+    everything: Any = asyncio
+    everything.BaseEventLoop = everything.base_events.BaseEventLoop = TestedLoop
 
 
 class Result(unittest.TextTestResult):
@@ -103,14 +162,67 @@ def main() -> int:
     parser.add_argument("--exclude", type=Path, default=EXCLUSIONS)
     parser.add_argument("-k", dest="pattern", default="")
     parser.add_argument("-v", dest="verbosity", action="store_const", const=2, default=1)
-    parser.add_argument("modules", nargs="+")
+    parser.add_argument("--stock", action="store_true")
+    parser.add_argument("modules", nargs="*")
     options = parser.parse_args()
-    install()
+    if not options.modules:
+        return run_each(sys.argv[1:])
+    if not options.stock:
+        install()
+    if not options.stock and not MAKE_BASE_LOOPS.isdisjoint(options.modules):
+        install_as_base()
     found: list[unittest.TestCase] = []
     for name in options.modules:
         module = importlib.import_module(f"test.test_asyncio.{name}")
         found += tests_of(unittest.defaultTestLoader.loadTestsFromModule(module))
     return run(found, "test.test_asyncio.", options.exclude, options)
+
+
+def is_shipped(module: str) -> bool:
+    """Whether this Python has the module: distributions may leave their tests out."""
+    try:
+        return importlib.util.find_spec(f"test.test_asyncio.{module}") is not None
+    except ImportError:
+        return False
+
+
+def run_each(options: list[str]) -> int:
+    """Run each module in a process of its own, and print the counts of each and of all."""
+    total: dict[str, Any] = {}
+    for module in filter(is_shipped, MODULES):
+        with tempfile.TemporaryDirectory() as folder:
+            counts, log = run_module(module, options, Path(folder))
+        sys.stderr.write(log if counts["failed"] else "")
+        sys.stdout.write(f"{module}: {json.dumps(counts)}\n")
+        sys.stdout.flush()
+        total = {key: total.get(key, type(count)()) + count for key, count in counts.items()}
+    sys.stdout.write(json.dumps(total) + "\n")
+    return int(bool(total.get("failed")))
+
+
+def run_module(module: str, options: list[str], folder: Path) -> tuple[dict[str, Any], str]:
+    """Run a module in a process of its own.
+
+    Args:
+        module: its name.
+        options: those of the command.
+        folder: an empty one, to run in: some tests leave files behind.
+
+    Returns:
+        The counts, and what was logged. A module that ends without counts has failed.
+    """
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).resolve()), *options, module],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=SECONDS,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    counts: dict[str, Any] = json.loads(lines[-1]) if lines else {"failed": [module]}
+    return counts, done.stderr
 
 
 def run(

@@ -1,6 +1,6 @@
 """uvloop's own tests, with mio's loop in the place of asyncio's.
 
-    python tests/asyncio/uvloop_suite.py FOLDER [-k PATTERN] [-v] [MODULE ...]
+    python tests/asyncio/uvloop_suite.py [--stock] FOLDER [-k PATTERN] [-v] [MODULE ...]
 
 FOLDER holds the unpacked source distribution of uvloop, whose version is that of the uvloop that is
 installed::
@@ -9,7 +9,8 @@ installed::
     tar xf uvloop-*.tar.gz
 
 uvloop runs most of its tests twice: on its own loop, and on asyncio's to compare. The second half
-runs here on mio's. The last line is JSON, as that of `cpython_suite.py`.
+runs here on mio's; with ``--stock`` on asyncio's, to compare. The last line is JSON, as that of
+`cpython_suite.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,6 @@ def import_tests(folder: Path) -> Any:
     (place / "tests").symlink_to(folder.resolve() / "tests")
     sys.path.insert(0, str(place))
     testbase: Any = importlib.import_module("uvloop._testbase")
-    testbase.AIOTestCase.new_loop = lambda self: TestedLoop()
     return testbase
 
 
@@ -63,9 +63,12 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("-k", dest="pattern", default="")
     parser.add_argument("-v", dest="verbosity", action="store_const", const=2, default=1)
+    parser.add_argument("--stock", action="store_true")
     parser.add_argument("modules", nargs="*", default=MODULES)
     options = parser.parse_args()
     testbase = import_tests(options.folder)
+    if not options.stock:
+        testbase.AIOTestCase.new_loop = lambda self: TestedLoop()
     found = []
     for name in options.modules:
         module = importlib.import_module(f"tests.{name}")

@@ -73,8 +73,23 @@ def test_defaults_are_shown(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> 
     assert "unix:PATH. Repeatable. [default: (127.0.0.1:8000)]" in text
 
 
-def test_only_options_that_are_given_reach_the_server(invoke: Invoke) -> None:
-    result = invoke("serve", "echo", "--keep-alive", "0.0001")
+@pytest.mark.parametrize("name", ["", *group.commands])
+def test_the_range_of_a_number_is_said_in_words(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = invoke(*name.split(), "--help").stdout
+
+    assert "RANGE" not in text
+    assert "<=x" not in text
+    assert "x>=" not in text
+
+
+@pytest.mark.parametrize("given", ["0.0001", "nan"])
+def test_a_number_that_is_out_of_range_is_refused_with_the_range(
+    invoke: Invoke, given: str
+) -> None:
+    result = invoke("serve", "echo", "--keep-alive", given)
 
     assert result.exit_code == 2
-    assert "0.01<=x<=86400" in result.stderr
+    assert "0.01 to 86400" in result.stderr or "'nan' is not a valid number" in result.stderr

@@ -76,10 +76,24 @@ def test_ctrl_c_during_the_import_of_the_command_leaves_no_traceback(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
-@pytest.mark.parametrize("module", ["anyio_mio.cli", "click", "rich.table"])
+@pytest.mark.parametrize(
+    "module", ["anyio_mio._backend", "anyio", "anyio_mio.cli", "click", "rich.table"]
+)
 def test_ctrl_c_during_the_import_of_python_m_leaves_no_traceback(
     module: str, tmp_path: Path
 ) -> None:
     done = interrupted_at(module, tmp_path, "-m", "anyio_mio", "doctor")
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_another_module_that_is_run_keeps_its_own_handler_of_ctrl_c(tmp_path: Path) -> None:
+    package = tmp_path / "user"
+    package.mkdir()
+    (package / "__init__.py").write_text("import anyio_mio")
+    (package / "__main__.py").write_text("import signal; print(signal.getsignal(2).__name__)")
+
+    done = interrupted_at("never", tmp_path, "-m", "user", "anyio_mio")
+
+    assert (done.returncode, done.stdout) == (0, "default_int_handler\n")

@@ -16,8 +16,9 @@ from anyio.abc import SocketAttribute, TaskStatus
 import anyio_mio
 from anyio_mio._net.listeners import SocketListener
 from anyio_mio.console import render_tree
-from anyio_mio.lowlevel import TaskState, TaskTree, task_tree
+from anyio_mio.lowlevel import TaskTree, task_tree
 from anyio_mio.testing import MockClock
+from tests.console.pictures import find, picture_of
 
 pytestmark = pytest.mark.anyio
 
@@ -25,25 +26,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "mio", {}
-
-
-def find(tree: TaskTree, name: str) -> TaskState:
-    (task,) = [task for task in tree.tasks if task.name == name]
-    return task
-
-
-async def picture_of(wait: Callable[[], Awaitable[object]]) -> TaskState:
-    """The state of a task that waits."""
-
-    async def waiting() -> None:
-        await wait()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(waiting, name="waiting")
-        await anyio.wait_all_tasks_blocked()
-        state = find(task_tree(), "waiting")
-        group.cancel_scope.cancel()
-    return state
 
 
 async def test_a_task_that_sleeps_says_how_long() -> None:

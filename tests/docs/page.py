@@ -38,7 +38,8 @@ INTERRUPTED: Final = re.compile(r"^\^C\n", re.MULTILINE)
 PORTS: Final = re.compile(r"\b(7007|7008|7009|8000|8001|8002|8080|8443|9100)\b")
 FILES: Final = ("toml", "ini", "json", "yaml", "sql", "docker", "nginx")
 LANGUAGES: Final = ("python", "console", "text", "markdown", *FILES)
-SECONDS: Final = 20.0
+SECONDS: Final = 90.0
+"""How long a command may take on a machine that has much to do; alone it takes a few seconds."""
 LISTENING: Final = "0A"
 
 

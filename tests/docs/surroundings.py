@@ -26,6 +26,9 @@ PROGRAMS: Final = {"postgres": "postgres", "redis": "redis-server", "haproxy": "
 
 Starter = Callable[[Path], AbstractContextManager[int]]
 
+COMMANDS: Final = ("curl", "openssl", "pkill", "psql")
+"""Programs that a page runs if one of its commands names them; few machines have all."""
+
 STARTED: Final[dict[str, tuple[Starter, str, str]]] = {
     "postgres": (
         servers.postgres,
@@ -43,6 +46,12 @@ def is_installed(name: str) -> bool:
     return servers.program(PROGRAMS[name]) is not None or shutil.which(PROGRAMS[name]) is not None
 
 
+def commands_in(text: str) -> list[str]:
+    """Return those of `COMMANDS` that the console blocks of a page name."""
+    lines = "\n".join(re.findall(r"^\$ .*", text, re.MULTILINE))
+    return [name for name in COMMANDS if re.search(rf"\b{name}\b", lines)]
+
+
 @contextmanager
 def surroundings(path: Path, factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Start what a page needs, or skip; yields the variables of its commands.
@@ -51,11 +60,15 @@ def surroundings(path: Path, factory: pytest.TempPathFactory) -> Iterator[dict[s
         path: the page.
         factory: makes the folders of the servers.
     """
-    match = NEEDS.search(path.read_text())
+    text = path.read_text()
+    match = NEEDS.search(text)
     names = match["names"].split() if match else []
     for name in names:
         if not is_installed(name):
             pytest.skip(f"{name} is not installed")
+    for name in commands_in(text):
+        if shutil.which(name) is None:
+            pytest.skip(f"the page runs {name}, which is not installed")
     with ExitStack() as stack:
         variables = {}
         for name in names:

@@ -20,7 +20,7 @@ FENCE = re.compile(r"^(?P<fence>```+)(?P<info>[^`\n]*)$", re.MULTILINE)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the pages show what Linux does")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)
 def test_the_examples_of_a_page_run(
     path: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

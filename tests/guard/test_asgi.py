@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from types import FrameType
@@ -84,21 +85,20 @@ def ask(client: socket.socket, name: str, times: int = 1) -> None:
             answer += client.recv(65536)
 
 
-async def count_calls(body: Callable[[], object]) -> float:
-    """How many of this package's functions this thread calls while another runs ``body()``."""
-    calls = 0
+async def calls_of(body: Callable[[], object]) -> Counter[str]:
+    """Count the functions in Python that this thread calls while another runs ``body()``."""
+    calls: Counter[str] = Counter()
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal calls
-        if event == "call" and frame.f_globals.get("__name__", "").startswith("anyio_mio."):
-            calls += 1
+        if event == "call":
+            calls[f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"] += 1
 
     sys.setprofile(profile)
     try:
         await anyio.to_thread.run_sync(body)
     finally:
         sys.setprofile(None)
-    return calls / N
+    return calls
 
 
 @pytest.mark.invariant("H1")
@@ -112,10 +112,34 @@ async def test_a_request_makes_no_more_calls_than_it_may(name: str) -> None:
         port = listeners[0].extra(anyio.abc.SocketAttribute.local_port)
         client = await anyio.to_thread.run_sync(connect, port, name)
         with closing(client):
-            cost = await count_calls(lambda: ask(client, name, N))
+            calls = await calls_of(lambda: ask(client, name, N))
         group.cancel_scope.cancel()
 
-    within(f"calls: {name}", cost)
+    cost = sum(count for name, count in calls.items() if name.startswith("anyio_mio."))
+    within(f"calls: {name}", cost / N)
+
+
+@pytest.mark.invariant("H1")
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", CASES)
+async def test_a_request_makes_no_task_no_queue_and_no_event(name: str) -> None:
+    async with anyio.create_task_group() as group:
+        listeners = await group.start(
+            lambda *, task_status: asgi.serve(app, port=0, task_status=task_status)
+        )
+        port = listeners[0].extra(anyio.abc.SocketAttribute.local_port)
+        client = await anyio.to_thread.run_sync(connect, port, name)
+        with closing(client):
+            calls = await calls_of(lambda: ask(client, name, N))
+        group.cancel_scope.cancel()
+
+    made = {
+        function: count
+        for function, count in calls.items()
+        if function.endswith((".__init__", ".__new__", ".spawn", ".start_soon"))
+        and count >= N  # the site's ticks and the thread that asks make a few
+    }
+    assert set(made) <= {"anyio_mio.asgi.exchange.Exchange.__init__"}
 
 
 @pytest.mark.anyio

@@ -24,6 +24,14 @@ def is_open(fd: int) -> bool:
     return True
 
 
+def memory() -> int:
+    """Bytes of this process that are in memory; Linux only."""
+    import resource  # Windows has none
+
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
 @contextmanager
 def nothing_left_open(*, after_collecting: bool = False) -> Iterator[None]:
     """Fail if the block leaves a descriptor open, or closes one that was open before.

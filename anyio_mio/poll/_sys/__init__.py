@@ -1,8 +1,9 @@
-"""What a platform supplies: a selector, the bits of its events, and how it rounds a timeout.
+"""What a platform supplies: a selector, the `bits` of its events, and the rounding of a `timeout`.
 
 `selector` has the protocol that each selector implements and chooses the default one; `epoll`,
 `kqueue` and `level` implement it, and `busy_poll` wraps any of them. `scan` looks for descriptors
-that were closed while the level selector watched them.
+that were closed while the level selector watched them, `winsock` has Windows' ``select()``, and
+`closable` what closes in a ``with`` block.
 
 Rules:
 
