@@ -151,7 +151,8 @@ class Response:
         link = self.link
         site = link.site
         if site.run.asyncio is not None and LIBRARY.name == ASYNCIO:  # the second takes 50 ns
-            return await call_in_task(self.send, message)
+            await call_in_task(self.send, message)
+            return
         try:
             kind = message["type"]
         except (TypeError, KeyError):
@@ -171,10 +172,9 @@ class Response:
                     self._check_length(size)
                 self.state = STREAMING
                 self.framing = BY_LENGTH
-                if self.keeps_alive and self.version == "1.1":
-                    data = b"".join([*self._lines, self._defaults, END_OF_HEAD, body])
-                else:
-                    data = self._head_with(b"") + body
+                is_plain = self.keeps_alive and self.version == "1.1"
+                end = END_OF_HEAD if is_plain else self._end_with(b"")
+                data = b"".join([*self._lines, self._defaults, end, body])
                 if link.is_broken:
                     raise ClientDisconnected(CUT_SHORT)
                 link.write_due = site.send_due
@@ -252,11 +252,15 @@ class Response:
 
     def _head_with(self, framing: bytes) -> bytes:
         """Return the whole head, with the fields that frame the body."""
+        return b"".join((*self._lines, self._defaults, self._end_with(framing)))
+
+    def _end_with(self, framing: bytes) -> bytes:
+        """Return the end of the head: the fields that frame the body, and an empty line."""
         if not self.keeps_alive:
             framing += b"\r\nconnection: close"
         elif self.version == "1.0":
             framing += b"\r\nconnection: keep-alive"
-        return b"".join((*self._lines, self._defaults, framing, END_OF_HEAD))
+        return framing + END_OF_HEAD
 
     def _drop_length(self) -> None:
         """Take the application's content-length out of the head: it would be wrong there."""
