@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 KINDS: Final = {
@@ -30,7 +31,7 @@ def describe_descriptor(fd: int, verb: str) -> str:
     except OSError:
         return f"{verb} on descriptor {fd}, which is closed"
     if not stat.S_ISSOCK(mode):
-        return f"{verb} on {kind_of_file(mode)} {fd}"
+        return f"{verb} on {describe_file(fd, mode)}"
     with suppress(OSError):
         sock = socket.socket(fileno=fd)
         try:
@@ -64,9 +65,15 @@ def kind_of_socket(sock: socket.socket) -> str:
     return KINDS.get(sock.type, str(sock.type))
 
 
-def kind_of_file(mode: int) -> str:
-    """Return the kind of a descriptor that is no socket."""
-    return "pipe" if stat.S_ISFIFO(mode) else "descriptor"
+def describe_file(fd: int, mode: int) -> str:
+    """Return the kind of a descriptor that is no socket, and its number."""
+    if stat.S_ISFIFO(mode):
+        return f"pipe {fd}"
+    with suppress(OSError, ValueError):
+        if os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[pidfd]":
+            fields = Path(f"/proc/self/fdinfo/{fd}").read_text("ascii").split()
+            return f"process {int(fields[fields.index('Pid:') + 1])}"
+    return f"descriptor {fd}"
 
 
 def spell(address: object) -> str:

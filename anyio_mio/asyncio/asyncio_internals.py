@@ -145,6 +145,11 @@ def children_of_gather(future: object) -> Any:
     return getattr(future, "_children", ())
 
 
+def callbacks_of(future: object) -> list[Any]:
+    """Return what a future calls at its end: pairs of a function and its context."""
+    return [*(getattr(future, "_callbacks", None) or ())]
+
+
 def set_running_loop(loop: events.AbstractEventLoop | None) -> None:
     """Make a loop what ``asyncio.get_running_loop()`` returns in this thread."""
     events._set_running_loop(loop)

@@ -213,7 +213,12 @@ class TreePrinter:
     A signal that comes while it prints is left out: handlers of Python run inside each other, and a
     flood of signals would be a recursion without end. What fails is left out too: an error would be
     raised wherever the main thread is.
+
+    Attributes:
+        wakes_no_task: tells the search for deadlocks that this handler ends no wait.
     """
+
+    wakes_no_task: Final = True
 
     def __init__(self) -> None:
         self._is_printing = False
