@@ -123,9 +123,14 @@ def converse(clients: list[socket.socket], seconds: float) -> int:
     return done
 
 
+def cell(rounds: list[float]) -> str:
+    """Return the median of the rounds, and the least and the most."""
+    return f"{statistics.median(rounds):.1f} ({min(rounds):.1f} to {max(rounds):.1f})"
+
+
 def show(name: str, cells: list[str]) -> None:
     """Print a row."""
-    print(name.ljust(48), *cells, flush=True)  # noqa: T201 - a script
+    print(name.ljust(44), *(each.rjust(20) for each in cells), flush=True)  # noqa: T201 - a script
 
 
 def main() -> None:
@@ -143,16 +148,14 @@ def main() -> None:
         return
     stay_on(for_load)
     loops = ["asyncio", "mio", *(["uvloop"] if find_spec("uvloop") else [])]
-    show("CPU time of the server for a round trip, µs", [f"{loop:>8}" for loop in loops])
+    show("CPU time of the server for a round trip, µs", loops)
     for kind in ("Protocol", "start_server()"):
         for connections in CONNECTIONS:
             figures: dict[str, list[float]] = {loop: [] for loop in loops}
             for _ in range(options.rounds):
                 for loop in loops:
                     figures[loop].append(measure(loop, kind, connections, options.seconds))
-            medians = [statistics.median(figures[loop]) for loop in loops]
-            name = f"asyncio.{kind}, {connections} connections"
-            show(name, [f"{median:8.1f}" for median in medians])
+            show(f"asyncio.{kind}, {connections} connections", [*map(cell, figures.values())])
 
 
 if __name__ == "__main__":
