@@ -99,9 +99,9 @@ class Exchange(Response):
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event: the body piece by piece, then the disconnect."""
-        if LIBRARY.name == ASYNCIO:
-            return await call_in_task(self.receive)
         source = self._source
+        if source.site.run.asyncio is not None and LIBRARY.name == ASYNCIO:
+            return await call_in_task(self.receive)
         while self.state < DONE:
             if not self._body_taken and (self.chunks or self.is_complete):
                 return self._next_piece()
