@@ -375,6 +375,38 @@ def test_a_target_that_can_be_none_is_one_line(target: str) -> None:
         find_consoles(target)
 
 
+CHILD = """
+import os, sys, time
+from anyio_mio.console.server import ConsoleServer
+with ConsoleServer(f"{sys.argv[1]}/{os.getpid()}.sock", {"stats": lambda: 1}):
+    print("ready", flush=True)
+    time.sleep(30)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_a_process_stands_for_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = tmp_path / "anyio_mio"
+    folder.mkdir()
+    (folder / "not a process.sock").touch()
+    command = [sys.executable, "-c", CHILD, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n"
+            path = folder / f"{child.pid}.sock"
+            with ConsoleServer(f"{folder}/{os.getpid()}.sock", {}):
+                own = folder / f"{os.getpid()}.sock"
+                assert find_consoles(str(os.getpid())) == sorted([own, path])
+            assert find_consoles(str(os.getpid())) == [path]
+            assert find_consoles(str(child.pid)) == [path]
+        finally:
+            child.kill()
+    with pytest.raises(NoConsole, match="has no console in"):
+        find_consoles(str(os.getpid()))
+
+
 def test_targets_that_have_no_console_are_named(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
