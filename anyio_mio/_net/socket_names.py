@@ -45,9 +45,14 @@ def describe_socket(sock: socket.socket, verb: str) -> str:
     """Say what a task does with a socket: its kind, its own address and its peer's."""
     if LISTENS is not None and verb == "receive" and sock.getsockopt(socket.SOL_SOCKET, LISTENS):
         return f"accept on {kind_of_socket(sock)} {spell(sock.getsockname())}"
-    words = f"{verb} on {kind_of_socket(sock)} {spell(sock.getsockname())}"
+    own, peer = sock.getsockname(), None
     with suppress(OSError):
-        words += f" {'to' if verb == 'send' else 'from'} {spell(sock.getpeername())}"
+        peer = sock.getpeername()
+    if not (own or peer):
+        return f"{verb} on {kind_of_socket(sock)} {sock.fileno()}, without a name"
+    words = f"{verb} on {kind_of_socket(sock)} {spell(own)}"
+    if peer is not None:
+        words += f" {'to' if verb == 'send' else 'from'} {spell(peer)}"
     return words
 
 

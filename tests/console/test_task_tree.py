@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -64,6 +65,16 @@ async def test_a_task_in_receive_names_both_ends() -> None:
             own = client.extra(SocketAttribute.local_port)
 
     assert state.waits_for == f"receive on TCP 127.0.0.1:{own} from 127.0.0.1:{port}"
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets")
+async def test_a_task_that_waits_for_sockets_without_names_gives_the_descriptor() -> None:
+    left, right = socket.socketpair(socket.AF_UNIX)
+    with left, right:
+        state = await picture_of(lambda: anyio.wait_readable(left))
+        number = left.fileno()
+
+    assert state.waits_for == f"wait_readable on UNIX socket {number}, without a name"
 
 
 @pytest.mark.parametrize(
