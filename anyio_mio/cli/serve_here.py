@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -150,7 +151,14 @@ def serve_here(
     try:
         anyio_mio.run(partial(serve, target, places, choices, log))
     except* (OSError, StartError) as errors:
-        raise click.ClickException(f"cannot serve: {first_of(errors)}") from None
+        raise click.ClickException(f"cannot serve: {explain(first_of(errors))}") from None
+
+
+def explain(error: BaseException) -> str:
+    """Return what went wrong, and what helps if a port is in use."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"{error}\n  right: --bind with another port, or stop the program that listens there"
+    return str(error)
 
 
 def first_of(errors: BaseExceptionGroup[Exception]) -> BaseException:

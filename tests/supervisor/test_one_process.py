@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -255,3 +256,13 @@ def test_the_command_of_windows_refuses_in_words(arguments: list[str], words: st
 
     assert result.exit_code != 0
     assert words in result.output
+
+
+def test_the_command_of_windows_says_what_to_do_about_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(serve_on_windows, ["echo", "--bind", f"127.0.0.1:{port}"])
+
+    assert result.exit_code == 1
+    assert "in use" in result.output
+    assert "right: --bind with another port" in result.output
