@@ -134,13 +134,13 @@ class TaskFace:
         self._future = None
         task, error = self.task, self._error
         self._error = None
-        if error is not None:
-            task.kernel.fail(task, error)
-        elif self._cancelled_by_scope and ended_by_cancellation(future):
+        if error is None and self._cancelled_by_scope and ended_by_cancellation(future):
             error = self._cancellation()
-            task.kernel.fail(task, error)
-        else:
+        if error is None:
             task.kernel.resume(task)
+        else:
+            forget_cancellation(future)
+            task.kernel.fail(task, error)
         del error
 
     __call__ = wake
@@ -422,6 +422,16 @@ def ended_by_cancellation(future: Any) -> bool:
     ``asyncio.gather()`` sets a ``CancelledError`` as the exception of the future that it returns.
     """
     return future.cancelled() or isinstance(future.exception(), asyncio.CancelledError)
+
+
+def forget_cancellation(future: Any) -> None:
+    """Keep a future that ended by a cancellation from logging that its error was not retrieved.
+
+    That of ``asyncio.gather()`` has an error. It is marked as not retrieved right after the
+    callbacks are called, of which the one that wakes the task is one.
+    """
+    if not future.cancelled() and ended_by_cancellation(future):
+        future.get_loop().call_soon(future.exception)
 
 
 def settle(future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:

@@ -16,8 +16,9 @@ from anyio_mio.console.rendering import printable, render_tree
 T = TypeVar("T")
 
 TARGET_HELP = """TARGET is a process ID, the path of a console's socket, or a directory with such
-sockets. Without it, all consoles in the default directory are asked. A program has a console if it
-was started with ANYIO_MIO_CONSOLE=1, or with a path in place of the 1."""
+sockets. The process ID of a server stands for its workers too. Without a TARGET, all consoles in
+the default directory are asked. A program has a console if it was started with ANYIO_MIO_CONSOLE=1,
+or with a path in place of the 1."""
 
 
 @click.command(epilog=TARGET_HELP)

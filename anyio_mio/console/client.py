@@ -38,11 +38,6 @@ def default_directory() -> Path:
     return Path(tempfile.gettempdir()) / f"anyio_mio-{os.getuid()}"
 
 
-def path_of_process(pid: int) -> Path:
-    """Return where the console of a process is if no path was given."""
-    return default_directory() / f"{pid}.sock"
-
-
 def find_consoles(target: str | None, alive: Container[Path] = ()) -> list[Path]:
     """Find the sockets that a command line means.
 
@@ -59,7 +54,7 @@ def find_consoles(target: str | None, alive: Container[Path] = ()) -> list[Path]
     if sys.platform == "win32":
         raise NoConsole(NO_UNIX_SOCKETS)
     if target is not None and target.isascii() and target.isdigit():
-        return [find_process(int(target))]
+        return find_process(int(target))
     path = default_directory() if target is None else Path(target)
     try:
         return find_sockets(path, alive)
@@ -87,22 +82,40 @@ def find_sockets(path: Path, alive: Container[Path]) -> list[Path]:
     return [path]
 
 
-def find_process(pid: int) -> Path:
-    """Find the console of a process in the default directory.
+def find_process(pid: int) -> list[Path]:
+    """Find the consoles of a process and of its children in the default directory.
+
+    So the process of a server stands for its workers.
 
     Raises:
         NoConsole: There is no such process, or it has no console.
     """
-    path = path_of_process(pid)
-    if path.exists():
-        return path
+    directory = default_directory()
+    paths = sorted(directory.glob("*.sock")) if directory.is_dir() else []
+    found = [path for path in paths if pid in family_of(path) and not is_dead(path)]
+    if found:
+        return found
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         raise NoConsole(f"there is no process {pid}") from None
     except PermissionError:
         raise NoConsole(f"process {pid} belongs to another user") from None
-    raise NoConsole(f"process {pid} has no console: {start_with('1')}")
+    raise NoConsole(
+        f"process {pid} has no console in {directory}: {start_with('1')}, or name its directory"
+    )
+
+
+def family_of(path: Path) -> tuple[int, ...]:
+    """Return the process that a console in the default directory is named after, and its parent."""
+    number = path.stem.partition("-")[0]
+    if not (number.isascii() and number.isdigit()):
+        return ()
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text("utf-8", "replace").rpartition(")")[2]
+        return (int(number), int(fields.split()[1]))
+    except (OSError, ValueError, IndexError):  # it has ended, or this is not Linux
+        return (int(number),)
 
 
 def start_with(value: str) -> str:

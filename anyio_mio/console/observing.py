@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
+import selectors
 import signal
 import sys
 import threading
@@ -213,7 +213,12 @@ class TreePrinter:
     A signal that comes while it prints is left out: handlers of Python run inside each other, and a
     flood of signals would be a recursion without end. What fails is left out too: an error would be
     raised wherever the main thread is.
+
+    Attributes:
+        wakes_no_task: tells the search for deadlocks that this handler ends no wait.
     """
+
+    wakes_no_task: Final = True
 
     def __init__(self) -> None:
         self._is_printing = False
@@ -243,5 +248,14 @@ def write_to_stderr(text: str) -> None:
         try:
             rest = rest[os.write(fd, rest) :]
         except BlockingIOError:  # the descriptor is shared with a process that made it so
-            if not select.select([], [fd], [], SECONDS_TO_WRITE)[1]:
+            if not is_writable(fd, SECONDS_TO_WRITE):
                 return
+
+
+def is_writable(fd: int, seconds: float) -> bool:
+    """Wait until a descriptor takes more; False if it has not after so many seconds."""
+    # poll() needs no descriptor of its own, and takes those above 1,023.
+    selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
+    with selector:
+        selector.register(fd, selectors.EVENT_WRITE)
+        return bool(selector.select(seconds))

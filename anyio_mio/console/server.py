@@ -29,6 +29,9 @@ LOGGER: Final = logging.getLogger("anyio_mio.console")
 
 NO_UNIX_SOCKETS: Final = "this platform has no UNIX sockets, so there is no console"
 
+SWITCH_INTERVAL: Final = 0.001
+"""Seconds for which a thread that makes an answer keeps the interpreter's lock from the program."""
+
 MOST_CLIENTS: Final = 8
 QUEUE: Final = 128
 """Clients that wait to be accepted; more of them get an error from the system at once."""
@@ -45,23 +48,29 @@ class ConsoleError(Exception):
 
 
 @final
-class PausedCollector:
-    """Keeps the cycle collector from running while it is entered, by one thread or by several.
+class Courtesy:
+    """Lets the program run while answers are made, by one thread or by several; entered by each.
 
-    A tree of 10,000 tasks makes so many objects that Python would collect all generations, and
-    stop the program for 40 to 60 ms. None of these objects is in a cycle.
+    * A tree of 10,000 tasks makes so many objects that Python would collect all generations, and
+      stop the program for 40 to 60 ms. None of these objects is in a cycle, so the cycle collector
+      pauses.
+    * A thread keeps the interpreter's lock for 5 ms when others want it, and a loop gives it away
+      at each system call, so a turn would last 15 ms. It keeps it for `SWITCH_INTERVAL` instead.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._was_enabled = False
+        self._interval = 0.0
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
                 self._was_enabled = gc.isenabled()
                 gc.disable()
+                self._interval = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._interval, SWITCH_INTERVAL))
             self._inside += 1
 
     def __exit__(
@@ -72,11 +81,13 @@ class PausedCollector:
     ) -> None:
         with self._lock:
             self._inside -= 1
-            if not self._inside and self._was_enabled:
-                gc.enable()
+            if not self._inside:
+                sys.setswitchinterval(self._interval)
+                if self._was_enabled:
+                    gc.enable()
 
 
-COLLECTOR: Final = PausedCollector()
+COURTESY: Final = Courtesy()
 
 
 @final
@@ -176,7 +187,7 @@ class ConsoleServer:
             if answer is None:
                 known = ", ".join(sorted(self._answers))
                 return encode("error", f"{question!r} is not known; ask for one of {known}")
-            with COLLECTOR:
+            with COURTESY:
                 return encode("answer", answer())
         except ProtocolError as error:
             return encode("error", str(error))

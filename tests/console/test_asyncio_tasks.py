@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -43,16 +45,39 @@ async def sleep_in_wait() -> None:
     await asyncio.wait([asyncio.create_task(asyncio.sleep(100), name="child")])
 
 
+async def sock_recv() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)
+        await asyncio.get_running_loop().sock_recv(left, 1)
+
+
+async def in_executor() -> None:
+    release = threading.Event()
+    try:
+        await asyncio.get_running_loop().run_in_executor(None, release.wait)
+    finally:
+        release.set()
+
+
+async def serve_forever() -> None:
+    async with await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0) as server:
+        await server.serve_forever()
+
+
 @pytest.mark.parametrize(
     "wait, words",
     [
         (lambda: asyncio.Event().wait(), "an event of asyncio to be set"),
         (lambda: asyncio.Queue[int]().get(), "an item of a queue of asyncio"),
         (lambda: asyncio.Semaphore(0).acquire(), "a semaphore of asyncio"),
+        (sock_recv, "sock_recv() of asyncio"),
+        (in_executor, "a worker thread of asyncio, or a future of another thread"),
+        (serve_forever, "a server of asyncio to be closed"),
         (sleep_in_group, "asyncio task 'child'"),
         (sleep_in_wait, "asyncio task 'child'"),
     ],
-    ids=["event", "queue", "semaphore", "group", "wait"],
+    ids=["event", "queue", "semaphore", "sock", "executor", "server", "group", "wait"],
 )
 @pytest.mark.parametrize("kind", ["asyncio", "mio"])
 async def test_waits_for_asyncios_own_classes_are_named_in_both_kinds_of_tasks(

@@ -29,7 +29,7 @@ from anyio_mio.console import observing as observing_module
 from anyio_mio.console import pictures as pictures_module
 from anyio_mio.console import server as server_module
 from anyio_mio.console.client import ConsoleClient, NoConsole, find_consoles
-from anyio_mio.console.protocol import decode, encode, tree_from_json
+from anyio_mio.console.protocol import ITEMS_PER_PIECE, decode, encode, tree_from_json
 from anyio_mio.console.server import ConsoleServer
 
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets")
@@ -375,6 +375,38 @@ def test_a_target_that_can_be_none_is_one_line(target: str) -> None:
         find_consoles(target)
 
 
+CHILD = """
+import os, sys, time
+from anyio_mio.console.server import ConsoleServer
+with ConsoleServer(f"{sys.argv[1]}/{os.getpid()}.sock", {"stats": lambda: 1}):
+    print("ready", flush=True)
+    time.sleep(30)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_a_process_stands_for_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = tmp_path / "anyio_mio"
+    folder.mkdir()
+    (folder / "not a process.sock").touch()
+    command = [sys.executable, "-c", CHILD, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n"
+            path = folder / f"{child.pid}.sock"
+            with ConsoleServer(f"{folder}/{os.getpid()}.sock", {}):
+                own = folder / f"{os.getpid()}.sock"
+                assert find_consoles(str(os.getpid())) == sorted([own, path])
+            assert find_consoles(str(os.getpid())) == [path]
+            assert find_consoles(str(child.pid)) == [path]
+        finally:
+            child.kill()
+    with pytest.raises(NoConsole, match="has no console in"):
+        find_consoles(str(os.getpid()))
+
+
 def test_targets_that_have_no_console_are_named(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
@@ -519,7 +551,8 @@ def test_the_variable_opens_a_console(path: Path) -> None:
 
 
 def test_an_answer_is_the_json_of_one_call_although_it_is_made_in_pieces() -> None:
-    answer = {"tasks": [{"a": [1, {"b": None}]}, {}], "deadlocks": ["ü\n"], "n": 1.5, "o": {"p": 1}}
+    many = [{"a": [1, {"b": None}]}, {}] * ITEMS_PER_PIECE
+    answer = {"tasks": many, "none": [], "deadlocks": ["ü\n"], "n": 1.5, "o": {"p": 1}}
 
     line = encode("answer", answer)
 
@@ -527,18 +560,22 @@ def test_an_answer_is_the_json_of_one_call_although_it_is_made_in_pieces() -> No
     assert decode(line, "answer") == answer
 
 
-def test_the_cycle_collector_pauses_while_any_answer_is_made_and_stays_as_it_was() -> None:
-    collector = server_module.PausedCollector()
-    with collector:
-        with collector:
+def test_the_collector_pauses_and_threads_switch_sooner_while_any_answer_is_made() -> None:
+    courtesy, before = server_module.Courtesy(), sys.getswitchinterval()
+    with courtesy:
+        with courtesy:
             pass
         assert not gc.isenabled()
+        assert sys.getswitchinterval() == pytest.approx(server_module.SWITCH_INTERVAL)
     assert gc.isenabled()
+    assert sys.getswitchinterval() == before
 
     gc.disable()
+    sys.setswitchinterval(0.0005)
     try:
-        with collector:
-            pass
+        with courtesy:
+            assert sys.getswitchinterval() == pytest.approx(0.0005)
         assert not gc.isenabled()
     finally:
         gc.enable()
+        sys.setswitchinterval(before)
