@@ -214,6 +214,7 @@ def test_a_reader_is_called_once_for_each_poll_however_long_the_callbacks_take()
     errors: list[Any] = []
     loop.set_exception_handler(lambda _, context: errors.append(context))
     left, right = socket.socketpair()
+    is_over = False
 
     def work() -> None:
         end = time.monotonic() + SLICE / 3
@@ -237,7 +238,6 @@ def test_a_reader_is_called_once_for_each_poll_however_long_the_callbacks_take()
             left.recv(1)
         is_over = True
 
-    is_over = False
     with left, right:
         loop.run_until_complete(asyncio.wait_for(main(), 10))
         loop.close()
