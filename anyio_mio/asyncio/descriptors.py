@@ -39,7 +39,7 @@ class Watch:
     Attributes:
         receive: reads at once, if the reader belongs to a transport of ours. It may be called in
             the midst of the events of a poll: a read that comes too early does no harm there.
-        queued_in: the number of the step of `Callbacks` before which its handles were queued.
+        queued_in: how many rounds of `Callbacks` there had been when its handles were queued.
     """
 
     __slots__ = ("callbacks", "fd", "fileobj", "queued_in", "reader", "receive", "writer")
@@ -68,13 +68,13 @@ class Watch:
         if reader is not None and receive is not None and bits & ~WRITABLE:
             callbacks.run_event(reader, receive)
             reader = None
-        if self.queued_in == callbacks.steps:
+        if self.queued_in == callbacks.rounds:
             return
         if reader is not None and bits & ~WRITABLE:
-            self.queued_in = callbacks.steps
+            self.queued_in = callbacks.rounds
             callbacks.add_event(reader)
         if self.writer is not None and bits & ~READABLE:
-            self.queued_in = callbacks.steps
+            self.queued_in = callbacks.rounds
             callbacks.add_event(self.writer)
 
 

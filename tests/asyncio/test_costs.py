@@ -118,7 +118,7 @@ async def test_a_callback_before_an_event_of_a_later_poll_runs_before_its_data_i
     transport, _ = await loop.create_connection(Protocol, sock=ours)
     for _ in range(2):
         theirs.send(b"x")
-        loop._callbacks._poll()
+        loop._callbacks._poll_for_answers()
     while len(order) < 4:
         await checkpoint()
     transport.close()
