@@ -70,6 +70,7 @@ if TYPE_CHECKING:
 
         _buffer: Any
         _conn_lost: int
+        _empty_waiter: Any
         _eof: bool
         _read_ready_cb: Any
         _loop: Any

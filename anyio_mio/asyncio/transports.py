@@ -37,7 +37,8 @@ class SocketTransport(StockSocketTransport):
     def write(self, data: Any) -> None:
         """Send what the system takes now, and the rest when it can: asyncio's, shortened."""
         self._callbacks.expects_answer = True
-        if type(data) is not bytes or not data or self._buffer or self._eof or self._conn_lost:
+        is_plain = self._empty_waiter is None and not (self._buffer or self._eof or self._conn_lost)
+        if not is_plain or type(data) is not bytes or not data:
             super().write(data)
             return
         try:
