@@ -27,7 +27,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "anyio_mio.metrics needs the package 'prometheus_client'\n"
-        "  right: pip install 'anyio-mio[prometheus]'"
+        "  right: pip install 'anyio-mio[prometheus]', or '.[prometheus]' in a checkout"
     ) from error
 
 from anyio_mio._kernel.kernel import Kernel, running_kernel

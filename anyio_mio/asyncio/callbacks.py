@@ -145,7 +145,7 @@ class Callbacks:
         are_of_events: True while there are handles and events of this poll have queued them all.
         is_running: True while a handle runs.
         poll: polls without waiting, between two rounds of handles; None in a run of mio, where the
-            tasks of mio have their steps first. True says that the step may go on.
+            tasks of mio have their steps first.
         run_handle: runs a handle in debug mode; None otherwise.
         is_stopping: True after the loop's ``stop()``.
         is_halted: True after the step in which or before which the loop was stopped.
@@ -180,7 +180,7 @@ class Callbacks:
         self.is_queued: bool = False
         self.are_of_events: bool = False
         self.is_running: bool = False
-        self.poll: Callable[[], bool] | None = None
+        self.poll: Callable[[], None] | None = None
         self.is_stopping: bool = False
         self.is_halted: bool = False
         self.run_handle: Callable[[StockHandle], None] | None = None
@@ -274,7 +274,7 @@ class Callbacks:
             self.is_halted = self.is_stopping
             if self.due > len(ready):
                 self.due = len(ready)
-            if ready and not self.is_queued:
+            if ready and not self.is_queued and poll is None:
                 self.schedule()
         return PAUSED
 
@@ -287,13 +287,23 @@ class Callbacks:
         if rest:
             self._run_slice(rest)
 
-    def _run_rounds(self, poll: Callable[[], bool]) -> None:
-        """Run rounds with a poll between two, for `SLICE` at the most."""
+    def _run_rounds(self, poll: Callable[[], None]) -> None:
+        """Run rounds with a poll between two, for `SLICE` at the most.
+
+        A poll is followed by a round, always: a second one would queue the same readers again. So
+        the round after the last one here is left to the next turn of the kernel, which polls first.
+        """
+        kernel = self._kernel
         self.is_queued = True  # a handle that is added is for the next round
         end = time.monotonic() + SLICE
         try:
             self._run_round()
-            while self.ready and not self.is_stopping and poll() and time.monotonic() < end:
+            while self.ready and not self.is_stopping:
+                others = kernel.run_queue or kernel.spent or kernel.entry or kernel.interrupted
+                if others or time.monotonic() >= end:
+                    kernel.entry.append(self.wake)
+                    break
+                poll()
                 self._run_round()
         finally:
             self.is_queued = False
