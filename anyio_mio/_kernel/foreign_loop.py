@@ -55,6 +55,9 @@ class ForeignLoop(Protocol):
     def tasks(self) -> list[Any]:
         """Return the loop's own tasks, which the task tree shows beside the kernel's."""
 
+    def running_task(self) -> str:
+        """Return the name of its own task that runs now, for any thread; empty if none does."""
+
     def describe_task(self, task: Any, until: float, /) -> Any:
         """Describe one of its tasks as a `TaskState`; None if it is done.
 

@@ -59,8 +59,11 @@ class Forever:
         return True
 
     def describe(self, task: object, /) -> Wait:
-        """Say that only a cancellation ends this wait."""
-        return Wait("sleep forever: only a cancellation ends it", needs_a_task=True)
+        """Say that only a cancellation ends this wait.
+
+        A program that sleeps forever means to: it may wait for a signal's handler to cancel it.
+        """
+        return Wait("sleep forever: only a cancellation ends it")
 
 
 FOREVER: Final = Forever()

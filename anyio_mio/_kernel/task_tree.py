@@ -16,7 +16,9 @@ change half-way; it tries again, and in the end leaves out what it could not rea
 from __future__ import annotations
 
 import gc
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +35,15 @@ from anyio_mio._reactor.scheduler import Wait
 STEPPED: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 DEEPEST: Final = 1000
 """Frames of one stack that are read at most; more is a recursion without end."""
+
+MOST_IN_SENTENCE: Final = 10
+"""Tasks of a deadlock that its sentence names."""
+
+OWN_THREADS: Final = "anyio_mio "
+"""How the names of this package's threads begin: those that look, and those that tasks wait for."""
+
+HANDLERS_RAISE: Final = {signal.SIGINT, getattr(signal, "SIGALRM", signal.SIGINT)}
+"""Signals whose handlers end a program, or a test that takes too long, and continue no task."""
 
 DescribeDescriptor = Callable[[int, str], str]
 """Makes words of a descriptor and of what is done with it."""
@@ -144,11 +155,25 @@ def time_limits(kernel: Kernel) -> TimeLimits | None:
 
 
 def can_be_woken(kernel: Kernel) -> bool:
-    """Return whether a task, a thread, a deadline or a callback can continue the run."""
+    """Return whether a task, a thread, a signal, a deadline or a callback can continue the run."""
     if kernel.asyncio is not None and kernel.asyncio.can_wake():
         return True
     is_busy = kernel.current or kernel.runnable_tasks() or kernel.entry
-    return bool(is_busy or kernel.deadlines.alive())
+    return bool(is_busy or kernel.deadlines.alive() or has_threads(kernel) or has_signal_handlers())
+
+
+def has_threads(kernel: Kernel) -> bool:
+    """Return whether the program has another thread, which may call into the run."""
+    return any(
+        thread.ident != kernel.thread and not thread.name.startswith(OWN_THREADS)
+        for thread in threading.enumerate()
+    )
+
+
+def has_signal_handlers() -> bool:
+    """Return whether the program handles a signal, other than to raise or to print the tree."""
+    handlers = map(signal.getsignal, signal.valid_signals() - HANDLERS_RAISE)
+    return any(callable(each) and not getattr(each, "wakes_no_task", False) for each in handlers)
 
 
 def task_states(
@@ -351,8 +376,8 @@ def find_deadlocks(tasks: tuple[TaskState, ...], *, can_be_woken: bool) -> tuple
     parked = [task for task in tasks if task.kind != "system"]
     if parked and not can_be_woken and all(task.needs_a_task for task in parked):
         found.append(
-            "every task waits for another task: only a call from another thread, or a signal, can "
-            "continue this run"
+            "every task waits for another task, and there is no thread, signal handler or timer "
+            "that could continue this run"
         )
     return tuple(found)
 
@@ -394,5 +419,7 @@ def cycle_from(
 
 def cycle_sentence(cycle: list[TaskState]) -> str:
     """Say which tasks wait for each other."""
-    parts = [f"{task.name!r} waits for {task.waits_for}" for task in cycle]
+    parts = [f"{task.name!r} waits for {task.waits_for}" for task in cycle[:MOST_IN_SENTENCE]]
+    if len(cycle) > MOST_IN_SENTENCE:
+        parts.append(f"and {len(cycle) - MOST_IN_SENTENCE} more")
     return "these tasks wait for each other: " + "; ".join(parts)

@@ -13,8 +13,7 @@ report, with the line where it is then. A function in C that holds the interpret
 thread too: CPython looks for other threads right after such a call, so the thread still sees the
 line that made it.
 
-Cost. While it is on, a Python call for each turn of the loop, and a thread that wakes up every
-quarter of the limit. While it is off, nothing.
+Cost. While it is on, a thread that wakes up every quarter of the limit. While it is off, nothing.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ import traceback
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final, final
 
-from anyio_mio._kernel.instruments import Instrument
-
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
     from anyio_mio._kernel.task import Task
@@ -39,40 +36,33 @@ LOOKS_PER_LIMIT: Final = 4
 AGAIN: Final = 10
 """The factor from one report about a step to the next one."""
 
+OURS: Final = f"{__name__.partition('.')[0]}."
+
 SHORTEST_PAUSE: Final = 0.002
 """Seconds between two looks, at least: each of them takes the interpreter from the run."""
 
 
 @final
-class Watchdog(Instrument):
+class Watchdog:
     """Watches one run from a thread of its own; a context manager around the run.
 
     Args:
         kernel: the run.
         limit: how long a step may take, in seconds.
-
-    Attributes:
-        slow_steps: how many steps took longer than the limit.
     """
 
     def __init__(self, kernel: Kernel, limit: float) -> None:
-        self.slow_steps: int = 0
         self._kernel = kernel
         self._limit = limit
-        self._turns = 0
         self._seen: tuple[int, Task | None] = (-1, None)
         self._since = 0.0
         self._is_slow = False
+        self._blamed = ""
         self._next_report = limit
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="anyio_mio watchdog", daemon=True)
 
-    def after_poll(self, events: int) -> None:
-        """Note that a new turn begins."""
-        self._turns += 1
-
     def __enter__(self) -> Watchdog:
-        self._kernel.instruments.add(self)
         self._thread.start()
         return self
 
@@ -82,7 +72,6 @@ class Watchdog(Instrument):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._kernel.instruments.discard(self)
         self._ended.set()
         self._thread.join()
 
@@ -92,7 +81,7 @@ class Watchdog(Instrument):
         while not self._ended.wait(pause):
             before, looked = looked, time.monotonic()
             self._look(looked, before if looked - before - pause >= self._limit else looked)
-        self._look_at_other(looked, (self._turns, None))
+        self._look_at_other(looked, (self._kernel.turns, None))
 
     def _look(self, now: float, since: float) -> None:
         """Compare what is seen with the last look.
@@ -102,19 +91,20 @@ class Watchdog(Instrument):
             since: from when on a step that is seen for the first time may have run. It is earlier
                 than ``now`` if this thread could not run either.
         """
-        seen = (self._turns, self._kernel.current)
+        seen = (self._kernel.turns, self._kernel.current)
         if seen != self._seen:
             self._look_at_other(since, seen)
         if now - self._since >= self._next_report and self._is_busy():
-            self.slow_steps += not self._is_slow
+            self._kernel.slow_steps += not self._is_slow
             self._is_slow = True
             self._next_report = AGAIN * (now - self._since)
-            self._report(seen[1], now - self._since)
+            self._blamed = self._name(seen[1])
+            self._report(now - self._since)
 
     def _look_at_other(self, since: float, seen: tuple[int, Task | None]) -> None:
         """Look at another step, or another turn, than at the last look."""
         if self._is_slow:
-            self._report_end(self._seen[1], since - self._since)
+            self._report_end(since - self._since)
         self._seen, self._since, self._is_slow = seen, since, False
         self._next_report = self._limit
 
@@ -123,14 +113,25 @@ class Watchdog(Instrument):
         frame = sys._current_frames().get(self._kernel.thread)
         return frame is not None and "poll" not in frame.f_globals.get("__name__", "").split(".")
 
-    def _report(self, task: Task | None, seconds: float) -> None:
+    def _name(self, task: Task | None) -> str:
+        """Name what runs, in a sentence: between the steps of tasks, callbacks and asyncio run."""
+        if task is not None:
+            return f"task {task.name!r}"
+        loop = self._kernel.asyncio
+        name = loop.running_task() if loop is not None else ""
+        return f"asyncio task {name!r}" if name else "a callback"
+
+    def _report(self, seconds: float) -> None:
         stack = "".join(traceback.format_list(self._stack()))
         LOGGER.warning(
-            "%s has blocked the event loop for %.2f s; it is here:\n%s", name(task), seconds, stack
+            "%s has blocked the event loop for %.2f s; it is here:\n%s",
+            self._blamed,
+            seconds,
+            stack,
         )
 
-    def _report_end(self, task: Task | None, seconds: float) -> None:
-        LOGGER.warning("%s blocked the event loop for %.2f s in one step", name(task), seconds)
+    def _report_end(self, seconds: float) -> None:
+        LOGGER.warning("%s blocked the event loop for %.2f s in one step", self._blamed, seconds)
 
     def _stack(self) -> traceback.StackSummary:
         frame = sys._current_frames().get(self._kernel.thread)
@@ -138,9 +139,16 @@ class Watchdog(Instrument):
         while frame is not None and frame.f_code is not self._kernel.step_code:
             frames.append((frame, frame.f_lineno))
             frame = frame.f_back
-        return traceback.StackSummary.extract(reversed(frames))
+        return traceback.StackSummary.extract(without_callers(frames))
 
 
-def name(task: Task | None) -> str:
-    """Name a task in a sentence; between the steps of tasks, callbacks run."""
-    return "a callback" if task is None else f"task {task.name!r}"
+def without_callers(frames: list[tuple[FrameType, int]]) -> list[tuple[FrameType, int]]:
+    """Return the stack from its outermost frame on, without those of ours that call the program.
+
+    Args:
+        frames: the innermost first. If all are ours, all are returned.
+    """
+    end = len(frames)
+    while end and frames[end - 1][0].f_globals.get("__name__", "").startswith(OURS):
+        end -= 1
+    return frames[: end or None][::-1]

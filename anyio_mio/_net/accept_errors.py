@@ -42,16 +42,16 @@ class AcceptErrorKind(Enum):
     """What kind of error of ``accept()`` it is; each has its treatment."""
 
     SKIP = "skip"
-    """An error of one connection: go on with the next."""
+    """An error of one connection; go on with the next."""
 
     BACK_OFF = "back off"
-    """Out of descriptors or memory: wait, and keep what is queued."""
+    """Out of descriptors or memory; wait, and keep what is queued."""
 
     CLOSED = "closed"
     """The socket was closed, or does not listen."""
 
     RAISE = "raise"
-    """A bug, or an error without a rule: raise it."""
+    """A bug, or an error without a rule; raise it."""
 
 
 MANY_IN_A_ROW: Final = 64

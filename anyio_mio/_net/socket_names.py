@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 KINDS: Final = {
@@ -30,7 +31,7 @@ def describe_descriptor(fd: int, verb: str) -> str:
     except OSError:
         return f"{verb} on descriptor {fd}, which is closed"
     if not stat.S_ISSOCK(mode):
-        return f"{verb} on {kind_of_file(mode)} {fd}"
+        return f"{verb} on {describe_file(fd, mode)}"
     with suppress(OSError):
         sock = socket.socket(fileno=fd)
         try:
@@ -44,9 +45,14 @@ def describe_socket(sock: socket.socket, verb: str) -> str:
     """Say what a task does with a socket: its kind, its own address and its peer's."""
     if LISTENS is not None and verb == "receive" and sock.getsockopt(socket.SOL_SOCKET, LISTENS):
         return f"accept on {kind_of_socket(sock)} {spell(sock.getsockname())}"
-    words = f"{verb} on {kind_of_socket(sock)} {spell(sock.getsockname())}"
+    own, peer = sock.getsockname(), None
     with suppress(OSError):
-        words += f" {'to' if verb == 'send' else 'from'} {spell(sock.getpeername())}"
+        peer = sock.getpeername()
+    if not (own or peer):
+        return f"{verb} on {kind_of_socket(sock)} {sock.fileno()}, without a name"
+    words = f"{verb} on {kind_of_socket(sock)} {spell(own)}"
+    if peer is not None:
+        words += f" {'to' if verb == 'send' else 'from'} {spell(peer)}"
     return words
 
 
@@ -64,9 +70,15 @@ def kind_of_socket(sock: socket.socket) -> str:
     return KINDS.get(sock.type, str(sock.type))
 
 
-def kind_of_file(mode: int) -> str:
-    """Return the kind of a descriptor that is no socket."""
-    return "pipe" if stat.S_ISFIFO(mode) else "descriptor"
+def describe_file(fd: int, mode: int) -> str:
+    """Return the kind of a descriptor that is no socket, and its number."""
+    if stat.S_ISFIFO(mode):
+        return f"pipe {fd}"
+    with suppress(OSError, ValueError):
+        if os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[pidfd]":
+            fields = Path(f"/proc/self/fdinfo/{fd}").read_text("ascii").split()
+            return f"process {int(fields[fields.index('Pid:') + 1])}"
+    return f"descriptor {fd}"
 
 
 def spell(address: object) -> str:

@@ -106,11 +106,13 @@ class CertificateWatch:
         before, self._seen = self._seen, self._signature()
         if self._seen == self._loaded or self._seen != before:
             return False
-        self.load()
-        return True
+        return self.load()
 
-    def load(self) -> None:
+    def load(self) -> bool:
         """Load the files as they are now.
+
+        Returns:
+            True.
 
         Raises:
             CertificateError: as `check()`.
@@ -118,6 +120,7 @@ class CertificateWatch:
         self._loaded = self._seen = self._signature()
         load_context(self.files)  # a pair that does not match would spoil the context in use
         load_into(self._context, self.files)
+        return True
 
     def _signature(self) -> list[tuple[int, int, int]]:
         """Return what changes when one of the files does."""

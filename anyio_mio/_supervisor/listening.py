@@ -104,8 +104,10 @@ class ListeningSockets:
 
 
 def explain(error: OSError, address: Address) -> str:
-    """Return why an address cannot be bound, and what helps if it is in use."""
+    """Return why an address cannot be bound, and what helps if it is in use or not allowed."""
     reason = error.strerror or str(error)  # a path that is too long has no number
+    if error.errno == errno.EACCES and isinstance(address, TcpAddress):
+        return f"{reason}\n  right: a port from 1024 on, or the capability CAP_NET_BIND_SERVICE"
     if error.errno != errno.EADDRINUSE:
         return reason
     if isinstance(address, UnixAddress):

@@ -1,7 +1,8 @@
 """Serving without a supervisor: in this process, in one thread or in several.
 
 `anyio-mio serve --threads` serves so, and on Windows the command does nothing else. There are no
-workers, hence no reload, no recycling and no replacement of one that hangs.
+workers, hence no reload, no recycling and no replacement of one that hangs. A renewed certificate
+is taken up without a signal, and at once on SIGHUP or SIGUSR2; no connection ends.
 """
 
 from __future__ import annotations
@@ -18,12 +19,21 @@ from anyio.abc import SocketAttribute, SocketListener, TaskGroup, TaskStatus
 import anyio_mio
 from anyio_mio._supervisor.application import Target, why_it_failed
 from anyio_mio._supervisor.binding import ADDRESS, BindError
+from anyio_mio._supervisor.certificate import CertificateError, CertificateWatch
 from anyio_mio.serving.listening import listen_tcp
 
 STOP_SIGNALS: Final = (
     signal.SIGINT,
     getattr(signal, "SIGBREAK", signal.SIGTERM),  # Windows has the first, and sends no SIGTERM
 )
+
+RENEW_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGHUP", "SIGUSR2") if hasattr(signal, name)
+)
+"""Signals that have the certificate loaded again. Without one they do what the system does."""
+
+SECONDS_BETWEEN_LOOKS: Final = 1.0
+"""How often the certificate's files are looked at."""
 
 
 class StartError(Exception):
@@ -59,6 +69,7 @@ class Choices:
         grace: seconds that handlers get when the server stops.
         tls: the TLS context; None for none.
         http: options for `anyio_mio.asgi.serve()`, where an application is served.
+        certificate: takes up a renewed certificate in ``tls``; None without one.
     """
 
     threads: int = 1
@@ -67,6 +78,7 @@ class Choices:
     grace: float = 10.0
     tls: ssl.SSLContext | None = None
     http: dict[str, Any] = field(default_factory=dict)
+    certificate: CertificateWatch | None = None
 
     def common(self) -> dict[str, Any]:
         """Options that handlers and applications are served with."""
@@ -105,6 +117,9 @@ async def serve(target: Target, places: Sequence[Place], choices: Choices, log: 
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
         await group.start(watch_signals, stop, group, log)
+        if choices.certificate is not None:
+            group.start_soon(watch_certificate, choices.certificate, log)
+            await group.start(renew_on_signals, choices.certificate, log)
         if target.is_application:
             await serve_application(target, places, choices, stop, log)
         else:
@@ -207,6 +222,38 @@ def announce(
     for listener, place in zip(listeners, places, strict=True):
         bound = Place(place.host, listener.extra(SocketAttribute.local_port))
         log("serving", address=str(bound), threads=choices.threads)
+
+
+async def watch_certificate(watch: CertificateWatch, log: Log) -> None:
+    """Use a renewed certificate for the connections that come after it."""
+    while True:
+        await anyio.sleep(SECONDS_BETWEEN_LOOKS)
+        renew(watch.check, watch, log)
+
+
+async def renew_on_signals(
+    watch: CertificateWatch, log: Log, *, task_status: TaskStatus[None]
+) -> None:
+    """Load the certificate again at a signal. A terminal that closes sends one, and ends nothing.
+
+    There are no workers that SIGHUP could replace.
+    """
+    if not RENEW_SIGNALS:  # on Windows
+        task_status.started()
+        return
+    with anyio.open_signal_receiver(*RENEW_SIGNALS) as received:
+        task_status.started()
+        async for _ in received:
+            renew(watch.load, watch, log)
+
+
+def renew(load: Callable[[], bool], watch: CertificateWatch, log: Log) -> None:
+    """Load a certificate, and log whether that was done or why it failed."""
+    try:
+        if load():
+            log("certificate renewed", file=watch.files.certificate)
+    except CertificateError as error:
+        log("certificate not renewed, the old one is used", error=error)
 
 
 async def watch_signals(

@@ -38,7 +38,7 @@ from anyio_mio.asgi.files import read_at
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.request_parser import NOTED, PIECE, RequestParser
-from anyio_mio.asgi.response import DONE
+from anyio_mio.asgi.response import CUT_SHORT, DONE
 from anyio_mio.asgi.scope import decode_path, websocket_scope
 from anyio_mio.asgi.site import NEVER, Application, Handshake, Site
 from anyio_mio.asgi.websocket import WebSocket
@@ -72,6 +72,7 @@ class Connection:
         read_due: the tick at which the client has taken too long to send; ``write_due`` likewise
             for reading.
         idle_since: the tick at which it began to wait for its next request.
+        is_broken: whether an answer was cut short, so that nothing may follow it.
         current: the request that the application has; None while it has none, or works on in the
             background only.
         conversations: how often another task has taken the connection over.
@@ -82,7 +83,6 @@ class Connection:
 
     __slots__ = (
         "_base",
-        "_is_broken",
         "_is_fresh",
         "_is_trusted",
         "_must_copy",
@@ -90,6 +90,7 @@ class Connection:
         "conversations",
         "current",
         "idle_since",
+        "is_broken",
         "is_gone",
         "parser",
         "read_due",
@@ -106,7 +107,7 @@ class Connection:
         self.stream = stream
         self.read_due = self.write_due = NEVER
         self.idle_since = site.tick
-        self.is_gone = self._is_broken = False
+        self.is_gone = self.is_broken = False
         self.current: Exchange | None = None
         self.conversations = 0
         self.successors: Successors | None = None
@@ -274,7 +275,7 @@ class Connection:
 
     async def _end_unfinished(self, exchange: Exchange) -> None:
         """Say that the application has failed, or break what it has begun (H2)."""
-        if exchange.framing is None and not (self.is_gone or self._is_broken):
+        if exchange.framing is None and not (self.is_gone or self.is_broken):
             await self._refuse(self.fault or 500, exchange)
         else:
             await abort(self.stream)
@@ -402,22 +403,25 @@ class Connection:
         Raises:
             ClientDisconnected: the client is gone.
         """
-        if self._is_broken:
-            raise ClientDisconnected("an earlier answer was cut short: a write was cancelled")
-        site = self.site
-        self.write_due = site.send_due
+        if self.is_broken:
+            raise ClientDisconnected(CUT_SHORT)
+        self.write_due = self.site.send_due
         try:
             if len(data) <= LARGEST_WRITE:
                 await self.stream.send(data)
             else:
                 await self._write_pieces(memoryview(data))
         except GONE as error:
-            self.is_gone = True
-            raise ClientDisconnected("the client is gone") from error
+            raise self.gone() from error
         except BaseException:
-            self._is_broken = True
+            self.is_broken = True
             raise
         self.write_due = NEVER
+
+    def gone(self) -> ClientDisconnected:
+        """Note that the client is gone; the error that says so."""
+        self.is_gone = True
+        return ClientDisconnected("the client is gone")
 
     async def _write_pieces(self, view: memoryview) -> None:
         """Write so that each piece has the time that a write may take."""
@@ -444,10 +448,9 @@ class Connection:
                 offset += sent
                 count -= sent
         except GONE as error:
-            self.is_gone = True
-            raise ClientDisconnected("the client is gone") from error
+            raise self.gone() from error
         except BaseException:
-            self._is_broken = True
+            self.is_broken = True
             raise
         self.write_due = NEVER
 
@@ -456,9 +459,8 @@ class Connection:
         if sys.platform == "win32":
             raise NotImplementedError("Windows has no sendfile(), so _must_copy is True there")
         sock = raw_socket(self.stream)
-        await (
-            anyio.lowlevel.checkpoint()
-        )  # a client that reads fast must not keep the others waiting
+        # A client that reads fast must not keep the others waiting.
+        await anyio.lowlevel.checkpoint()
         while True:
             try:
                 return os.sendfile(sock.fileno(), fd, offset, count)

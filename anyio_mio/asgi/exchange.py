@@ -99,12 +99,15 @@ class Exchange(Response):
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event: the body piece by piece, then the disconnect."""
-        if LIBRARY.name == ASYNCIO:
-            return await call_in_task(self.receive)
         source = self._source
+        if source.site.run.asyncio is not None and LIBRARY.name == ASYNCIO:
+            return await call_in_task(self.receive)
         while self.state < DONE:
             if not self._body_taken and (self.chunks or self.is_complete):
-                return self._next_piece()
+                chunks, self.chunks = self.chunks, ()
+                body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                self._body_taken = is_last = self.is_complete
+                return {"type": "http.request", "body": body, "more_body": not is_last}
             if source.is_gone or (source.fault and not self.is_complete):
                 break
             if self.expects:
@@ -115,14 +118,6 @@ class Exchange(Response):
             self.cut()
         await anyio.lowlevel.checkpoint()  # an application that asks again and again must not spin
         return {"type": "http.disconnect"}
-
-    def _next_piece(self) -> dict[str, Any]:
-        chunks = self.chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        if chunks:
-            self.chunks = ()
-        self._body_taken = self.is_complete
-        return {"type": "http.request", "body": body, "more_body": not self.is_complete}
 
     async def _read(self) -> None:
         """Read once; where another task of the application reads already, wait until it has."""

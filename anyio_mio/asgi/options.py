@@ -82,7 +82,8 @@ class HTTPOptions(TypedDict, total=False):
 
 
 class Options(HTTPOptions, ServeOptions, total=False):
-    """All options of `serve()`: where to listen, `HTTPOptions`, and `anyio_mio.ServeOptions`.
+    """All options of `serve()`: where to listen, `HTTPOptions`, and
+    `anyio_mio.serving.ServeOptions`.
 
     Where to listen is one of three: ``host`` and ``port``, ``unix``, or ``listeners``.
 

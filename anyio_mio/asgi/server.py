@@ -31,6 +31,7 @@ from anyio_mio.serving import ServeSummary
 from anyio_mio.serving.listening import flatten
 from anyio_mio.serving.options import HANDSHAKE_TIMEOUT
 from anyio_mio.serving.outcomes import close_stream
+from anyio_mio.serving.threads import run_of_this_thread
 from anyio_mio.serving.tls import continue_handshake
 
 LAST_WORDS: Final = 1.0
@@ -126,6 +127,7 @@ class Server:
         serving.options.Settings.of(self._handle, self._options)  # before the application starts
         self._grace: float = self._options.get("grace", 10.0)
         self._site = Site(app, settings, self._stop, statistics)
+        self._site.run = run_of_this_thread()
         if settings.proxy_protocol:
             self._site.shake_hands = self._take_handshake()
         self._clients: set[Connection] = self._site.clients

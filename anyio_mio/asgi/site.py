@@ -18,6 +18,7 @@ from anyio_mio.asgi.options import Settings
 from anyio_mio.asgi.proxy import Trusted
 from anyio_mio.asgi.statistics import RequestStatistics
 from anyio_mio.asgi.tls import tls_extension
+from anyio_mio.serving.threads import Run
 
 Application: TypeAlias = Callable[
     [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
@@ -29,6 +30,16 @@ Handshake: TypeAlias = Callable[[ByteStream, bytes], Awaitable[ByteStream]]
 NEVER: Final = math.inf
 
 ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
+
+
+@final
+class AnyRun:
+    """A run that may have a loop for asyncio."""
+
+    asyncio = True
+
+
+ANY_RUN: Final = AnyRun()
 
 
 @final
@@ -50,6 +61,7 @@ class Site:
         access_log: writes a line for each answer; None for no log.
         shake_hands: makes the TLS handshake of a stream; None unless PROXY headers come before it.
         statistics: counts requests; None if nothing reads them.
+        run: the run that serves; a task of asyncio calls only where it has a loop for asyncio.
         is_watched: whether requests are counted, limited or logged.
         answered: connections whose answer was complete just now; the application may still work on.
         has_answered: is set when there is one of them.
@@ -78,6 +90,7 @@ class Site:
         "is_watched",
         "requests",
         "resolution",
+        "run",
         "send_due",
         "settings",
         "shake_hands",
@@ -100,6 +113,7 @@ class Site:
         self.stop = stop
         self.state: dict[str, Any] = {}
         self.clients: set[Any] = set()
+        self.run: Run = ANY_RUN
         self.shake_hands: Handshake | None = None
         self.is_stopping = False
         self.active = self.requests = 0

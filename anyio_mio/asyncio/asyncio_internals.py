@@ -8,6 +8,7 @@ this module is imported: a Python that lacks one says so then, and not in the mi
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import base_events, events, format_helpers, selector_events, tasks
 from collections import deque
 from collections.abc import Callable
@@ -120,11 +121,12 @@ def current_task_setters(
 ) -> tuple[Callable[[Any], object], Callable[[], object]]:
     """Return a function that sets the current task of ``loop``, and one that clears it.
 
-    asyncio keeps one for each loop: Python 3.11 in a dict, later versions behind a function. The
+    asyncio keeps one for each loop: Python 3.11 and 3.12 in a dict, later versions behind a
+    function. (3.12 has that function too, but it raises if there is no current task to clear.) The
     first is called before each step of a task, so both are C functions.
     """
-    swap = getattr(tasks, "_swap_current_task", None)
-    if swap is not None:
+    if sys.version_info >= (3, 13):
+        swap: Callable[..., object] = tasks._swap_current_task  # type: ignore[attr-defined]
         return partial(swap, loop), partial(swap, loop, None)
     current: dict[Any, Any] = tasks._current_tasks  # type: ignore[attr-defined]
     return partial(current.__setitem__, loop), partial(current.pop, loop, None)
@@ -143,6 +145,11 @@ def awaited_future(task: Any) -> Any:
 def children_of_gather(future: object) -> Any:
     """Return the futures that ``asyncio.gather()`` made this one of; empty for any other."""
     return getattr(future, "_children", ())
+
+
+def callbacks_of(future: object) -> list[Any]:
+    """Return what a future calls at its end: pairs of a function and its context."""
+    return [*(getattr(future, "_callbacks", None) or ())]
 
 
 def set_running_loop(loop: events.AbstractEventLoop | None) -> None:

@@ -9,6 +9,11 @@ tasks do. One step runs what was there at its start, but no longer than `SLICE`:
 until the other tasks had their step. What an event of the poll has queued is always run, because
 the descriptors are level-triggered and would queue it once more.
 
+A loop of its own polls between two rounds of handles, as asyncio's does: programs, and the tests of
+libraries, count on the events that come while they ``await asyncio.sleep(0)`` a few times. It polls
+within the step, because a turn of the kernel for each round costs more (measured: 12.5 µs instead
+of 8 for a message from a task to another and back; asyncio's own loop takes 7.8).
+
 A transport of ours reads as soon as the poll tells of it, without a handle in the queue. It does so
 only while the queue is empty, so the order of callbacks stays what it is.
 
@@ -139,6 +144,8 @@ class Callbacks:
         is_queued: True while it does.
         are_of_events: True while there are handles and events of this poll have queued them all.
         is_running: True while a handle runs.
+        poll: polls without waiting, between two rounds of handles; None in a run of mio, where the
+            tasks of mio have their steps first.
         run_handle: runs a handle in debug mode; None otherwise.
         is_stopping: True after the loop's ``stop()``.
         is_halted: True after the step in which or before which the loop was stopped.
@@ -157,6 +164,7 @@ class Callbacks:
         "is_stopping",
         "names",
         "on_raise",
+        "poll",
         "ready",
         "run_handle",
         "task",
@@ -172,6 +180,7 @@ class Callbacks:
         self.is_queued: bool = False
         self.are_of_events: bool = False
         self.is_running: bool = False
+        self.poll: Callable[[], None] | None = None
         self.is_stopping: bool = False
         self.is_halted: bool = False
         self.run_handle: Callable[[StockHandle], None] | None = None
@@ -242,7 +251,7 @@ class Callbacks:
     @door
     def send(self, value: object) -> object:
         """Run handles: one step of the kernel."""
-        kernel, ready = self._kernel, self.ready
+        kernel, ready, poll = self._kernel, self.ready, self.poll
         # What runs here is in no task of mio: an operation that would wait raises.
         kernel.current = None
         kernel.budget = 0
@@ -253,12 +262,10 @@ class Callbacks:
         self.names["name"] = "asyncio"
         self.is_running = True
         try:
-            due, self.due = self.due, 0
-            rest = len(ready) - due
-            if due:
-                self._run(due)
-            if rest:
-                self._run_slice(rest)
+            if poll is None:
+                self._run_round()
+            else:
+                self._run_rounds(poll)
         except BaseException as error:
             self.on_raise(error)
         finally:
@@ -267,9 +274,39 @@ class Callbacks:
             self.is_halted = self.is_stopping
             if self.due > len(ready):
                 self.due = len(ready)
-            if ready and not self.is_queued:
+            if ready and not self.is_queued and poll is None:
                 self.schedule()
         return PAUSED
+
+    def _run_round(self) -> None:
+        """Run the handles that are there now, or as many of them as a slice allows."""
+        due, self.due = self.due, 0
+        rest = len(self.ready) - due
+        if due:
+            self._run(due)
+        if rest:
+            self._run_slice(rest)
+
+    def _run_rounds(self, poll: Callable[[], None]) -> None:
+        """Run rounds with a poll between two, for `SLICE` at the most.
+
+        A poll is followed by a round, always: a second one would queue the same readers again. So
+        the round after the last one here is left to the next turn of the kernel, which polls first.
+        """
+        kernel = self._kernel
+        self.is_queued = True  # a handle that is added is for the next round
+        end = time.monotonic() + SLICE
+        try:
+            self._run_round()
+            while self.ready and not self.is_stopping:
+                others = kernel.run_queue or kernel.spent or kernel.entry or kernel.interrupted
+                if others or time.monotonic() >= end:
+                    kernel.entry.append(self.wake)
+                    break
+                poll()
+                self._run_round()
+        finally:
+            self.is_queued = False
 
     def _run_slice(self, count: int) -> None:
         """Run handles for `SLICE` at the most; all of them if the loop is about to stop."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, final
 
 from anyio_mio._backend.options import make_kernel
+from anyio_mio._kernel.fairness import EVENTS_PER_POLL
 from anyio_mio._kernel.interrupts import Interrupts
 from anyio_mio._kernel.run import living_kernels
 from anyio_mio.asyncio.loop import Loop
@@ -28,6 +31,7 @@ class EventLoop(Loop):
         kernel.asyncio = self
         living_kernels.add(kernel)
         self._callbacks.on_raise = self._break_off
+        self._callbacks.poll = partial(self._poll, kernel.reactor.poll.harvest)
         self._raised: BaseException | None = None
         self._must_turn = False
 
@@ -38,7 +42,7 @@ class EventLoop(Loop):
         kernel, callbacks = self._kernel, self._callbacks
         self._must_turn = True
         callbacks.is_halted, callbacks.is_stopping = False, self._stopping
-        if self._stopping or self._ready:
+        if (self._stopping or self._ready) and not callbacks.is_queued:
             callbacks.schedule()
         try:
             with Interrupts(kernel, takes_sigint=False):
@@ -66,6 +70,17 @@ class EventLoop(Loop):
             return
         self._kernel.close()
         living_kernels.discard(self._kernel)
+
+    def _poll(self, harvest: Callable[[float, int], list[tuple[int, int]]]) -> None:
+        """Handle the events and timers that have come."""
+        kernel = self._kernel
+        events = harvest(0, EVENTS_PER_POLL)
+        if events:
+            kernel.reactor.turn(events, kernel.run_queue.append)
+        if kernel.instruments:
+            kernel.instruments.after_poll(len(events))
+        if kernel.deadlines:
+            kernel.deadlines.expire(kernel.now())
 
     def _is_over(self) -> bool:
         if self._must_turn:

@@ -331,6 +331,11 @@ class Loop(StockLoop):
         """Return asyncio's tasks that are not done, for the task tree."""
         return self._order.sort(asyncio.all_tasks(self))
 
+    def running_task(self) -> str:
+        """Return the name of the task of asyncio that runs now, for the watchdog's thread."""
+        task = asyncio.current_task(self)
+        return "" if task is None else task.get_name()
+
     def describe_task(self, task: Any, until: float, /) -> TaskState | None:
         """Describe one of asyncio's tasks, for the task tree; None if it is done."""
         if task.done():

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from anyio_mio._kernel.task_tree import StackFrame, TaskState, frames_of, running_stack, stack_frame
 from anyio_mio._reactor.scheduler import Wait
-from anyio_mio.asyncio.asyncio_internals import awaited_future, children_of_gather
+from anyio_mio.asyncio.asyncio_internals import awaited_future, callbacks_of, children_of_gather
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
@@ -39,6 +39,23 @@ KNOWN_WAITS: Final = {
     "sleep": ("asyncio/tasks.py", "asyncio.sleep()"),
     "StreamReader._wait_for_data": ("asyncio/streams.py", "data of a stream of asyncio"),
     "FlowControlMixin._drain_helper": ("asyncio/streams.py", "room in a stream of asyncio"),
+    "Server.serve_forever": ("asyncio/base_events.py", "a server of asyncio to be closed"),
+    "Server.wait_closed": ("asyncio/base_events.py", "the connections of a server of asyncio"),
+    "BaseSubprocessTransport._wait": ("asyncio/base_subprocess.py", "the end of a process"),
+    "BaseSelectorEventLoop.sock_recv": ("asyncio/selector_events.py", "sock_recv() of asyncio"),
+    "BaseSelectorEventLoop.sock_recv_into": (
+        "asyncio/selector_events.py",
+        "sock_recv_into() of asyncio",
+    ),
+    "BaseSelectorEventLoop.sock_sendall": (
+        "asyncio/selector_events.py",
+        "sock_sendall() of asyncio",
+    ),
+    "BaseSelectorEventLoop.sock_accept": ("asyncio/selector_events.py", "sock_accept() of asyncio"),
+    "BaseSelectorEventLoop.sock_connect": (
+        "asyncio/selector_events.py",
+        "sock_connect() of asyncio",
+    ),
 }
 """Functions of asyncio's that await a plain future: their file, and the wait."""
 
@@ -147,7 +164,15 @@ def describe_future(future: Any, frames: Iterable[FrameType]) -> Wait:
         known = KNOWN_WAITS.get(frame.f_code.co_qualname)
         if known is not None and ends_with(frame.f_code.co_filename, known[0]):
             return Wait(known[1])
+    if is_of_a_thread(future):
+        return Wait("a worker thread of asyncio, or a future of another thread")
     return Wait(f"asyncio future {future!r}")
+
+
+def is_of_a_thread(future: Any) -> bool:
+    """Return whether another thread ends a future: ``run_in_executor()``, ``wrap_future()``."""
+    names = (getattr(each[0], "__qualname__", "") for each in callbacks_of(future))
+    return any(name.startswith("_chain_future.") for name in names)
 
 
 def ends_with(file: str, path: str | tuple[str, ...]) -> bool:

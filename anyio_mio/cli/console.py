@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
 
 import click
 
 from anyio_mio.cli.completion import complete_console
 from anyio_mio.console.client import ConsoleClient, NoConsole, find_consoles
-from anyio_mio.console.protocol import tree_from_json
-from anyio_mio.console.rendering import render_tree
+from anyio_mio.console.rendering import printable, render_tree
+
+T = TypeVar("T")
 
 TARGET_HELP = """TARGET is a process ID, the path of a console's socket, or a directory with such
-sockets. Without it, all consoles in the default directory are asked. A program has a console if it
-was started with ANYIO_MIO_CONSOLE=1, or with a path in place of the 1."""
+sockets. The process ID of a server stands for its workers too. Without a TARGET, all consoles in
+the default directory are asked. A program has a console if it was started with ANYIO_MIO_CONSOLE=1,
+or with a path in place of the 1."""
 
 
 @click.command(epilog=TARGET_HELP)
@@ -21,11 +26,9 @@ was started with ANYIO_MIO_CONSOLE=1, or with a path in place of the 1."""
 @click.option("--stacks/--no-stacks", default=True, help="Print where each task is.")
 def tree(target: str | None, stacks: bool) -> None:
     """Print the task trees of running programs."""
-    for client in open_all(target):
-        with client:
-            answer = ask(client, "tree")
-        stuck = " (the loop does not answer)" if answer["is_stuck"] else ""
-        click.echo(f"{client.path}{stuck}: {render_tree(tree_from_json(answer), stacks=stacks)}")
+    for path, (found, is_stuck) in ask_all(target, ConsoleClient.tree):
+        stuck = " (the loop does not answer)" if is_stuck else ""
+        click.echo(f"{path}{stuck}: {render_tree(found, stacks=stacks)}")
 
 
 @click.command(epilog=TARGET_HELP)
@@ -33,29 +36,37 @@ def tree(target: str | None, stacks: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 def stats(target: str | None, as_json: bool) -> None:
     """Print the figures of running programs."""
-    for client in open_all(target):
-        with client:
-            answer = ask(client, "stats")
+    for path, answer in ask_all(target, ConsoleClient.stats):
         if as_json:
-            click.echo(json.dumps({"console": str(client.path), **answer}))
+            click.echo(json.dumps({"console": str(path), **answer}))
             continue
-        click.echo(f"{client.path}:")
+        click.echo(f"{path}:")
         for name, value in answer.items():
-            click.echo(f"  {name:<16} {value}")
+            click.echo(printable(f"  {name:<16} {value}"))
 
 
-def open_all(target: str | None) -> list[ConsoleClient]:
-    """Connect to each console that the command line means."""
+def ask_all(target: str | None, question: Callable[[ConsoleClient], T]) -> Iterator[tuple[Path, T]]:
+    """Ask each console that the command line means, and yield where it is and its answer.
+
+    One that does not answer has a line on standard error, and the others are asked all the same.
+
+    Raises:
+        click.ClickException: there is no console.
+        click.exceptions.Exit: after the last of them, if one did not answer.
+    """
     try:
-        return [ConsoleClient(path) for path in find_consoles(target)]
+        paths = find_consoles(target)
     except NoConsole as error:
-        raise click.ClickException(str(error)) from None
-
-
-def ask(client: ConsoleClient, question: str) -> dict[str, object]:
-    """Ask one console."""
-    try:
-        answer: dict[str, object] = client.ask(question)
-    except NoConsole as error:
-        raise click.ClickException(str(error)) from None
-    return answer
+        raise click.ClickException(printable(str(error))) from None
+    failed = False
+    for path in paths:
+        try:
+            with ConsoleClient(path) as client:
+                answer = question(client)
+        except NoConsole as error:
+            failed = True
+            click.echo(printable(f"Error: {error}"), err=True)
+        else:
+            yield path, answer
+    if failed:
+        raise click.exceptions.Exit(1)

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from anyio_mio._bench.demo import CONNECTIONS, Measurement, measure_demo
 from anyio_mio._bench.protocol import MeasurementError
 from anyio_mio.cli import report
 from anyio_mio.cli.names import backends_option
 from anyio_mio.cli.numbers import Count, Number
+from anyio_mio.cli.progress import Bar
 
 
 @click.command()
@@ -62,7 +63,7 @@ def measure_all(
     problems: dict[str, str] = {}
     columns = (TextColumn("{task.description:8}"), BarColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Bar(*columns, console=console, disable=not console.is_terminal) as progress:
         for name in names:
             bar = progress.add_task(name, total=1.0)
 

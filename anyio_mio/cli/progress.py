@@ -11,6 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
+class Bar(Progress):
+    """Progress that writes nothing where it is disabled; rich before 14 ends with an empty line."""
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if not self.disable:
+            super().stop()
+
+
 class Steps:
     """A bar that counts steps, with what is done at present beside it. Use it in a `with` block.
 
@@ -26,9 +35,7 @@ class Steps:
             TimeRemainingColumn(),
         )
         console = Console(stderr=True)
-        self._bar = Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
-        )
+        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total)
         self._begun = 0
 

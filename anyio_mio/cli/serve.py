@@ -20,7 +20,7 @@ import anyio_mio
 from anyio_mio._supervisor import live
 from anyio_mio._supervisor.adopted import AdoptionError, adopt_sockets
 from anyio_mio._supervisor.binding import BindError, parse
-from anyio_mio._supervisor.certificate import CertificateError, load_context
+from anyio_mio._supervisor.certificate import CertificateError, CertificateWatch, load_context
 from anyio_mio._supervisor.configuration import (
     ApplicationOptions,
     Configuration,
@@ -237,6 +237,7 @@ class CommandLine:
         try:
             check_threads(self.threads)
             context = load_context(files) if files else None
+            watch = CertificateWatch(context, files) if context and files else None
         except RuntimeError as error:
             raise click.UsageError(str(error)) from None
         except CertificateError as error:
@@ -248,6 +249,7 @@ class CommandLine:
             self.grace,
             context,
             self.application.http,
+            watch,
         )
 
     def tls(self) -> TlsFiles | None:

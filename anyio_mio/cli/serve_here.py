@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import click
 import anyio_mio
 from anyio_mio._supervisor.application import Target, load_target
 from anyio_mio._supervisor.binding import BindError
-from anyio_mio._supervisor.certificate import CertificateError, load_context
+from anyio_mio._supervisor.certificate import CertificateError, CertificateWatch, load_context
 from anyio_mio._supervisor.configuration import ApplicationOptions, Observation, TlsFiles
 from anyio_mio._supervisor.one_process import Choices, Log, StartError, parse_place, serve
 from anyio_mio._supervisor.target import TargetError, in_one_line
@@ -77,15 +78,16 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
         raise click.UsageError(ONE_PROCESS)
     refuse_what_needs_workers(given)
     application = take_application(context, given, "plain")
-    tls = None
+    tls = watch = None
     if tls_cert is not None:
         files = TlsFiles(os.fspath(tls_cert), os.fspath(tls_key) if tls_key else None)
         try:
             tls = load_context(files)
+            watch = CertificateWatch(tls, files)
         except CertificateError as error:
             raise click.ClickException(str(error)) from None
     choices = Choices(backlog=backlog, max_connections=max_connections, grace=grace, tls=tls)
-    choices = replace(choices, http=application.http)
+    choices = replace(choices, http=application.http, certificate=watch)
     serve_here(load_here(target, application), binds, choices, say, Observation())
 
 
@@ -149,7 +151,14 @@ def serve_here(
     try:
         anyio_mio.run(partial(serve, target, places, choices, log))
     except* (OSError, StartError) as errors:
-        raise click.ClickException(f"cannot serve: {first_of(errors)}") from None
+        raise click.ClickException(f"cannot serve: {explain(first_of(errors))}") from None
+
+
+def explain(error: BaseException) -> str:
+    """Return what went wrong, and what helps if a port is in use."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"{error}\n  right: --bind with another port, or stop the program that listens there"
+    return str(error)
 
 
 def first_of(errors: BaseExceptionGroup[Exception]) -> BaseException:

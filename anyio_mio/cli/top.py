@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import click
 from rich.console import Console
@@ -16,7 +17,7 @@ from anyio_mio.cli.completion import complete_console
 from anyio_mio.cli.console import TARGET_HELP
 from anyio_mio.cli.top_screen import Screen, draw, sort_samples
 from anyio_mio.console.client import NO_UNIX_SOCKETS, ConsoleClient, NoConsole
-from anyio_mio.console.protocol import tree_from_json
+from anyio_mio.console.rendering import printable
 from anyio_mio.console.watching import Sample, WatchedConsole, WatchedConsoles
 
 KEYS = {
@@ -29,7 +30,7 @@ KEYS = {
 }
 ONE_KEY = re.compile("\x1b\\[[A-D]|.|\\n", re.DOTALL)
 TENTHS_TO_WAIT = 2
-"""Tenths of a second between two drawings."""
+"""Tenths of a second between two looks at the keys, the answers, and the size of the terminal."""
 
 NO_TERMINAL = (
     "top needs a terminal to draw on and to read keys from\n"
@@ -62,11 +63,15 @@ def top(target: str | None, interval: float) -> None:
 def watch(watched: WatchedConsoles) -> None:
     """Draw and take keys until the user has seen enough."""
     screen, console = Screen(), Console()
+    drawn: object = None
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             consoles = watched.look_again()
             samples = [each.sample for each in consoles]  # a thread may replace one at any time
-            live.update(draw(screen, samples, console.size), refresh=True)
+            shown = (samples, replace(screen), console.size)
+            if shown != drawn:  # to draw costs more CPU than to ask: 8 ms
+                drawn = shown
+                live.update(draw(screen, samples, console.size), refresh=True)
             wishes = [screen.press(key) for key in read_keys()]
             if "quit" in wishes:
                 return
@@ -89,9 +94,9 @@ def show_tasks(screen: Screen, consoles: list[WatchedConsole], samples: list[Sam
     number = next(n for n, each in enumerate(samples) if each is marked)
     try:
         with ConsoleClient(consoles[number].path) as client:
-            screen.tree = tree_from_json(client.ask("tree"))
+            screen.tree, _ = client.tree()
     except NoConsole as error:
-        screen.message = str(error)
+        screen.message = printable(str(error))
         return
     screen.view, screen.selected, screen.message = "tasks", 0, ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from anyio_mio.console.rendering import render_frame, without_own_end
+from anyio_mio.console.rendering import printable, render_stack, without_own_end
 from anyio_mio.console.watching import Sample, accepts_per_wakeup
 from anyio_mio.lowlevel import TaskState, TaskTree
 
@@ -26,6 +26,9 @@ SPACE: Final = 2
 """Columns of the terminal between two columns of a table."""
 
 LEAST_NAME: Final = 6
+
+HEADER: Final = 2
+"""Lines of a table's title and of the names of its columns."""
 
 SORTED_BY: Final = ("pid", "tasks", "sockets", "polls/s", "lag", "memory")
 KEYS: Final = "q quit   ↑↓ select   s sort   / filter   t tasks   ⏎ stack   esc back"
@@ -148,16 +151,36 @@ def draw(screen: Screen, samples: list[Sample], size: tuple[int, int]) -> Render
         columns, lines = SMALLEST
         return Text(f"this terminal is too small: {columns} columns and {lines} lines at least")
     bottom = Text(f"/{screen.words}_" if screen.is_typing else screen.message or KEYS, style="dim")
+    bottom.no_wrap = True
     room = size[1] - 3
     if screen.view == "programs":
         rows = sort_samples(screen, samples)
         screen.selected = min(screen.selected, max(0, len(rows) - 1))
-        return Group(draw_programs(screen, rows, size[0]), draw_listeners(rows, size[0]), bottom)
+        return Group(*draw_running(screen, rows, size), bottom)
     tasks = shown_tasks(screen)
     screen.selected = min(screen.selected, max(0, len(tasks) - 1))
     if screen.view == "tasks":
         return Group(draw_tasks(screen, tasks, room), bottom)
     return Group(draw_stack(tasks[screen.selected] if tasks else None, room), bottom)
+
+
+def draw_running(
+    screen: Screen, samples: list[Sample], size: tuple[int, int]
+) -> tuple[Table, Table]:
+    """Return the programs around the marked one, and their listeners, as far as there is room."""
+    room = size[1] - 1 - 2 * HEADER
+    listeners = sum(len(sample.stats.get("listeners", ())) for sample in samples)
+    shown = min(len(samples), max(room - listeners, room // 2))
+    first = window(screen.selected, shown, len(samples))
+    return (
+        draw_programs(screen, samples, size[0], range(first, first + shown)),
+        draw_listeners(samples, size[0], room - shown),
+    )
+
+
+def window(selected: int, room: int, rows: int) -> int:
+    """Return the first row to show, so that the marked one is among so many."""
+    return max(0, min(selected - room // 2, rows - room))
 
 
 def make_table(title: str, columns: tuple[str, ...]) -> Table:
@@ -183,16 +206,16 @@ PROGRAMS: Final = (
 LISTENERS: Final = ("pid", "address", "open", "accepted", "per wake-up", "aborted", "waits", "shed")
 
 
-def draw_programs(screen: Screen, samples: list[Sample], width: int) -> Table:
-    """Return one row for each run."""
+def draw_programs(screen: Screen, samples: list[Sample], width: int, shown: range) -> Table:
+    """Return one row for each run whose number is in ``shown``."""
     columns = those_that_fit(width, PROGRAMS, [*PROGRAMS])
     table = make_table(f"programs, by {screen.sort}", tuple(columns))
     rows = [those_that_fit(width, PROGRAMS, program_cells(sample)) for sample in samples]
-    for number, (sample, row) in enumerate(
-        zip(samples, cut_names(columns, rows, width), strict=True)
-    ):
+    rows = cut_names(columns, rows, width)
+    for number in shown:
+        sample, row = samples[number], rows[number]
         style = "reverse" if number == screen.selected else ""
-        table.add_row(*row, style=f"{style} red" if sample.error else style)
+        table.add_row(*as_they_are(row), style=f"{style} red" if sample.error else style)
     return table
 
 
@@ -206,6 +229,11 @@ def cut_names(columns: list[str], rows: list[list[str]], width: int) -> list[lis
     ]
 
 
+def as_they_are(cells: Iterable[str]) -> Iterator[Text]:
+    """Yield the cells as texts without markup: ``[red]`` may be a part of a name."""
+    return map(Text, cells)
+
+
 def cut(text: str, room: int) -> str:
     """Return a text of at most so many characters."""
     return text if len(text) <= room else f"{text[: room - 1]}…"
@@ -215,12 +243,12 @@ def program_cells(sample: Sample) -> list[str]:
     """Return the cells of a program's row."""
     stats, rates = sample.stats, sample.rates
     if sample.error:
-        return [str(stats.get("pid", "?")), sample.error]
+        return [str(stats.get("pid", "?")), printable(sample.error)]
     if not stats:
         return ["…"]
     return [
         str(stats["pid"]),
-        stats["name"],
+        printable(stats["name"]),
         f"{stats['tasks']:,}",
         f"{stats['runnable']:,}",
         f"{stats['registrations']:,}",
@@ -233,13 +261,15 @@ def program_cells(sample: Sample) -> list[str]:
     ]
 
 
-def draw_listeners(samples: list[Sample], width: int) -> Table:
-    """Return one row for each listener of each run."""
+def draw_listeners(samples: list[Sample], width: int, room: int) -> Table:
+    """Return one row for each listener of each run, but at most ``room``."""
     table = make_table("listeners", tuple(those_that_fit(width, LISTENERS, [*LISTENERS])))
     for sample in samples:
         for listener in sample.stats.get("listeners", ()):
+            if table.row_count == room:
+                return table
             cells = listener_cells(sample.stats["pid"], listener)
-            table.add_row(*those_that_fit(width, LISTENERS, cells))
+            table.add_row(*as_they_are(those_that_fit(width, LISTENERS, cells)))
     return table
 
 
@@ -248,7 +278,7 @@ def listener_cells(pid: int, listener: dict[str, Any]) -> list[str]:
     counts = (listener["aborted"], listener["backed_off"], listener["shed"])
     return [
         str(pid),
-        listener["address"],
+        printable(listener["address"]),
         f"{listener['open']:,}",
         f"{listener['accepted']:,}",
         f"{accepts_per_wakeup(listener):.1f}",
@@ -264,13 +294,14 @@ def shown_tasks(screen: Screen) -> list[TaskState]:
 def draw_tasks(screen: Screen, tasks: list[TaskState], room: int) -> Table:
     """Return one row for each task, around the marked one."""
     title = "; ".join(f"DEADLOCK: {each}" for each in screen.tree.deadlocks) or "tasks"
-    table = Table(title=title, expand=True, title_justify="left", box=None)
+    table = Table(title=Text(printable(title)), expand=True, title_justify="left", box=None)
     table.add_column("task", no_wrap=True, ratio=1)
     table.add_column("waits for", no_wrap=True, ratio=2)
-    first = max(0, min(screen.selected - room // 2, len(tasks) - room + 2))
-    for number, task in enumerate(tasks[first : first + room - 2], first):
+    first = window(screen.selected, room - HEADER, len(tasks))
+    for number, task in enumerate(tasks[first : first + room - HEADER], first):
         style = "reverse" if number == screen.selected else ""
-        table.add_row(task.name, task.waits_for or task.state, style=style)
+        cells = (printable(task.name), printable(task.waits_for or task.state))
+        table.add_row(*as_they_are(cells), style=style)
     return table
 
 
@@ -279,6 +310,5 @@ def draw_stack(task: TaskState | None, room: int) -> Text:
     if task is None:
         return Text("this task has ended")
     lines = [f"{task.name}: {task.waits_for or task.state}"]
-    for frame in without_own_end(task.stack):
-        lines += render_frame(frame)
-    return Text("\n".join(lines[:room]), no_wrap=True)
+    lines += render_stack(without_own_end(task.stack))
+    return Text("\n".join(map(printable, lines[:room])), no_wrap=True)

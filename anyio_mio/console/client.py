@@ -7,14 +7,19 @@ import socket
 import stat
 import sys
 import tempfile
+from collections.abc import Container
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, final
 
-from anyio_mio.console.protocol import ProtocolError, decode, encode
+from anyio_mio.console.protocol import ProtocolError, check_stats, decode, encode, tree_from_json
+from anyio_mio.lowlevel import TaskTree
 
 TIMEOUT: Final = 10.0
 """Seconds that a console has for an answer. It answers within a second, or not at all."""
+
+LONGEST_ANSWER: Final = 1 << 28
+"""Bytes of an answer at most: the tree of 200,000 tasks with deep stacks."""
 
 NO_UNIX_SOCKETS: Final = "this platform has no UNIX sockets, so no program has a console"
 
@@ -33,29 +38,40 @@ def default_directory() -> Path:
     return Path(tempfile.gettempdir()) / f"anyio_mio-{os.getuid()}"
 
 
-def path_of_process(pid: int) -> Path:
-    """Return where the console of a process is if no path was given."""
-    return default_directory() / f"{pid}.sock"
-
-
-def find_consoles(target: str | None) -> list[Path]:
+def find_consoles(target: str | None, alive: Container[Path] = ()) -> list[Path]:
     """Find the sockets that a command line means.
 
     Args:
         target: a process ID, the path of a socket, the path of a directory with sockets, or None
             for all consoles in the default directory. Sockets in a directory that a killed process
             left behind are passed over.
+        alive: consoles that are known to answer. They are not tried: to be tried costs a program a
+            connection and a thread.
 
     Raises:
-        NoConsole: There is none.
+        NoConsole: There is none, or it cannot be reached.
     """
     if sys.platform == "win32":
         raise NoConsole(NO_UNIX_SOCKETS)
-    if target is not None and target.isdigit():
-        return [find_process(int(target))]
+    if target is not None and target.isascii() and target.isdigit():
+        return find_process(int(target))
     path = default_directory() if target is None else Path(target)
+    try:
+        return find_sockets(path, alive)
+    except OSError as error:  # of a directory of another user, or a name that is too long
+        raise NoConsole(f"cannot open {path}: {error.strerror or error}") from None
+
+
+def find_sockets(path: Path, alive: Container[Path]) -> list[Path]:
+    """Find the sockets of a path, which is a socket or a directory.
+
+    Raises:
+        NoConsole: There is none.
+        OSError: the system does not let this process look there.
+    """
     if path.is_dir():
-        found = sorted(each for each in path.iterdir() if is_socket(each) and not is_dead(each))
+        sockets = (each for each in path.iterdir() if is_socket(each))
+        found = sorted(each for each in sockets if each in alive or not is_dead(each))
         if not found:
             raise NoConsole(f"no console in {path}: {start_with(f'{path}/')}")
         return found
@@ -66,22 +82,40 @@ def find_consoles(target: str | None) -> list[Path]:
     return [path]
 
 
-def find_process(pid: int) -> Path:
-    """Find the console of a process in the default directory.
+def find_process(pid: int) -> list[Path]:
+    """Find the consoles of a process and of its children in the default directory.
+
+    So the process of a server stands for its workers.
 
     Raises:
         NoConsole: There is no such process, or it has no console.
     """
-    path = path_of_process(pid)
-    if path.exists():
-        return path
+    directory = default_directory()
+    paths = sorted(directory.glob("*.sock")) if directory.is_dir() else []
+    found = [path for path in paths if pid in family_of(path) and not is_dead(path)]
+    if found:
+        return found
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         raise NoConsole(f"there is no process {pid}") from None
     except PermissionError:
         raise NoConsole(f"process {pid} belongs to another user") from None
-    raise NoConsole(f"process {pid} has no console: {start_with('1')}")
+    raise NoConsole(
+        f"process {pid} has no console in {directory}: {start_with('1')}, or name its directory"
+    )
+
+
+def family_of(path: Path) -> tuple[int, ...]:
+    """Return the process that a console in the default directory is named after, and its parent."""
+    number = path.stem.partition("-")[0]
+    if not (number.isascii() and number.isdigit()):
+        return ()
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text("utf-8", "replace").rpartition(")")[2]
+        return (int(number), int(fields.split()[1]))
+    except (OSError, ValueError, IndexError):  # it has ended, or this is not Linux
+        return (int(number),)
 
 
 def start_with(value: str) -> str:
@@ -141,6 +175,9 @@ class ConsoleClient:
         except ConnectionRefusedError:
             self._socket.close()
             raise NoConsole(f"the program behind {path} has ended") from None
+        except BlockingIOError:
+            self._socket.close()
+            raise NoConsole(f"{path} does not answer: too many clients wait for it") from None
         except OSError as error:
             self._socket.close()
             raise NoConsole(f"cannot open {path}: {error.strerror or error}") from None
@@ -154,7 +191,7 @@ class ConsoleClient:
         """
         try:
             self._socket.sendall(encode("ask", question))
-            line = self._lines.readline()
+            line = self._lines.readline(LONGEST_ANSWER)
         except TimeoutError:
             raise NoConsole(f"{self.path} does not answer within {TIMEOUT:g} s") from None
         except OSError as error:
@@ -163,6 +200,30 @@ class ConsoleClient:
             raise NoConsole(f"{self.path} closed the connection")
         try:
             return decode(line, "answer")
+        except ProtocolError as error:
+            raise NoConsole(f"{self.path}: {error}") from None
+
+    def stats(self) -> dict[str, Any]:
+        """Ask for the figures of the run and of its process.
+
+        Raises:
+            NoConsole: as `ask()`, or the answer has not all of them.
+        """
+        answer = self.ask("stats")
+        try:
+            return check_stats(answer)
+        except ProtocolError as error:
+            raise NoConsole(f"{self.path}: {error}") from None
+
+    def tree(self) -> tuple[TaskTree, bool]:
+        """Ask for the task tree, and for whether the loop did not answer.
+
+        Raises:
+            NoConsole: as `ask()`, or the answer is no tree.
+        """
+        answer = self.ask("tree")
+        try:
+            return tree_from_json(answer), bool(answer["is_stuck"])
         except ProtocolError as error:
             raise NoConsole(f"{self.path}: {error}") from None
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import selectors
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,6 @@ from types import FrameType
 from typing import Any, Final, final
 
 from anyio_mio._backend.options import DEBUG_SLOW_STEP, watch_sockets
-from anyio_mio._kernel.instruments import Instrument
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.run import living_kernels, observers
 from anyio_mio._kernel.task_tree import take_picture
@@ -31,19 +32,10 @@ from anyio_mio.lowlevel import statistics_of
 
 LOGGER: Final = logging.getLogger("anyio_mio.console")
 VARIABLE: Final = "ANYIO_MIO_CONSOLE"
+NO_RUN: Final = "mio runs nothing in this process, so there is no task tree\n"
+SECONDS_TO_WRITE: Final = 1.0
+"""How long standard error may take nothing, where it does not block by itself."""
 STARTED: Final = time.time()
-
-
-@final
-class TurnCounter(Instrument):
-    """Counts the polls of a run, from the first question about them on."""
-
-    def __init__(self) -> None:
-        self.polls = 0
-
-    def after_poll(self, events: int) -> None:
-        """Count."""
-        self.polls += 1
 
 
 @final
@@ -52,7 +44,6 @@ class Observed:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._counter: TurnCounter | None = None
 
     def answers(self) -> dict[str, Any]:
         """Return the questions and their answers, for `ConsoleServer`."""
@@ -70,11 +61,7 @@ class Observed:
 
     def _figures(self) -> dict[str, Any]:
         kernel = self._kernel
-        if self._counter is None:
-            self._counter = TurnCounter()
-            kernel.instruments.add(self._counter)
         now = statistics_of(kernel)
-        dogs = [each for each in kernel.instruments if isinstance(each, Watchdog)]
         return {
             "name": "" if kernel.main is None else kernel.main.name,
             "tasks": now.tasks,
@@ -84,8 +71,8 @@ class Observed:
             "events": now.reactor.events,
             "stale_events": now.reactor.stale_events,
             "tasks_waiting": now.reactor.tasks_waiting,
-            "polls": self._counter.polls,
-            "slow_steps": sum(dog.slow_steps for dog in dogs),
+            "polls": kernel.turns,
+            "slow_steps": kernel.slow_steps,
             "listeners": [listener_figures(each) for each in now.listeners],
         }
 
@@ -219,7 +206,56 @@ def render_trees() -> str:
     return "\n".join(trees)
 
 
-def print_trees(number: int = 0, frame: FrameType | None = None) -> None:
-    """Print the task tree of each run of this process to standard error."""
-    # Not print(): this may be a signal handler, in the midst of another print().
-    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, render_trees().encode())
+@final
+class TreePrinter:
+    """Prints the task tree of each run of this process to standard error; a signal's handler.
+
+    A signal that comes while it prints is left out: handlers of Python run inside each other, and a
+    flood of signals would be a recursion without end. What fails is left out too: an error would be
+    raised wherever the main thread is.
+
+    Attributes:
+        wakes_no_task: tells the search for deadlocks that this handler ends no wait.
+    """
+
+    wakes_no_task: Final = True
+
+    def __init__(self) -> None:
+        self._is_printing = False
+
+    def __call__(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """Print them."""
+        if self._is_printing:
+            return
+        self._is_printing = True
+        try:
+            write_to_stderr(render_trees() or NO_RUN)
+        except Exception:  # noqa: BLE001 - see above
+            with contextlib.suppress(Exception):
+                write_to_stderr(f"the task tree cannot be printed:\n{traceback.format_exc()}")
+        finally:
+            self._is_printing = False
+
+
+print_trees: Final = TreePrinter()
+
+
+def write_to_stderr(text: str) -> None:
+    """Write all of a text, past Python's buffers: this may be in the midst of a `print()`."""
+    fd = sys.__stderr__.fileno() if sys.__stderr__ else 2
+    rest = memoryview(text.encode(errors="backslashreplace"))
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:  # the descriptor is shared with a process that made it so
+            if not is_writable(fd, SECONDS_TO_WRITE):
+                return
+
+
+def is_writable(fd: int, seconds: float) -> bool:
+    """Wait until a descriptor takes more; False if it has not after so many seconds."""
+    # poll() needs no descriptor of its own, and takes those above 1,023.
+    selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
+    with selector:
+        selector.register(fd, selectors.EVENT_WRITE)
+        return bool(selector.select(seconds))

@@ -1,4 +1,8 @@
-"""The task tree as text."""
+"""The task tree as text.
+
+Names of tasks, of sockets and of files come from programs and their clients. A terminal obeys
+escape sequences in them, and a line break forges a line, so `printable()` spells such characters.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,21 @@ import linecache
 from collections.abc import Iterator
 from math import inf
 from pathlib import Path
+from typing import Final
 
 from anyio_mio.lowlevel import ScopeState, StackFrame, TaskState, TaskTree
 
-INDENT = "    "
+INDENT: Final = "    "
+DEEPEST: Final = 40
+"""Levels that are indented; tasks that are deeper stand at the last of them."""
 
+LONGEST: Final = 1000
+"""Characters of a line; a name may have any number."""
 
-PACKAGE = str(Path(__file__).resolve().parents[1])
+MOST_FRAMES: Final = 60
+"""Frames of a stack that are shown: of a recursion, those at both ends."""
+
+PACKAGE: Final = str(Path(__file__).resolve().parents[1])
 
 
 def render_tree(tree: TaskTree, *, stacks: bool = True) -> str:
@@ -33,10 +45,23 @@ def render_tree(tree: TaskTree, *, stacks: bool = True) -> str:
     pending = [(task, 0) for task in reversed(children.get(None, []))]
     while pending:
         task, depth = pending.pop()
-        lines += (INDENT * depth + line for line in render_task(task, stacks=stacks))
+        indent = INDENT * min(depth, DEEPEST)
+        lines += (indent + printable(line) for line in render_task(task, stacks=stacks))
         pending += [(child, depth + 1) for child in reversed(children.get(task.id, []))]
-    lines += (f"DEADLOCK: {sentence}" for sentence in tree.deadlocks)
+    lines += (printable(f"DEADLOCK: {sentence}") for sentence in tree.deadlocks)
     return "\n".join(lines) + "\n"
+
+
+def printable(text: str) -> str:
+    r"""Return a text that a terminal only shows, of at most `LONGEST` characters.
+
+    Characters that a terminal would obey are spelled, such as ``\n`` or ``\x1b``.
+    """
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}…"
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def render_task(task: TaskState, *, stacks: bool) -> Iterator[str]:
@@ -49,7 +74,17 @@ def render_task(task: TaskState, *, stacks: bool) -> Iterator[str]:
         if notable := render_scope(scope):
             yield f"  scope: {notable}"
     if stacks:
-        for frame in without_own_end(task.stack):
+        yield from render_stack(without_own_end(task.stack))
+
+
+def render_stack(stack: tuple[StackFrame, ...]) -> Iterator[str]:
+    """Yield the lines of a stack; of a long one, those of both ends."""
+    half = MOST_FRAMES // 2
+    for frame in stack if len(stack) <= MOST_FRAMES else stack[:half]:
+        yield from render_frame(frame)
+    if len(stack) > MOST_FRAMES:
+        yield f"    … {len(stack) - 2 * half} frames …"
+        for frame in stack[-half:]:
             yield from render_frame(frame)
 
 

@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, final
+from weakref import WeakSet
 
 from anyio_mio.console.protocol import LONGEST_REQUEST, ProtocolError, decode, encode
 
@@ -28,7 +29,13 @@ LOGGER: Final = logging.getLogger("anyio_mio.console")
 
 NO_UNIX_SOCKETS: Final = "this platform has no UNIX sockets, so there is no console"
 
+SWITCH_INTERVAL: Final = 0.001
+"""Seconds for which a thread that makes an answer keeps the interpreter's lock from the program."""
+
 MOST_CLIENTS: Final = 8
+QUEUE: Final = 128
+"""Clients that wait to be accepted; more of them get an error from the system at once."""
+
 SECONDS_TO_READ: Final = 5.0
 """How long a client may take to read an answer, or to send the rest of a request."""
 
@@ -41,23 +48,29 @@ class ConsoleError(Exception):
 
 
 @final
-class PausedCollector:
-    """Keeps the cycle collector from running while it is entered, by one thread or by several.
+class Courtesy:
+    """Lets the program run while answers are made, by one thread or by several; entered by each.
 
-    A tree of 10,000 tasks makes so many objects that Python would collect all generations, and
-    stop the program for 40 to 60 ms. None of these objects is in a cycle.
+    * A tree of 10,000 tasks makes so many objects that Python would collect all generations, and
+      stop the program for 40 to 60 ms. None of these objects is in a cycle, so the cycle collector
+      pauses.
+    * A thread keeps the interpreter's lock for 5 ms when others want it, and a loop gives it away
+      at each system call, so a turn would last 15 ms. It keeps it for `SWITCH_INTERVAL` instead.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._was_enabled = False
+        self._interval = 0.0
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
                 self._was_enabled = gc.isenabled()
                 gc.disable()
+                self._interval = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._interval, SWITCH_INTERVAL))
             self._inside += 1
 
     def __exit__(
@@ -68,11 +81,13 @@ class PausedCollector:
     ) -> None:
         with self._lock:
             self._inside -= 1
-            if not self._inside and self._was_enabled:
-                gc.enable()
+            if not self._inside:
+                sys.setswitchinterval(self._interval)
+                if self._was_enabled:
+                    gc.enable()
 
 
-COLLECTOR: Final = PausedCollector()
+COURTESY: Final = Courtesy()
 
 
 @final
@@ -97,6 +112,7 @@ class ConsoleServer:
     def __enter__(self) -> ConsoleServer:
         self._socket = bind_private(self.path)
         self._inode = os.stat(self.path).st_ino
+        OPEN.add(self)
         threading.Thread(
             target=self._accept, args=[self._socket], name="anyio_mio console", daemon=True
         ).start()
@@ -118,9 +134,19 @@ class ConsoleServer:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)  # ends the accept() that another thread is in
         sock.close()
+        OPEN.discard(self)
         with contextlib.suppress(OSError):
             if os.stat(self.path).st_ino == self._inode:
                 os.unlink(self.path)
+
+    def close_copy(self) -> None:
+        """Close this process's copy after a fork: the console is the parent's, and so is its file.
+
+        Without this, a child that outlives its parent would keep clients waiting for an answer.
+        """
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -149,12 +175,10 @@ class ConsoleServer:
         with client.makefile("rb") as lines:
             while True:
                 client.settimeout(None)
-                line = lines.readline(LONGEST_REQUEST)
-                if not line:
+                if not lines.peek(1):
                     return
-                answer = self._answer(line)
                 client.settimeout(SECONDS_TO_READ)
-                client.sendall(answer)
+                client.sendall(self._answer(lines.readline(LONGEST_REQUEST)))
 
     def _answer(self, line: bytes) -> bytes:
         try:
@@ -163,13 +187,28 @@ class ConsoleServer:
             if answer is None:
                 known = ", ".join(sorted(self._answers))
                 return encode("error", f"{question!r} is not known; ask for one of {known}")
-            with COLLECTOR:
+            with COURTESY:
                 return encode("answer", answer())
         except ProtocolError as error:
             return encode("error", str(error))
         except Exception as error:
             LOGGER.exception("the console failed to answer")
             return encode("error", f"the answer failed: {error!r}")
+
+
+OPEN: Final[WeakSet[ConsoleServer]] = WeakSet()
+"""The consoles of this process."""
+
+
+def close_copies() -> None:
+    """Close, in the child of a fork, the consoles of its parent."""
+    for server in list(OPEN):
+        server.close_copy()
+    OPEN.clear()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=close_copies)
 
 
 def bind_private(path: str) -> socket.socket:
@@ -188,7 +227,7 @@ def bind_private(path: str) -> socket.socket:
             sock.bind(path)
         finally:
             os.umask(old)
-        sock.listen(MOST_CLIENTS)
+        sock.listen(QUEUE)
     except OSError as error:
         sock.close()
         raise ConsoleError(

@@ -58,7 +58,7 @@ class WatchedConsole:
         try:
             with ConsoleClient(self.path) as client:
                 while not self._ended.is_set():
-                    self._take(client.ask("stats"), time.monotonic())
+                    self._take(client.stats(), time.monotonic())
                     self._ended.wait(self._interval)
         except NoConsole as error:
             self.sample = Sample(self.sample.stats, {}, str(error))
@@ -93,7 +93,8 @@ class WatchedConsoles:
         if time.monotonic() - self._looked >= self._interval:
             self._looked = time.monotonic()
             try:
-                self._take(find_consoles(self._target))
+                alive = {p for p, each in self._watched.items() if not each.sample.error}
+                self._take(find_consoles(self._target, alive))
             except NoConsole:
                 pass  # their rows say that they have ended
         return list(self._watched.values())

@@ -48,6 +48,26 @@ class Serve(Protocol[S_co]):
     async def __call__(self, sockets: Sequence[socket.socket], stop: anyio.Event, /) -> S_co: ...
 
 
+class Run(Protocol):
+    """A run, as a server above this one sees it.
+
+    Attributes:
+        asyncio: the run's loop for asyncio; None until the program uses it.
+    """
+
+    @property
+    def asyncio(self) -> object: ...
+
+
+def run_of_this_thread() -> Run:
+    """Return the run that serves in this thread.
+
+    Raises:
+        RuntimeError: nothing runs here.
+    """
+    return running_kernel()
+
+
 def check_threads(threads: object) -> None:
     """Refuse a number of threads that cannot serve.
 

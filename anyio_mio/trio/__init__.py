@@ -31,6 +31,14 @@ Rules:
 
 from __future__ import annotations
 
+try:
+    import trio as _trio
+except ImportError as _error:
+    raise ImportError(
+        "anyio_mio.trio needs the package 'trio'\n"
+        "  right: pip install 'anyio-mio[trio]', or '.[trio]' in a checkout"
+    ) from _error
+
 from anyio_mio._net.accept_errors import AcceptErrorKind as AcceptErrorKind
 from anyio_mio._net.acceptor import ListenerStatistics as ListenerStatistics
 from anyio_mio.trio.hub import HubStatistics as HubStatistics
@@ -66,3 +74,5 @@ __all__ = [
     "ListenerStatistics",
     "AcceptErrorKind",
 ]
+
+del _trio

@@ -164,7 +164,7 @@ def main() -> int:
     parser.add_argument("-v", dest="verbosity", action="store_const", const=2, default=1)
     parser.add_argument("--stock", action="store_true")
     parser.add_argument("modules", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if not options.modules:
         return run_each(sys.argv[1:])
     if not options.stock:

@@ -326,6 +326,41 @@ async def test_a_gather_that_is_cancelled_cancels_its_children_and_the_scope_tak
     assert all(child.cancelled() for child in children)
 
 
+def all_of(*children: Any) -> Any:
+    return asyncio.gather(*children)
+
+
+def all_outcomes_of(*children: Any) -> Any:
+    return asyncio.gather(*children, return_exceptions=True)
+
+
+def a_gather_of(*children: Any) -> Any:
+    return asyncio.gather(asyncio.gather(*children))
+
+
+@pytest.mark.parametrize("join", [all_of, all_outcomes_of, a_gather_of, asyncio.wait])
+@pytest.mark.parametrize("cancel_first", [False, True])
+async def test_children_that_a_scope_cancels_are_not_told_to_the_exception_handler(
+    join: Any, cancel_first: bool
+) -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    children = [asyncio.create_task(asyncio.sleep(60)) for _ in range(2)]
+
+    with anyio.CancelScope() as scope:
+        asyncio.get_running_loop().call_soon(scope.cancel)
+        if cancel_first:
+            scope.cancel()
+        await join(children) if join is asyncio.wait else await join(*children)
+    for child in children:
+        child.cancel()
+    await asyncio.sleep(0.001)
+    gc.collect()
+
+    assert scope.cancelled_caught
+    assert told == []
+
+
 async def test_callbacks_of_a_future_are_called_before_the_task_that_awaits_it_goes_on() -> None:
     loop, order = asyncio.get_running_loop(), []
     future: asyncio.Future[str] = loop.create_future()

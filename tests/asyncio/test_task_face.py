@@ -13,6 +13,8 @@ import pytest
 from anyio import from_thread, to_thread
 from anyio.lowlevel import checkpoint
 
+from anyio_mio.asyncio import asyncio_internals
+
 pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A2")]
 
 
@@ -342,3 +344,21 @@ async def test_the_result_of_a_face_that_was_not_asked_in_time_is_an_error() -> 
     assert not faces[0].cancel()
     with pytest.raises(asyncio.InvalidStateError, match="task group"):
         faces[0].result()
+
+
+async def test_no_current_task_is_cleared_twice_without_an_error() -> None:
+    loop = asyncio.get_running_loop()
+
+    def clear_twice() -> None:
+        enter, leave = asyncio_internals.current_task_setters(loop)
+        enter("a task")
+        leave()
+        assert asyncio.current_task(loop) is None
+        leave()
+        assert asyncio.current_task(loop) is None
+        done.set_result(None)
+
+    done: asyncio.Future[None] = loop.create_future()
+    loop.call_soon(clear_twice)
+    with anyio.fail_after(5):
+        await done

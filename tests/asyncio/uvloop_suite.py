@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument("-v", dest="verbosity", action="store_const", const=2, default=1)
     parser.add_argument("--stock", action="store_true")
     parser.add_argument("modules", nargs="*", default=MODULES)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     testbase = import_tests(options.folder)
     if not options.stock:
         testbase.AIOTestCase.new_loop = lambda self: TestedLoop()

@@ -78,3 +78,12 @@ def test_pyperf_measures_a_row(tmp_path: Path) -> None:
 
     assert lines[-1].startswith("nested: ")
     assert results.exists()
+
+
+@pytest.mark.parametrize("row", ["top", "slow_step"])
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_what_an_observer_costs_is_measured(row: str) -> None:
+    line, *_ = lines_of("observing.py", row, "--rounds=1", "--seconds=0.2")
+
+    assert line.startswith(f"{row}: ")
+    assert "µs of CPU each" in line

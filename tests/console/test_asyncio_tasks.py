@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 import anyio_mio.asyncio
 from anyio_mio.console import render_tree
 from anyio_mio.console.pictures import ask_for_tree
-from anyio_mio.lowlevel import TaskState, TaskTree, task_tree
+from anyio_mio.lowlevel import TaskTree, task_tree
+from tests.console.pictures import asyncio_picture_of, find
 
 pytestmark = pytest.mark.anyio
 
@@ -25,26 +28,8 @@ def anyio_backend() -> str:
     return "mio"
 
 
-def find(tree: TaskTree, name: str) -> TaskState:
-    (task,) = [task for task in tree.tasks if task.name == name]
-    return task
-
-
-async def picture_of(wait: Callable[[], Awaitable[object]]) -> TaskState:
-    """The state of a task of asyncio that waits."""
-
-    async def waiting() -> None:
-        await wait()
-
-    task = asyncio.create_task(waiting(), name="waiting")
-    await anyio.sleep(0.01)
-    state = find(task_tree(), "waiting")
-    task.cancel()
-    return state
-
-
 async def test_a_task_of_asyncio_is_in_the_tree_with_its_stack() -> None:
-    state = await picture_of(lambda: asyncio.sleep(100))
+    state = await asyncio_picture_of(lambda: asyncio.sleep(100))
 
     assert (state.kind, state.state, state.parent) == ("asyncio", "parked", None)
     assert [frame.function.rpartition(".")[2] for frame in state.stack] == ["waiting", "sleep"]
@@ -60,23 +45,46 @@ async def sleep_in_wait() -> None:
     await asyncio.wait([asyncio.create_task(asyncio.sleep(100), name="child")])
 
 
+async def sock_recv() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)
+        await asyncio.get_running_loop().sock_recv(left, 1)
+
+
+async def in_executor() -> None:
+    release = threading.Event()
+    try:
+        await asyncio.get_running_loop().run_in_executor(None, release.wait)
+    finally:
+        release.set()
+
+
+async def serve_forever() -> None:
+    async with await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0) as server:
+        await server.serve_forever()
+
+
 @pytest.mark.parametrize(
     "wait, words",
     [
         (lambda: asyncio.Event().wait(), "an event of asyncio to be set"),
         (lambda: asyncio.Queue[int]().get(), "an item of a queue of asyncio"),
         (lambda: asyncio.Semaphore(0).acquire(), "a semaphore of asyncio"),
+        (sock_recv, "sock_recv() of asyncio"),
+        (in_executor, "a worker thread of asyncio, or a future of another thread"),
+        (serve_forever, "a server of asyncio to be closed"),
         (sleep_in_group, "asyncio task 'child'"),
         (sleep_in_wait, "asyncio task 'child'"),
     ],
-    ids=["event", "queue", "semaphore", "group", "wait"],
+    ids=["event", "queue", "semaphore", "sock", "executor", "server", "group", "wait"],
 )
 @pytest.mark.parametrize("kind", ["asyncio", "mio"])
 async def test_waits_for_asyncios_own_classes_are_named_in_both_kinds_of_tasks(
     wait: Callable[[], Awaitable[object]], words: str, kind: str
 ) -> None:
     if kind == "asyncio":
-        state = await picture_of(wait)
+        state = await asyncio_picture_of(wait)
     else:
 
         async def waiting() -> None:
@@ -92,7 +100,9 @@ async def test_waits_for_asyncios_own_classes_are_named_in_both_kinds_of_tasks(
 
 
 async def test_gather_names_its_tasks() -> None:
-    state = await picture_of(lambda: asyncio.gather(*(asyncio.sleep(100) for _ in range(7))))
+    state = await asyncio_picture_of(
+        lambda: asyncio.gather(*(asyncio.sleep(100) for _ in range(7)))
+    )
 
     assert state.waits_for.startswith("7 tasks: asyncio task '")
     assert state.waits_for.endswith(", …")
@@ -102,7 +112,7 @@ async def test_gather_names_its_tasks() -> None:
 async def test_a_plain_future_is_shown_as_it_is() -> None:
     future = asyncio.get_running_loop().create_future()
 
-    state = await picture_of(lambda: future)
+    state = await asyncio_picture_of(lambda: future)
 
     assert state.waits_for.startswith("asyncio future <Future pending")
     assert not state.needs_a_task

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ import anyio
 import pytest
 
 import anyio_mio
+from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.run import observers
-from anyio_mio.console import observe_runs
+from anyio_mio.console import observe_runs, tree_on_signal
+from anyio_mio.console import observing as observing_module
 from anyio_mio.console import pictures as pictures_module
 from anyio_mio.console import server as server_module
 from anyio_mio.console.client import ConsoleClient, NoConsole, find_consoles
-from anyio_mio.console.protocol import decode, encode, tree_from_json
+from anyio_mio.console.protocol import ITEMS_PER_PIECE, decode, encode, tree_from_json
 from anyio_mio.console.server import ConsoleServer
 
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets")
@@ -239,6 +242,171 @@ def test_an_old_client_meets_a_newer_console(path: Path) -> None:
         peer.close()
 
 
+ANSWERS: list[Any] = [None, 5, [], {}, {"tasks": 5}, {"tasks": [{}], "deadlocks": []}]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("question", ["stats", "tree"])
+def test_an_answer_that_is_not_understood_is_one_line(
+    path: Path, question: str, answer: Any
+) -> None:
+    with (
+        ConsoleServer(str(path), {question: lambda: answer}),
+        ConsoleClient(path) as client,
+        pytest.raises(NoConsole, match=r"this answer (is no|has not)"),
+    ):
+        getattr(client, question)()
+
+
+def test_the_answers_of_a_run_are_understood(observed: Path) -> None:
+    async def main() -> tuple[dict[str, Any], bool]:
+        def look() -> tuple[dict[str, Any], bool]:
+            with ConsoleClient(observed) as client:
+                return client.stats(), client.tree()[1]
+
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1"):
+            return await anyio.to_thread.run_sync(look)
+
+    stats, is_stuck = anyio_mio.run(main)
+
+    assert len(stats["listeners"]) == 1
+    assert not is_stuck
+
+
+def test_half_a_request_has_a_limit_and_an_idle_client_has_none(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "SECONDS_TO_READ", 0.1)
+    with (
+        ConsoleServer(str(path), {"stats": lambda: 1}),
+        ConsoleClient(path) as idle,
+        socket.socket(socket.AF_UNIX) as half,
+    ):
+        half.connect(str(path))
+        half.sendall(b'{"version": 1')
+        half.settimeout(10)
+        assert half.recv(100) == b""
+        assert idle.ask("stats") == 1
+
+
+def test_requests_that_come_at_once_are_answered_one_by_one(path: Path) -> None:
+    with ConsoleServer(str(path), {"stats": lambda: 1}), socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(path))
+        peer.sendall(encode("ask", "stats") * 3)
+        with peer.makefile("rb") as lines:
+            assert [lines.readline() for _ in range(3)] == [encode("answer", 1)] * 3
+
+
+def test_two_hundred_clients_that_vanish_leave_room_for_the_next(path: Path) -> None:
+    with ConsoleServer(str(path), {"stats": lambda: "x" * 100_000}):
+        for number in range(200):
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.settimeout(10)
+                with suppress(OSError):
+                    peer.connect(str(path))
+                    if number % 2:
+                        peer.sendall(encode("ask", "stats"))
+        end = time.monotonic() + 10
+        while True:
+            try:
+                assert len(ask(path, "stats")) == 100_000
+            except NoConsole:  # the last of them are still there
+                assert time.monotonic() < end
+            else:
+                break
+
+
+def test_polls_are_counted_from_the_start_and_cost_no_instrument(observed: Path) -> None:
+    async def main() -> tuple[int, int, int]:
+        for _ in range(10):
+            await anyio.sleep(0.001)
+        first = await anyio.to_thread.run_sync(ask, observed, "stats")
+        second = await anyio.to_thread.run_sync(ask, observed, "stats")
+        return first["polls"], second["polls"], len(running_kernel().instruments)
+
+    first, second, instruments = anyio_mio.run(main)
+
+    assert 10 <= first < second
+    assert instruments == 0
+
+
+FORKS = """
+import os, sys, time
+from anyio_mio.console.server import ConsoleServer
+with ConsoleServer(sys.argv[1], {}):
+    if not os.fork():
+        time.sleep(30)
+    print("ready", flush=True)
+    time.sleep(30)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_that_outlives_a_killed_program_keeps_no_client_waiting(path: Path) -> None:
+    command = [sys.executable, "-c", FORKS, str(path)]
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(command, **options) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        program.kill()
+        program.wait()
+        try:
+            with pytest.raises(NoConsole, match="has ended"):
+                ConsoleClient(path)
+        finally:
+            os.killpg(program.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_that_ends_in_good_order_leaves_the_console_to_its_parent(path: Path) -> None:
+    with ConsoleServer(str(path), {"stats": lambda: 1}) as server:
+        pid = os.fork()
+        if not pid:
+            server.close()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert ask(path, "stats") == 1
+
+
+@pytest.mark.parametrize("target", ["²", "٣", "99999999999999999999", "0x1", "x" * 300, "a\0b"])
+def test_a_target_that_can_be_none_is_one_line(target: str) -> None:
+    with pytest.raises(NoConsole):
+        find_consoles(target)
+
+
+CHILD = """
+import os, sys, time
+from anyio_mio.console.server import ConsoleServer
+with ConsoleServer(f"{sys.argv[1]}/{os.getpid()}.sock", {"stats": lambda: 1}):
+    print("ready", flush=True)
+    time.sleep(30)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_a_process_stands_for_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = tmp_path / "anyio_mio"
+    folder.mkdir()
+    (folder / "not a process.sock").touch()
+    command = [sys.executable, "-c", CHILD, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n"
+            path = folder / f"{child.pid}.sock"
+            with ConsoleServer(f"{folder}/{os.getpid()}.sock", {}):
+                own = folder / f"{os.getpid()}.sock"
+                assert find_consoles(str(os.getpid())) == sorted([own, path])
+            assert find_consoles(str(os.getpid())) == [path]
+            assert find_consoles(str(child.pid)) == [path]
+        finally:
+            child.kill()
+    with pytest.raises(NoConsole, match="has no console in"):
+        find_consoles(str(os.getpid()))
+
+
 def test_targets_that_have_no_console_are_named(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
@@ -293,6 +461,72 @@ def test_a_signal_prints_the_tree_also_while_the_loop_is_stuck(tmp_path: Path) -
     assert "time.sleep(2)" in errors
 
 
+FLOODED = """
+import os, signal, sys, threading, time, anyio
+async def main():
+    async with anyio.create_task_group() as group:
+        for number in range(300):
+            group.start_soon(anyio.sleep_forever, name=f"sleeper {number}")
+        await anyio.sleep(0.05)
+        print("ready", flush=True)
+        await anyio.sleep(2)
+        group.cancel_scope.cancel()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1")
+def test_a_flood_of_signals_prints_whole_trees_and_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "flooded.py").write_text(FLOODED)
+    command = [sys.executable, "-m", "anyio_mio", "run", "flooded:main"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+    with (
+        (tmp_path / "errors").open("w") as errors,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as program,
+    ):
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        for _ in range(5000):
+            program.send_signal(signal.SIGUSR1)
+        assert program.wait(30) == 0
+
+    lines = (tmp_path / "errors").read_text().splitlines()
+    trees = sum(line == "301 tasks" for line in lines)
+    assert trees >= 1
+    assert sum("'sleeper 299'," in line for line in lines) == trees
+    assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1")
+def test_where_mio_runs_nothing_the_signal_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    with tree_on_signal():
+        signal.raise_signal(signal.SIGUSR1)
+
+    assert "mio runs nothing in this process" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes always block here")
+def test_a_standard_error_that_takes_nothing_stops_no_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observing_module, "SECONDS_TO_WRITE", 0.05)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with open(reading, "rb"), open(writing, "w") as errors:
+        monkeypatch.setattr(sys, "__stderr__", errors)
+        monkeypatch.setattr(observing_module, "render_trees", lambda: "x" * 1_000_000)
+        observing_module.print_trees()
+
+
+def test_a_standard_error_that_is_closed_stops_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull, "w") as errors:
+        pass
+    monkeypatch.setattr(sys, "__stderr__", errors)
+
+    observing_module.print_trees()
+
+
 def test_a_program_that_is_not_asked_for_it_does_not_load_the_console() -> None:
     program = "import sys, anyio, anyio_mio; anyio_mio.run(anyio.sleep, 0); print(*sys.modules)"
     environment = {k: v for k, v in os.environ.items() if k != "ANYIO_MIO_CONSOLE"}
@@ -317,7 +551,8 @@ def test_the_variable_opens_a_console(path: Path) -> None:
 
 
 def test_an_answer_is_the_json_of_one_call_although_it_is_made_in_pieces() -> None:
-    answer = {"tasks": [{"a": [1, {"b": None}]}, {}], "deadlocks": ["ü\n"], "n": 1.5, "o": {"p": 1}}
+    many = [{"a": [1, {"b": None}]}, {}] * ITEMS_PER_PIECE
+    answer = {"tasks": many, "none": [], "deadlocks": ["ü\n"], "n": 1.5, "o": {"p": 1}}
 
     line = encode("answer", answer)
 
@@ -325,18 +560,22 @@ def test_an_answer_is_the_json_of_one_call_although_it_is_made_in_pieces() -> No
     assert decode(line, "answer") == answer
 
 
-def test_the_cycle_collector_pauses_while_any_answer_is_made_and_stays_as_it_was() -> None:
-    collector = server_module.PausedCollector()
-    with collector:
-        with collector:
+def test_the_collector_pauses_and_threads_switch_sooner_while_any_answer_is_made() -> None:
+    courtesy, before = server_module.Courtesy(), sys.getswitchinterval()
+    with courtesy:
+        with courtesy:
             pass
         assert not gc.isenabled()
+        assert sys.getswitchinterval() == pytest.approx(server_module.SWITCH_INTERVAL)
     assert gc.isenabled()
+    assert sys.getswitchinterval() == before
 
     gc.disable()
+    sys.setswitchinterval(0.0005)
     try:
-        with collector:
-            pass
+        with courtesy:
+            assert sys.getswitchinterval() == pytest.approx(0.0005)
         assert not gc.isenabled()
     finally:
         gc.enable()
+        sys.setswitchinterval(before)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -14,10 +19,14 @@ import pytest
 from anyio.abc import SocketAttribute, TaskStatus
 
 import anyio_mio
+from anyio_mio._kernel.kernel import Kernel, running_kernel
+from anyio_mio._kernel.task_tree import find_deadlocks
 from anyio_mio._net.listeners import SocketListener
 from anyio_mio.console import render_tree
+from anyio_mio.console.pictures import ask_for_tree
 from anyio_mio.lowlevel import TaskState, TaskTree, task_tree
 from anyio_mio.testing import MockClock
+from tests.console.pictures import find, picture_of
 
 pytestmark = pytest.mark.anyio
 
@@ -25,25 +34,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "mio", {}
-
-
-def find(tree: TaskTree, name: str) -> TaskState:
-    (task,) = [task for task in tree.tasks if task.name == name]
-    return task
-
-
-async def picture_of(wait: Callable[[], Awaitable[object]]) -> TaskState:
-    """The state of a task that waits."""
-
-    async def waiting() -> None:
-        await wait()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(waiting, name="waiting")
-        await anyio.wait_all_tasks_blocked()
-        state = find(task_tree(), "waiting")
-        group.cancel_scope.cancel()
-    return state
 
 
 async def test_a_task_that_sleeps_says_how_long() -> None:
@@ -75,6 +65,16 @@ async def test_a_task_in_receive_names_both_ends() -> None:
             own = client.extra(SocketAttribute.local_port)
 
     assert state.waits_for == f"receive on TCP 127.0.0.1:{own} from 127.0.0.1:{port}"
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets")
+async def test_a_task_that_waits_for_sockets_without_names_gives_the_descriptor() -> None:
+    left, right = socket.socketpair(socket.AF_UNIX)
+    with left, right:
+        state = await picture_of(lambda: anyio.wait_readable(left))
+        number = left.fileno()
+
+    assert state.waits_for == f"wait_readable on UNIX socket {number}, without a name"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,8 @@ def test_a_run_that_nothing_in_it_can_wake_is_a_deadlock() -> None:
             anyio.from_thread.run_sync(lambda: pictures.append(task_tree()), token=token)
             anyio.from_thread.run_sync(event.set, token=token)
 
-        thread = threading.Thread(target=look, args=[anyio.lowlevel.current_token()])
+        token = anyio.lowlevel.current_token()
+        thread = threading.Thread(target=look, args=[token], name="anyio_mio look")
         thread.start()
         await event.wait()
         thread.join()
@@ -273,7 +274,120 @@ def test_a_run_that_nothing_in_it_can_wake_is_a_deadlock() -> None:
     anyio_mio.run(main)
 
     (tree,) = pictures
-    assert any("only a call from another thread" in sentence for sentence in tree.deadlocks)
+    assert any("every task waits for another task" in sentence for sentence in tree.deadlocks)
+
+
+async def wait_for_a_call(event: anyio.Event) -> None:
+    await event.wait()
+
+
+async def wait_in_a_portal(event: anyio.Event) -> None:
+    async with anyio.from_thread.BlockingPortal() as portal:
+        await portal.sleep_until_stopped()
+
+
+async def wait_for_a_handler(event: anyio.Event) -> None:
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: event.set())
+    try:
+        await event.wait()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+async def wait_for_a_signal(event: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGUSR2) as signals:
+        async for _ in signals:
+            pass
+
+
+async def wait_for_ever(event: anyio.Event) -> None:
+    await anyio.sleep_forever()
+
+
+async def wait_for_a_timer(event: anyio.Event) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, 1000)
+        await event.wait()
+
+
+async def wait_for_a_process(event: anyio.Event) -> None:
+    async with await anyio.open_process([sys.executable, "-c", "input()"]) as process:
+        try:
+            await process.wait()
+        finally:
+            process.kill()
+
+
+async def wait_for_a_datagram(event: anyio.Event) -> None:
+    async with await anyio.create_udp_socket(local_host="127.0.0.1") as udp:
+        await udp.receive()
+
+
+async def wait_for_a_thread(event: anyio.Event) -> None:
+    release = threading.Event()
+    try:
+        await anyio.to_thread.run_sync(release.wait, abandon_on_cancel=True)
+    finally:
+        release.set()
+
+
+WAITS: dict[str, tuple[Callable[[anyio.Event], Awaitable[None]], str]] = {
+    "a call of a thread": (wait_for_a_call, "a thread"),
+    "a portal": (wait_in_a_portal, "a thread"),
+    "a signal handler": (wait_for_a_handler, "anyio_mio look"),
+    "a signal": (wait_for_a_signal, "anyio_mio look"),
+    "nothing": (wait_for_ever, "anyio_mio look"),
+    "a timer": (wait_for_a_timer, "anyio_mio look"),
+    "a process": (wait_for_a_process, "anyio_mio look"),
+    "a datagram": (wait_for_a_datagram, "anyio_mio look"),
+    "a thread": (wait_for_a_thread, "anyio_mio look"),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGUSR2")
+@pytest.mark.parametrize("wait, thread", WAITS.values(), ids=WAITS)
+def test_a_program_that_waits_for_something_outside_is_no_deadlock(
+    wait: Callable[[anyio.Event], Awaitable[None]], thread: str
+) -> None:
+    trees: list[TaskTree] = []
+
+    def look(kernel: Kernel, scope: anyio.CancelScope) -> None:
+        time.sleep(0.2)  # until it waits
+        trees.append(ask_for_tree(kernel)[0])
+        kernel.entry.put(scope.cancel)
+
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            arguments = [running_kernel(), scope]
+            threading.Thread(target=look, args=arguments, name=thread).start()
+            await wait(anyio.Event())
+
+    anyio_mio.run(main)
+
+    (tree,) = trees
+    assert tree.deadlocks == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the process of a descriptor")
+async def test_a_task_that_waits_for_a_process_names_it() -> None:
+    if not hasattr(os, "pidfd_open"):
+        pytest.skip("this Python has no pidfd_open()")
+    async with await anyio.open_process([sys.executable, "-c", "input()"]) as process:
+        state = await picture_of(process.wait)
+        process.kill()
+
+    assert state.waits_for == f"wait_readable on process {process.pid}"
+
+
+def test_the_sentence_about_a_long_circle_names_its_first_tasks() -> None:
+    tasks = tuple(
+        TaskState(n, None, f"task {n}", "mio", "parked", "a lock", waits_for_tasks=((n + 1) % 500,))
+        for n in range(500)
+    )
+
+    (sentence,) = find_deadlocks(tasks, can_be_woken=True)
+
+    assert "'task 9' waits for a lock; and 490 more" in sentence
 
 
 def test_a_picture_follows_the_clock_of_the_run() -> None:

@@ -167,7 +167,7 @@ class Page:
         deadline = time.monotonic() + SECONDS
         while not listens(int(port)):
             if server.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"$ {command}\nnobody listens on {port}:\n{end(server)}")
+                raise AssertionError(f"$ {command}\nnothing listens on {port}:\n{end(server)}")
             time.sleep(0.02)
 
     def expect(self, expected: str) -> None:
@@ -233,7 +233,7 @@ def caption(example: Example) -> str:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody listens there; asked of the system, since a connection would be served."""
+    """Whether a program listens there; asked of the system, since a connection would be served."""
     for name in ("tcp", "tcp6"):
         for line in Path("/proc/net", name).read_text().splitlines()[1:]:
             fields = line.split()

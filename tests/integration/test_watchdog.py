@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import threading
@@ -74,6 +75,25 @@ def test_a_callback_that_blocks_is_logged_too(caplog: pytest.LogCaptureFixture) 
         anyio_mio.run(main, slow_step=LIMIT)
 
     assert any("a callback has blocked" in record.getMessage() for record in caplog.records)
+
+
+def test_a_task_of_asyncio_that_blocks_is_named_and_its_stack_begins_with_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work() -> None:
+        sleep()
+
+    async def main() -> None:
+        await asyncio.create_task(work(), name="worker")
+        await anyio.sleep(2 * LIMIT)
+
+    with caplog.at_level(logging.WARNING, "anyio_mio.watchdog"):
+        anyio_mio.run(main, slow_step=LIMIT)
+
+    first, last = [record.getMessage() for record in caplog.records]
+    assert first.startswith("asyncio task 'worker' has blocked the event loop")
+    assert first.splitlines()[1].endswith("in work")
+    assert last.startswith("asyncio task 'worker' blocked the event loop")
 
 
 def test_a_run_that_only_waits_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:

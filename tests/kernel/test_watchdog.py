@@ -15,7 +15,11 @@ from anyio_mio._kernel.watchdog import Watchdog
 @pytest.fixture
 def kernel() -> Any:
     return SimpleNamespace(
-        current=SimpleNamespace(name="busy"), thread=threading.get_ident(), step_code=None
+        current=SimpleNamespace(name="busy"),
+        turns=0,
+        slow_steps=0,
+        thread=threading.get_ident(),
+        step_code=None,
     )
 
 
@@ -31,13 +35,13 @@ def test_one_step_is_reported_once_and_again_at_its_end(
     watchdog = Watchdog(kernel, limit=1.0)
     for now in (10.0, 10.5, 11.0, 11.5, 12.0):
         watchdog._look(now, now)
-    watchdog.after_poll(0)
+    kernel.turns += 1
     watchdog._look(12.5, 12.5)
 
     begin, end = (record.getMessage() for record in log.records)
     assert begin.startswith("task 'busy' has blocked the event loop for 1.00 s")
     assert end == "task 'busy' blocked the event loop for 2.50 s in one step"
-    assert watchdog.slow_steps == 1
+    assert kernel.slow_steps == 1
 
 
 def test_the_same_task_in_many_turns_is_not_slow(
@@ -45,7 +49,7 @@ def test_the_same_task_in_many_turns_is_not_slow(
 ) -> None:
     watchdog = Watchdog(kernel, limit=1.0)
     for now in range(10):
-        watchdog.after_poll(1)
+        kernel.turns += 1
         watchdog._look(float(now), float(now))
 
     assert log.records == []
@@ -64,7 +68,7 @@ def test_a_step_counts_from_before_the_watchdog_was_kept_from_looking(
     kernel: Any, log: pytest.LogCaptureFixture
 ) -> None:
     watchdog = Watchdog(kernel, limit=1.0)
-    watchdog.after_poll(0)
+    kernel.turns += 1
 
     watchdog._look(now=12.0, since=10.0)
 
@@ -81,4 +85,4 @@ def test_a_task_that_never_yields_is_reported_again_and_again_ever_more_seldom(
 
     times = [record.getMessage().split(" s;")[0].rpartition(" ")[2] for record in log.records]
     assert times == ["1.00", "10.00", "100.00"]
-    assert watchdog.slow_steps == 1
+    assert kernel.slow_steps == 1

@@ -50,3 +50,10 @@ def write_certificate(folder: Path, name: str = HOST) -> CertificateFiles:
     issued.cert_chain_pems[0].write_to_path(files.certificate)
     issued.private_key_pem.write_to_path(files.key)
     return files
+
+
+def renew_files(files: CertificateFiles) -> None:
+    """Write a new certificate and key over those that a server was configured with."""
+    renewed = authority().issue_cert(HOST)
+    renewed.cert_chain_pems[0].write_to_path(files.certificate)
+    renewed.private_key_pem.write_to_path(files.key)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 from click.testing import CliRunner
 
 import anyio_mio
 from anyio_mio._supervisor.application import Target
 from anyio_mio._supervisor.binding import BindError
+from anyio_mio._supervisor.certificate import CertificateWatch, load_context
+from anyio_mio._supervisor.configuration import TlsFiles
 from anyio_mio._supervisor.handlers import echo
 from anyio_mio._supervisor.one_process import Choices, Place, parse_place, serve
 from anyio_mio.cli.group import group
 from anyio_mio.cli.serve_here import serve_on_windows
 from anyio_mio.serving import threads as threads_module
+from tests.shared.certificates import client_context, renew_files, write_certificate
 
 ECHO = Target(echo, "stream handler", is_application=False)
 
@@ -82,6 +89,53 @@ def test_threads_serve_where_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads_module, "gil_is_enabled", lambda: False)
 
     assert served(Choices(threads=2)) == ["serving", "stopping", "stopped"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal asks for it")
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR2"])
+def test_a_certificate_is_renewed_on_a_signal_and_no_connection_ends(
+    name: str, tmp_path: Path
+) -> None:
+    paths = write_certificate(tmp_path)
+    files = TlsFiles(paths.certificate, paths.key)
+    context = load_context(files)
+    choices = Choices(tls=context, certificate=CertificateWatch(context, files))
+    notes = Notes()
+
+    async def connect() -> TLSStream:
+        return await anyio.connect_tcp(
+            "127.0.0.1", notes.port, ssl_context=client_context(), tls_standard_compatible=False
+        )
+
+    async def certificate(client: TLSStream) -> bytes | None:
+        return client.extra(TLSAttribute.peer_certificate_binary)
+
+    async def main() -> tuple[bytes | None, bytes | None]:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(serve, ECHO, [Place("127.0.0.1", 0)], choices, notes)
+                await notes.bound.wait()
+                async with await connect() as old:
+                    renew_files(paths)
+                    signal.raise_signal(getattr(signal, name))
+                    while "certificate renewed" not in notes:
+                        await anyio.sleep(0.01)
+                    async with await connect() as new:
+                        found = await certificate(old), await certificate(new)
+                    await old.send(b"x")
+                    assert await old.receive() == b"x"
+                await anyio.Path(paths.key).write_text("nonsense")
+                signal.raise_signal(getattr(signal, name))
+                while "certificate not renewed, the old one is used" not in notes:
+                    await anyio.sleep(0.01)
+                async with await connect() as last:
+                    assert await certificate(last) == found[1]
+                signal.raise_signal(signal.SIGINT)
+        return found
+
+    before, after = anyio_mio.run(main)
+
+    assert before != after
 
 
 class Application:
@@ -202,3 +256,13 @@ def test_the_command_of_windows_refuses_in_words(arguments: list[str], words: st
 
     assert result.exit_code != 0
     assert words in result.output
+
+
+def test_the_command_of_windows_says_what_to_do_about_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(serve_on_windows, ["echo", "--bind", f"127.0.0.1:{port}"])
+
+    assert result.exit_code == 1
+    assert "in use" in result.output
+    assert "right: --bind with another port" in result.output

@@ -61,7 +61,13 @@ def test_for_a_path_in_use_another_path_is_advised() -> None:
     assert "right: another path" in explain(IN_USE, UnixAddress("/run/app.sock"))
 
 
+def test_for_a_port_that_is_not_allowed_another_one_is_advised() -> None:
+    denied = OSError(errno.EACCES, "Permission denied")
+
+    assert "right: a port from 1024 on" in explain(denied, TcpAddress("127.0.0.1", 80))
+
+
 def test_another_error_is_said_as_the_system_says_it() -> None:
     denied = OSError(errno.EACCES, "Permission denied")
 
-    assert explain(denied, TcpAddress("127.0.0.1", 80)) == "Permission denied"
+    assert explain(denied, UnixAddress("/run/app.sock")) == "Permission denied"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shared.certificates import authority, client_context, write_certificate
+from tests.shared.certificates import client_context, renew_files, write_certificate
 
 from .command import LIMIT, Serve, connect, kill, ping, port_of, serving, until
 
@@ -178,9 +178,7 @@ def test_a_certificate_is_renewed_on_a_signal_and_old_connections_outlive_the_gr
     ):
         serve.wait_for("worker ready", times=2)
         before = certificate(port)
-        renewed = authority().issue_cert("127.0.0.1")
-        renewed.cert_chain_pems[0].write_to_path(files.certificate)
-        renewed.private_key_pem.write_to_path(files.key)
+        renew_files(files)
         serve.send(signal.SIGUSR2)
         for _ in range(2):
             serve.wait_for(f"certificate renewed: {files.certificate}")
@@ -196,6 +194,49 @@ def test_a_certificate_is_renewed_on_a_signal_and_old_connections_outlive_the_gr
 
     assert len(after) == 1
     assert before not in after
+
+
+def test_a_reload_with_a_renewed_certificate_fails_no_connection(tmp_path: Path) -> None:
+    done, failures, seen = threading.Event(), [], set()
+    files = write_certificate(tmp_path)
+
+    def talk(port: int) -> bytes:
+        with (
+            connect(port) as plain,
+            client_context().wrap_socket(plain, server_hostname="127.0.0.1") as client,
+        ):
+            for _ in range(20):
+                client.sendall(b"ping")
+                assert client.recv(4) == b"ping"
+            return client.getpeercert(binary_form=True) or b""
+
+    def load(port: int) -> None:
+        while not done.is_set():
+            try:
+                seen.add(talk(port))
+            except (OSError, AssertionError) as error:
+                failures.append(error)
+
+    options = ("--tls-cert", files.certificate, "--tls-key", files.key, "--workers", "2")
+    with serving("echo", *ANY_PORT, *options) as serve:
+        port = port_of(serve)
+        serve.wait_for("worker ready", times=2)
+        before = talk(port)
+        clients = [threading.Thread(target=load, args=(port,)) for _ in range(3)]
+        for client in clients:
+            client.start()
+        renew_files(files)
+        serve.send(signal.SIGHUP)
+        serve.wait_for("reloaded")
+        done.set()
+        for client in clients:
+            client.join(LIMIT)
+        after = {talk(port) for _ in range(4)}
+
+    assert not failures
+    assert len(after) == 1
+    assert before not in after
+    assert seen <= {before, *after}
 
 
 def not_renewed(serve: Serve) -> bool:

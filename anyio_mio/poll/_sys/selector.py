@@ -33,7 +33,7 @@ class Selector(Protocol):
 
     @property
     def name(self) -> str:
-        """The name by which `default_selector` finds it: `"epoll"`, `"kqueue"` or `"level"`."""
+        """What `default_selector` finds it by, such as ``"epoll"``, ``"kqueue"`` or ``"level"``."""
 
     @property
     def edge_triggered(self) -> bool:
