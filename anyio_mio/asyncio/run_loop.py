@@ -13,12 +13,12 @@ from weakref import WeakKeyDictionary
 
 from anyio_mio._backend.options import asyncio_sides
 from anyio_mio._kernel.cancel_scope import CancelScope
-from anyio_mio._kernel.cancelled import adopt
+from anyio_mio._kernel.cancelled import Cancelled, adopt
 from anyio_mio._kernel.entry import nothing
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.run import living_kernels
 from anyio_mio._kernel.running import running
-from anyio_mio.asyncio.asyncio_internals import set_running_loop
+from anyio_mio.asyncio.asyncio_internals import set_running_loop, teach_task_groups
 from anyio_mio.asyncio.loop import Loop
 from anyio_mio.asyncio.task_face import TaskFace
 
@@ -198,6 +198,7 @@ def end_run(kernel: Kernel, error: BaseException) -> None:
 def install() -> None:
     """Give each run a loop from now on, also those that have begun."""
     adopt(asyncio.CancelledError)
+    teach_task_groups(Cancelled)
     side = Side()
     asyncio_sides.append(side)
     for kernel in list(living_kernels):
