@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 READ_SIZE: Final = 64 * 1024
 """Bytes, as in mio's own streams."""
 
+PLAIN: Final = (bytes, memoryview)
+"""What `SocketTransport.write()` sends itself; asyncpg writes memory views."""
+
 
 @final
 class SocketTransport(StockSocketTransport):
@@ -38,7 +41,7 @@ class SocketTransport(StockSocketTransport):
         """Send what the system takes now, and the rest when it can: asyncio's, shortened."""
         self._callbacks.expects_answer = True
         is_plain = self._empty_waiter is None and not (self._buffer or self._eof or self._conn_lost)
-        if not is_plain or type(data) is not bytes or not data:
+        if not is_plain or type(data) not in PLAIN or not data:
             super().write(data)
             return
         try:
@@ -50,8 +53,9 @@ class SocketTransport(StockSocketTransport):
         except BaseException as error:
             self._fatal_error(error, "Fatal write error on socket transport")
             return
-        if sent < len(data):
-            super().write(data[sent:])
+        rest = data[sent:]
+        if rest:
+            super().write(rest)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Send several pieces."""
