@@ -342,7 +342,7 @@ class Kernel:
         steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
         full_budget = 0 if self.interrupted else self.full_budget  # a Ctrl-C: operations look
         instruments = self.instruments.of_steps or None  # quicker to test than an empty list
-        while queue or spent:
+        while runnable := queue or spent:
             if not steps:
                 now = slice_clock()
                 if not looks:
@@ -352,13 +352,14 @@ class Kernel:
                     break
                 steps = STEPS_PER_LOOK if looks and now - last_look < QUICK else 1
                 if queue and spent and (steps > 1 or not looks):
-                    queue.append(spent.popleft())
+                    queue.append(spent[0])  # in both for a moment; see repair()
+                    spent.popleft()
                 looks, last_look = looks + 1, now
             steps -= 1
-            runnable = queue or spent
+            # Python looks for signals right after popleft(): repair() finds the task in `current`.
             self.current = task = runnable[0]
-            del runnable[0]  # 22 ns more than popleft(), after which Python looks for signals
             task.parked_on = None
+            runnable.popleft()
             self.budget = 0 if task.scope.effective else full_budget
             if instruments is not None:
                 instruments.before_step(task)

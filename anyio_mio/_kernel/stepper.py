@@ -69,6 +69,9 @@ class Stepper(Scheduler, Protocol):
     def is_runnable(self, task: TaskRef, /) -> bool:
         """Return whether a task waits for its next step."""
 
+    async def checkpoint_if_cancelled(self) -> None:
+        """Raise the cancellation or interrupt that is pending, after the others have run."""
+
     async def yield_now(self) -> None:
         """Let the other tasks run, without looking at cancellation."""
 
