@@ -51,8 +51,7 @@ def _end_at_once() -> Generator[Any, Any, None]:
 DONE: Final = _end_at_once()
 """Awaiting it does not suspend: what a function returns that has nothing to wait for.
 
-It is a generator that has ended, which may be awaited any number of times, and is awaited in C: an
-empty `Pause` would make a checkpoint that need not yield 12 % dearer (CPython 3.11).
+It is a generator that has ended. It may be awaited any number of times, without a frame.
 """
 next(DONE, None)
 

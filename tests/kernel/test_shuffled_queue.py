@@ -60,11 +60,12 @@ def test_what_comes_later_belongs_to_the_next_generation() -> None:
     assert take(queue) == 99
 
 
-def take(queue: Any) -> object:
+def take(queue: Any) -> int:
     """Take a task out as the kernel does."""
-    task = queue[0]
-    assert queue.popleft() is task
-    return task
+    task: int = queue[0]
+    taken: int = queue.popleft()
+    assert taken is task
+    return taken
 
 
 def test_an_empty_queue_says_so() -> None:
