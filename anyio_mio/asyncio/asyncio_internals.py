@@ -13,7 +13,7 @@ from asyncio import base_events, events, format_helpers, selector_events, tasks
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -130,6 +130,27 @@ def current_task_setters(
         return partial(swap, loop), partial(swap, loop, None)
     current: dict[Any, Any] = tasks._current_tasks  # type: ignore[attr-defined]
     return partial(current.__setitem__, loop), partial(current.pop, loop, None)
+
+
+def teach_task_groups(cancelled: type[BaseException]) -> None:
+    """Have ``asyncio.TaskGroup`` take a kind of ``CancelledError`` for a cancellation.
+
+    Up to Python 3.12 it compares the class by ``is``, so the error that cancels its parent would be
+    raised in an exception group, and ``except CancelledError`` around the group would not catch it.
+
+    Args:
+        cancelled: the subclass.
+    """
+    if sys.version_info >= (3, 13):
+        return
+    leave: Callable[..., Any] = asyncio.TaskGroup.__aexit__
+
+    @wraps(leave)
+    def __aexit__(group: Any, kind: Any, error: Any, traceback: Any) -> Any:
+        kind = asyncio.CancelledError if kind is cancelled else kind
+        return leave(group, kind, error, traceback)
+
+    asyncio.TaskGroup.__aexit__ = __aexit__  # type: ignore[method-assign, assignment]
 
 
 def warn(message: str, *args: object) -> None:

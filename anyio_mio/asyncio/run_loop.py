@@ -13,13 +13,14 @@ from weakref import WeakKeyDictionary
 
 from anyio_mio._backend.options import asyncio_sides
 from anyio_mio._kernel.cancel_scope import CancelScope
-from anyio_mio._kernel.cancelled import adopt
+from anyio_mio._kernel.cancelled import Cancelled, adopt
 from anyio_mio._kernel.entry import nothing
 from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.run import living_kernels
 from anyio_mio._kernel.running import running
-from anyio_mio.asyncio.asyncio_internals import set_running_loop
+from anyio_mio.asyncio.asyncio_internals import set_running_loop, teach_task_groups
 from anyio_mio.asyncio.loop import Loop
+from anyio_mio.asyncio.task_face import TaskFace
 
 INSIDE: Final = (
     "{0}() does not work inside a run of mio, which runs the loop itself.\n"
@@ -56,9 +57,17 @@ class RunLoop(Loop):
     async def shut_down(self) -> None:
         """End what is left of asyncio, after the main task."""
         with CancelScope(shield=True):
+            self.end_clean_ups()
             await cancel_all_tasks(self)
             await self.shutdown_asyncgens()
             await shut_down_executor(self)
+
+    def end_clean_ups(self) -> None:
+        """Cancel the clean-up of async generators that were dropped, now and from now on."""
+        self.make_face = partial(TaskFace, self, is_ending=True)
+        for task in self._kernel.tasks():
+            if isinstance(task.face, TaskFace):
+                task.face.end_clean_up()
 
 
 async def cancel_all_tasks(loop: Loop) -> None:
@@ -119,6 +128,8 @@ def wake_up(loop: IdleLoop) -> None:
         loop.__class__ = RunLoop  # type: ignore[assignment]
         kernel = loop._kernel
         RunLoop.__init__(loop, kernel)
+        if kernel.main is None:  # the run ends
+            loop.end_clean_ups()
         if kernel.is_dead:
             loop.die_in_child()
         is_ours = running.kernel is kernel  # from another thread only the entry queue can tell
@@ -171,6 +182,7 @@ def end_run(kernel: Kernel, error: BaseException) -> None:
 def install() -> None:
     """Give each run a loop from now on, also those that have begun."""
     adopt(asyncio.CancelledError)
+    teach_task_groups(Cancelled)
     side = Side()
     asyncio_sides.append(side)
     for kernel in list(living_kernels):
