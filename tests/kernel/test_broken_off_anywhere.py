@@ -246,6 +246,7 @@ async def start_child(log: list[str]) -> None:
         log.append("main")
 
 
+@pytest.mark.timeout(60)  # hundreds of runs; 5 s on a quiet machine
 # A child whose start was interrupted never ran.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
