@@ -348,8 +348,7 @@ class Kernel:
                     spent.popleft()
                 looks, last_look = looks + 1, now
             steps -= 1
-            # Python looks for signals right after popleft(): repair() finds the task in `current`.
-            self.current = task = runnable[0]
+            self.current = task = runnable[0]  # before popleft(), where signals are raised
             task.parked_on = None
             runnable.popleft()
             self.budget = 0 if task.scope.effective else full_budget
@@ -377,8 +376,8 @@ class Kernel:
                     (wait_elsewhere if task.face is None else task.face.wait_for)(task, trapped)
             if instruments is not None:
                 instruments.after_step(task)
-        self.current = None
-        self.budget = 0  # a call from another thread now reaches checkpoint(), which raises
+        # Without a budget, a call from another thread reaches checkpoint(), which raises.
+        self.current, self.budget = None, 0
         if self.asyncio is not None:
             self.asyncio.leave()
 
