@@ -68,7 +68,10 @@ if TYPE_CHECKING:
     class StockSocketTransport(asyncio.Transport):
         """The transport of a TCP or UNIX connection."""
 
+        _buffer: Any
         _conn_lost: int
+        _empty_waiter: Any
+        _eof: bool
         _read_ready_cb: Any
         _loop: Any
         _protocol: Any
