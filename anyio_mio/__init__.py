@@ -10,17 +10,18 @@ Importing it registers the backend::
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Awaitable, Callable
-from importlib import import_module
-from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 # `python -m anyio_mio` imports this before __main__; sys.argv[0] is "-m" until __main__ is found.
 if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == __name__:
     from anyio_mio_command import end_at_interrupt as _end_at_interrupt
 
     _end_at_interrupt()
+
+import os
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from anyio_mio._backend.options import RunOptions as RunOptions
 from anyio_mio._backend.registration import register as _register

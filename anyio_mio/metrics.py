@@ -12,7 +12,7 @@ and those that the application has registered in prometheus_client's default reg
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
@@ -27,7 +27,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "anyio_mio.metrics needs the package 'prometheus_client'\n"
-        "  right: pip install 'anyio-mio[prometheus]'"
+        "  right: pip install 'anyio-mio[prometheus]', or '.[prometheus]' in a checkout"
     ) from error
 
 from anyio_mio._kernel.kernel import Kernel, running_kernel
@@ -61,7 +61,7 @@ class RunCollector(Collector):
         lag = max((seconds for _, seconds in answers), default=0.0)
         yield gauge("loop_lag_seconds", "Seconds that a run took to answer a question.", lag)
         yield from listener_families(
-            each for (statistics, _), _ in answers for each in statistics.listeners
+            each for (statistics, *_), _ in answers for each in statistics.listeners
         )
 
 
@@ -81,13 +81,13 @@ class RequestCollector(Collector):
         return request_families(self._statistics)
 
 
-RunFigures = tuple[RunStatistics, int]
-"""A run's statistics, and how many steps were slow."""
+RunFigures = tuple[RunStatistics, int, int]
+"""A run's statistics, how often it has polled, and how many steps were slow."""
 
 
 def figures_of(kernel: Kernel) -> RunFigures:
     """Return the figures of one run; called in its thread unless it is stuck."""
-    return statistics_of(kernel), kernel.slow_steps
+    return statistics_of(kernel), kernel.turns, kernel.slow_steps
 
 
 def current_figures() -> RunFigures:
@@ -102,10 +102,11 @@ def ask_run(kernel: Kernel, question: Callable[[], T]) -> tuple[T, float]:
     return ask(kernel, question)
 
 
-def run_families(runs: Iterable[RunFigures]) -> Iterator[Metric]:
+def run_families(runs: Sequence[RunFigures]) -> Iterator[Metric]:
     """Return the metrics of runs, added up."""
-    every = [statistics for statistics, _ in runs]
-    slow = sum(steps for _, steps in runs)
+    every = [statistics for statistics, *_ in runs]
+    polls = sum(polls for _, polls, _ in runs)
+    slow = sum(steps for _, _, steps in runs)
     reactors = [each.reactor for each in every]
     yield gauge("tasks", "Tasks that are not done.", sum(e.tasks for e in every))
     yield gauge("runnable_tasks", "Tasks that can run now.", sum(e.runnable for e in every))
@@ -118,6 +119,7 @@ def run_families(runs: Iterable[RunFigures]) -> Iterator[Metric]:
     yield gauge(
         "waiting_tasks", "Tasks that wait for a descriptor.", sum(r.tasks_waiting for r in reactors)
     )
+    yield counter("polls", "Times that a run has polled.", polls)
     yield counter("events", "Events that the poll returned.", sum(r.events for r in reactors))
     yield counter(
         "stale_events",

@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -324,20 +324,21 @@ def slow_reader(client: socket.socket) -> None:
     client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-KINDS: Final[dict[str, Callable[[socket.socket], None] | None]] = {
-    "alone": None,
-    "heads": slow_head,
-    "bodies": slow_body,
-    "readers": slow_reader,
+KINDS: Final[dict[str, tuple[Callable[[socket.socket], None], ...]]] = {
+    "alone": (),
+    "heads": (slow_head,),
+    "bodies": (slow_body,),
+    "readers": (slow_reader,),
+    "all three": (slow_head, slow_body, slow_reader),
 }
 
 
 def measure_slow(name: str, seconds: float) -> str:
     """The 99th percentile of quick clients at a rate, beside many slow ones of each kind."""
     shown = []
-    for kind, begin in KINDS.items():
+    for kind, begins in KINDS.items():
         with running(name, "starlette") as server:
-            clients = [] if begin is None else [open_slow(server.port, begin) for _ in range(SLOW)]
+            clients = [open_slow(server.port, begin) for _ in range(SLOW) for begin in begins]
             time.sleep(1)  # their first requests are a crowd of their own
             times = asyncio.run(ask_beside(server.port, clients, seconds))
             for client in clients:
@@ -373,20 +374,22 @@ async def ask_beside(port: int, slow: list[socket.socket], seconds: float) -> li
         writer.close()
 
     async def trickle() -> None:
-        while time.monotonic() < end:
-            for client in slow:
-                try:
-                    client.recv(100)
-                except BlockingIOError:
-                    pass
-                try:
-                    client.send(b"x")
-                except OSError:
-                    pass
-            await asyncio.sleep(0.2)
+        while slow and time.monotonic() < end:
+            for number, client in enumerate(slow):
+                if number % 25 == 0:  # or the quick clients here would wait for all of them
+                    await asyncio.sleep(0.2 * 25 / len(slow))
+                trickle_on(client)
 
     await asyncio.gather(trickle(), *(quick() for _ in range(8)))
     return times
+
+
+def trickle_on(client: socket.socket) -> None:
+    """Read and send a little."""
+    with suppress(BlockingIOError):
+        client.recv(100)
+    with suppress(OSError):
+        client.send(b"x")
 
 
 OTHERS: Final = {"rate": measure_rate, "idle": measure_idle, "slow": measure_slow}

@@ -27,7 +27,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -195,10 +194,10 @@ async def many_tasks(console: Path, rounds: int) -> None:
         show("task_tree() in the run", inside)
         stops: list[tuple[float, float]] = []
         group.start_soon(tick, stops)
-        wishes = (("nothing", sleep_a_while), ("the tree", partial(ask_elsewhere, console)))
-        for name, wish in wishes:
+        for question in ("stats", "tree"):
             stops.clear()
-            show(f"asked for {name}", [await wish() for _ in range(rounds)])
+            answers = [await ask_elsewhere(console, question) for _ in range(rounds)]
+            show(f"asked for {question}", answers)
             wall, cpu = (max(column) * 1e3 for column in zip(*stops, strict=True))
             sys.stdout.write(f"  longest stop {wall:.1f} ms, {cpu:.1f} ms of CPU\n")
         group.cancel_scope.cancel()
@@ -211,19 +210,12 @@ def timed(call: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - cpu
 
 
-async def sleep_a_while() -> tuple[float, float]:
-    """Ask for nothing: what the machine does by itself."""
-    start, cpu = time.perf_counter(), time.process_time()
-    await anyio.sleep(0.3)
-    return time.perf_counter() - start, time.process_time() - cpu
-
-
-async def ask_elsewhere(console: Path) -> tuple[float, float]:
+async def ask_elsewhere(console: Path, question: str) -> tuple[float, float]:
     """Ask from another process; return how long it waited, and this process's CPU."""
     code = f"import time; from pathlib import Path; from {ConsoleClient.__module__} import *\n"
     code += f"with ConsoleClient(Path({str(console)!r})) as client:\n"
-    code += "    start = time.perf_counter(); client.ask('tree'); end = time.perf_counter()\n"
-    code += "print(end - start)"
+    code += f"    start = time.perf_counter(); client.ask({question!r})\n"
+    code += "print(time.perf_counter() - start)"
     cpu = time.process_time()
     done = await anyio.run_process([sys.executable, "-c", code])
     return float(done.stdout), time.process_time() - cpu

@@ -3,7 +3,10 @@
 The interpreter calls `first_iteration()` for each async generator's first step and `finalizer()`
 when one is dropped half-way, from any thread in which the garbage collector happens to run. A
 dropped generator is closed by a system task; those that are left at the end of the run are closed
-then, inside a cancelled scope, so that their cleanup cannot wait for anything.
+then. Both happen inside a cancelled scope, so that their cleanup cannot wait for anything, with one
+exception. The cleanup of a dropped one may wait for asyncio's futures while the run goes on, as it
+may on asyncio (`closes_one()` tells asyncio's face): a connection that a library gives back there
+would be lost otherwise.
 """
 
 from __future__ import annotations
@@ -84,6 +87,11 @@ class AsyncGenerators:
         self._forget(ref(generator))
         name = getattr(generator, "__qualname__", repr(generator))
         self._kernel.spawn_system(close(generator), f"close {name}")
+
+
+def closes_one(coro: object) -> bool:
+    """Return whether a task's coroutine closes a generator that was dropped."""
+    return getattr(coro, "cr_code", None) is close.__code__
 
 
 @door

@@ -8,8 +8,8 @@ last figures of a worker that has ended stay in the sum. What goes up and down (
 each process that runs, with the labels ``worker`` and ``pid``.
 
 Cost. Nothing until it is asked for; then one message to each worker and back. A worker that does
-not answer in time counts as it did last. One that is killed has no last words: what it had counted
-since it was asked last is lost.
+not answer in time counts as it did last. One that is killed sends no last figures: what it had
+counted since it was asked last is lost.
 
 This module needs the extra ``prometheus``, and is imported only where metrics are asked for.
 """

@@ -29,7 +29,8 @@ try:
     import websockets as _websockets
 except ImportError as _error:
     raise ImportError(
-        f"anyio_mio.asgi needs the package {_error.name!r}\n  right: pip install 'anyio-mio[asgi]'"
+        f"anyio_mio.asgi needs the package {_error.name!r}\n"
+        "  right: pip install 'anyio-mio[asgi]', or '.[asgi]' in a checkout"
     ) from _error
 
 from anyio_mio.asgi.errors import ApplicationError as ApplicationError

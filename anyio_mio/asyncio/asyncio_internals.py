@@ -8,11 +8,12 @@ this module is imported: a Python that lacks one says so then, and not in the mi
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import base_events, events, format_helpers, selector_events, tasks
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ if TYPE_CHECKING:
     class StockSocketTransport(asyncio.Transport):
         """The transport of a TCP or UNIX connection."""
 
+        _buffer: Any
         _conn_lost: int
+        _empty_waiter: Any
+        _eof: bool
         _read_ready_cb: Any
         _loop: Any
         _protocol: Any
@@ -120,14 +124,36 @@ def current_task_setters(
 ) -> tuple[Callable[[Any], object], Callable[[], object]]:
     """Return a function that sets the current task of ``loop``, and one that clears it.
 
-    asyncio keeps one for each loop: Python 3.11 in a dict, later versions behind a function. The
+    asyncio keeps one for each loop: Python 3.11 and 3.12 in a dict, later versions behind a
+    function. (3.12 has that function too, but it raises if there is no current task to clear.) The
     first is called before each step of a task, so both are C functions.
     """
-    swap = getattr(tasks, "_swap_current_task", None)
-    if swap is not None:
+    if sys.version_info >= (3, 13):
+        swap: Callable[..., object] = tasks._swap_current_task  # type: ignore[attr-defined]
         return partial(swap, loop), partial(swap, loop, None)
     current: dict[Any, Any] = tasks._current_tasks  # type: ignore[attr-defined]
     return partial(current.__setitem__, loop), partial(current.pop, loop, None)
+
+
+def teach_task_groups(cancelled: type[BaseException]) -> None:
+    """Have ``asyncio.TaskGroup`` take a kind of ``CancelledError`` for a cancellation.
+
+    Up to Python 3.12 it compares the class by ``is``, so the error that cancels its parent would be
+    raised in an exception group, and ``except CancelledError`` around the group would not catch it.
+
+    Args:
+        cancelled: the subclass.
+    """
+    if sys.version_info >= (3, 13):
+        return
+    leave: Callable[..., Any] = asyncio.TaskGroup.__aexit__
+
+    @wraps(leave)
+    def __aexit__(group: Any, kind: Any, error: Any, traceback: Any) -> Any:
+        kind = asyncio.CancelledError if kind is cancelled else kind
+        return leave(group, kind, error, traceback)
+
+    asyncio.TaskGroup.__aexit__ = __aexit__  # type: ignore[method-assign, assignment]
 
 
 def warn(message: str, *args: object) -> None:

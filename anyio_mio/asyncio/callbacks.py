@@ -14,6 +14,11 @@ libraries, count on the events that come while they ``await asyncio.sleep(0)`` a
 within the step, because a turn of the kernel for each round costs more (measured: 12.5 µs instead
 of 8 for a message from a task to another and back; asyncio's own loop takes 7.8).
 
+In a run of mio, a client often writes and waits for something else before it waits for the answer:
+redis-py waits for the task that has written. If the answer has come by then, the client need not
+sleep. So the last round that wakes tasks of mio polls once more if a transport has written. Without
+that, a query of redis-py on one connection slept each time, and took 5 % more CPU (measured).
+
 A transport of ours reads as soon as the poll tells of it, without a handle in the queue. It does so
 only while the queue is empty, so the order of callbacks stays what it is.
 
@@ -29,8 +34,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
+from anyio_mio._kernel.fairness import EVENTS_PER_POLL
 from anyio_mio._kernel.interrupts import door
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.traps import PAUSED
@@ -38,6 +44,9 @@ from anyio_mio.asyncio.asyncio_internals import StockHandle, StockTimerHandle, f
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
+
+Receive: TypeAlias = "Callable[[Callable[..., object]], None]"
+"""`SocketTransport.receive()`."""
 
 SLICE: Final = 0.0005
 """Seconds of callbacks in one step of the kernel, beyond those that events have queued."""
@@ -47,24 +56,28 @@ HANDLES_PER_LOOK: Final = 8
 
 
 class Handle(StockHandle):
-    """A callback that waits to be called, made for less than asyncio's own."""
+    """A callback that waits to be called; `make_handle()` makes it."""
 
     __slots__ = ()
+    __init__ = object.__init__
 
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None = None,
-    ) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
+
+def make_handle(
+    callback: Callable[..., object],
+    args: tuple[Any, ...],
+    loop: asyncio.AbstractEventLoop,
+    context: Context | None = None,
+) -> Handle:
+    """Make a handle, for 35 ns less than a class whose ``__init__()`` is a Python function."""
+    handle: Handle = Handle()
+    handle._context = copy_context() if context is None else context
+    handle._loop = loop
+    handle._callback = callback
+    handle._args = args
+    handle._cancelled = False
+    handle._repr = None
+    handle._source_traceback = None
+    return handle
 
 
 @final
@@ -72,27 +85,10 @@ class TimerHandle(StockTimerHandle):
     """A timer: an owner of one of the kernel's deadlines. Most are cancelled before their time."""
 
     __slots__ = ("alarm", "callbacks")
+    __init__ = object.__init__
 
-    def __init__(
-        self,
-        when: float,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None,
-        callbacks: Callbacks,
-    ) -> None:
-        self._when = when
-        self._scheduled = True
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-        self.alarm = 0
-        self.callbacks = callbacks
+    alarm: int
+    callbacks: Callbacks
 
     def cancel(self) -> None:
         """Take the timer back."""
@@ -108,6 +104,31 @@ class TimerHandle(StockTimerHandle):
         """Queue the callback: its time has come."""
         self._scheduled = False
         self.callbacks.add(self)
+
+
+def make_timer(
+    when: float,
+    callback: Callable[..., object],
+    args: tuple[Any, ...],
+    loop: asyncio.AbstractEventLoop,
+    context: Context | None,
+    callbacks: Callbacks,
+) -> TimerHandle:
+    """Make a timer and give it its deadline; see `make_handle()`."""
+    timer: TimerHandle = TimerHandle()
+    timer._when = when
+    timer._scheduled = True
+    timer._context = copy_context() if context is None else context
+    timer._loop = loop
+    timer._callback = callback
+    timer._args = args
+    timer._cancelled = False
+    timer._repr = None
+    timer._source_traceback = None
+    timer.alarm = 0
+    timer.callbacks = callbacks
+    callbacks.deadlines.add(timer, when)
+    return timer
 
 
 @final
@@ -138,6 +159,8 @@ class Callbacks:
         ready: the handles, in the order in which they were added.
         deadlines: the kernel's, to which timers belong.
         due: how many of them, from the left, have to run in the next step.
+        rounds: how many times handles were run.
+        expects_answer: True after a transport has written, until one reads or a poll has looked.
         names: what sniffio's ``thread_local`` holds in this thread. A store into the dict takes 10
             ns, and one by the attribute 50.
         task: the task that stands in the kernel's queue for them.
@@ -145,7 +168,7 @@ class Callbacks:
         are_of_events: True while there are handles and events of this poll have queued them all.
         is_running: True while a handle runs.
         poll: polls without waiting, between two rounds of handles; None in a run of mio, where the
-            tasks of mio have their steps first. True says that the step may go on.
+            tasks of mio have their steps first.
         run_handle: runs a handle in debug mode; None otherwise.
         is_stopping: True after the loop's ``stop()``.
         is_halted: True after the step in which or before which the loop was stopped.
@@ -158,6 +181,7 @@ class Callbacks:
         "are_of_events",
         "deadlines",
         "due",
+        "expects_answer",
         "is_halted",
         "is_queued",
         "is_running",
@@ -166,6 +190,7 @@ class Callbacks:
         "on_raise",
         "poll",
         "ready",
+        "rounds",
         "run_handle",
         "task",
     )
@@ -176,11 +201,13 @@ class Callbacks:
         self._leave = leave
         self.ready: deque[StockHandle] = deque()
         self.due: int = 0
+        self.rounds: int = 0
+        self.expects_answer: bool = False
         self.names: dict[str, object] = {}
         self.is_queued: bool = False
         self.are_of_events: bool = False
         self.is_running: bool = False
-        self.poll: Callable[[], bool] | None = None
+        self.poll: Callable[[], None] | None = None
         self.is_stopping: bool = False
         self.is_halted: bool = False
         self.run_handle: Callable[[StockHandle], None] | None = None
@@ -202,19 +229,24 @@ class Callbacks:
         self.due = len(self.ready)
 
     @door
-    def run_event(self, handle: StockHandle) -> None:
-        """Run the handle of a descriptor now; if older ones are queued, behind them.
+    def run_event(self, handle: StockHandle, receive: Receive) -> None:
+        """Have a transport read now; if older handles are queued, behind them.
 
         What earlier events of the same poll have queued is not older: asyncio queues the handles of
         all events first.
+
+        Args:
+            handle: the transport's reader.
+            receive: the transport's `SocketTransport.receive()`.
         """
+        self.expects_answer = False
         if (self.ready and not self.are_of_events) or self.run_handle is not None:
             self.add_event(handle)
             return
         self.names["name"] = "asyncio"
         self.is_running = True
         try:
-            handle._context.run(handle._callback)  # a transport's reader has no arguments
+            receive(handle._context.run)
         except (SystemExit, KeyboardInterrupt) as error:
             self.on_raise(error)
         except BaseException as error:
@@ -274,26 +306,51 @@ class Callbacks:
             self.is_halted = self.is_stopping
             if self.due > len(ready):
                 self.due = len(ready)
-            if ready and not self.is_queued:
+            if ready and not self.is_queued and poll is None:
                 self.schedule()
+        if self.expects_answer and kernel.run_queue and not ready and poll is None:
+            self._poll_for_answers()
         return PAUSED
+
+    def _poll_for_answers(self) -> None:
+        """Deliver the events that are there, before the tasks that the handles have woken."""
+        kernel = self._kernel
+        self.expects_answer = False
+        events = kernel.reactor.poll.harvest(0, EVENTS_PER_POLL)
+        if events:
+            kernel.reactor.turn(events, kernel.run_queue.append)
+        if kernel.instruments:
+            kernel.instruments.after_poll(len(events))
+        self.are_of_events = False  # the kernel may poll again before these are run
 
     def _run_round(self) -> None:
         """Run the handles that are there now, or as many of them as a slice allows."""
+        self.rounds += 1
         due, self.due = self.due, 0
         rest = len(self.ready) - due
-        if due:
+        if rest <= HANDLES_PER_LOOK:
+            self._run(due + rest)
+        else:
             self._run(due)
-        if rest:
             self._run_slice(rest)
 
-    def _run_rounds(self, poll: Callable[[], bool]) -> None:
-        """Run rounds with a poll between two, for `SLICE` at the most."""
+    def _run_rounds(self, poll: Callable[[], None]) -> None:
+        """Run rounds with a poll between two, for `SLICE` at the most.
+
+        A poll is followed by a round, always: a second one would queue the same readers again. So
+        the round after the last one here is left to the next turn of the kernel, which polls first.
+        """
+        kernel = self._kernel
         self.is_queued = True  # a handle that is added is for the next round
         end = time.monotonic() + SLICE
         try:
             self._run_round()
-            while self.ready and not self.is_stopping and poll() and time.monotonic() < end:
+            while self.ready and not self.is_stopping:
+                others = kernel.run_queue or kernel.spent or kernel.entry or kernel.interrupted
+                if others or time.monotonic() >= end:
+                    kernel.entry.append(self.wake)
+                    break
+                poll()
                 self._run_round()
         finally:
             self.is_queued = False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.scheduler import TaskRef
     from anyio_mio.asyncio.asyncio_internals import StockHandle
-    from anyio_mio.asyncio.callbacks import Callbacks
+    from anyio_mio.asyncio.callbacks import Callbacks, Receive
 
 TWO_OWNERS: Final = (
     "descriptor {} has an owner already: a stream of mio's uses it, or a task waits for it.\n"
@@ -37,17 +37,19 @@ class Watch:
     """A descriptor of asyncio's, and the handles of its reader and its writer.
 
     Attributes:
-        reads_at_once: True if the reader belongs to a transport of ours. It may be called in the
-            midst of the events of a poll: a read that comes too early does no harm there.
+        receive: reads at once, if the reader belongs to a transport of ours. It may be called in
+            the midst of the events of a poll: a read that comes too early does no harm there.
+        queued_in: how many rounds of `Callbacks` there had been when its handles were queued.
     """
 
-    __slots__ = ("callbacks", "fd", "fileobj", "reader", "reads_at_once", "writer")
+    __slots__ = ("callbacks", "fd", "fileobj", "queued_in", "reader", "receive", "writer")
 
     def __init__(self, fileobj: Any, fd: int, callbacks: Callbacks) -> None:
         self.fileobj = fileobj
         self.fd = fd
         self.callbacks = callbacks
-        self.reads_at_once = False
+        self.receive: Receive | None = None
+        self.queued_in = -1
         self.reader: StockHandle | None = None
         self.writer: StockHandle | None = None
 
@@ -57,14 +59,23 @@ class Watch:
         return reads | (WRITABLE if self.writer is not None else 0)
 
     def deliver(self, bits: int, wake: Callable[[TaskRef], None], /) -> None:
-        """Queue the handles that an event concerns; an error or a hang-up concerns both."""
-        if self.reader is not None and bits & ~WRITABLE:
-            if self.reads_at_once:
-                self.callbacks.run_event(self.reader)
-            else:
-                self.callbacks.add_event(self.reader)
+        """Call a transport, or queue the handles that an event concerns.
+
+        An error or a hang-up concerns both handles. If a poll in the midst of a turn has queued
+        them, the next poll does not queue them again.
+        """
+        reader, receive, callbacks = self.reader, self.receive, self.callbacks
+        if reader is not None and receive is not None and bits & ~WRITABLE:
+            callbacks.run_event(reader, receive)
+            reader = None
+        if self.queued_in == callbacks.rounds:
+            return
+        if reader is not None and bits & ~WRITABLE:
+            self.queued_in = callbacks.rounds
+            callbacks.add_event(reader)
         if self.writer is not None and bits & ~READABLE:
-            self.callbacks.add_event(self.writer)
+            self.queued_in = callbacks.rounds
+            callbacks.add_event(self.writer)
 
 
 @final
@@ -84,7 +95,7 @@ class Descriptors(selectors.BaseSelector):
         """Have ``handle`` called while the descriptor is readable; return the one before."""
         watch = self._watch(fileobj)
         owner = getattr(handle._callback, "__self__", None)
-        watch.reads_at_once = type(owner) is SocketTransport
+        watch.receive = owner.receive if isinstance(owner, SocketTransport) else None
         previous, watch.reader = watch.reader, handle
         if previous is None:
             self._tell_poll(watch)

@@ -71,8 +71,8 @@ class EventLoop(Loop):
         self._kernel.close()
         living_kernels.discard(self._kernel)
 
-    def _poll(self, harvest: Callable[[float, int], list[tuple[int, int]]]) -> bool:
-        """Handle the events and timers that have come; False if others than asyncio have a step."""
+    def _poll(self, harvest: Callable[[float, int], list[tuple[int, int]]]) -> None:
+        """Handle the events and timers that have come."""
         kernel = self._kernel
         events = harvest(0, EVENTS_PER_POLL)
         if events:
@@ -81,7 +81,6 @@ class EventLoop(Loop):
             kernel.instruments.after_poll(len(events))
         if kernel.deadlines:
             kernel.deadlines.expire(kernel.now())
-        return not (kernel.run_queue or kernel.spent or kernel.entry or kernel.interrupted)
 
     def _is_over(self) -> bool:
         if self._must_turn:

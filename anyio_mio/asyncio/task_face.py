@@ -14,7 +14,8 @@ Libraries for asyncio clean up with further waits: psycopg asks the server to en
 for its answer. So a scope does not cancel the waits of asyncio's, futures and bare yields, while
 such a `Cancelled` is still on its way, in an ``except``, a ``finally`` or an ``__aexit__()``;
 `clean_up` says how that is known. A library that swallows it is cancelled again at its next wait,
-and another scope that is cancelled cancels the clean-up too.
+and another scope that is cancelled cancels the clean-up too. The task that closes a dropped async
+generator is in a cancelled scope from its start, and cleans up like that until the run ends.
 
 ``cancel()`` of a face ends the wait with a plain ``CancelledError``, also if the future is done and
 the task has not gone on yet. If the task does not wait, or its wait for something of mio's cannot
@@ -34,6 +35,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, final
 from weakref import ref
 
+from anyio_mio._kernel.async_generators import closes_one
 from anyio_mio._kernel.cancelled import FOREIGN_AWAIT, Cancelled, is_cancellation
 from anyio_mio._kernel.foreign_loop import wait_elsewhere
 from anyio_mio._kernel.task_tree import frames_of
@@ -71,6 +73,7 @@ class TaskFace:
     __slots__ = (
         "__weakref__",
         "_cancelled_by_scope",
+        "_closes_generator",
         "_delivered",
         "_error",
         "_future",
@@ -81,12 +84,15 @@ class TaskFace:
         "task",
     )
 
-    def __init__(self, loop: events.AbstractEventLoop, task: Task, /) -> None:
+    def __init__(
+        self, loop: events.AbstractEventLoop, task: Task, /, *, is_ending: bool = False
+    ) -> None:
         self.task = task
         task.face = self
         self._loop = loop
         self._future: Any = None
         self._cancelled_by_scope = False
+        self._closes_generator = task.host is None and not is_ending and closes_one(task.coro)
         self._delivered: ref[Cancelled] | None = None
         self._error: BaseException | None = None
         self._must_cancel: Any = None
@@ -195,6 +201,12 @@ class TaskFace:
         if self._outcome is not None:
             settle(self._outcome, value, error)
 
+    def end_clean_up(self) -> None:
+        """Cancel the clean-up of an async generator that was dropped: the run ends."""
+        if self._closes_generator:
+            self._closes_generator = False
+            self.cancel()
+
     # asyncio's side.
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -298,6 +310,8 @@ class TaskFace:
 
     def _cleans_up(self) -> bool:
         """Return whether a cancellation that ended a wait of asyncio's is still on its way."""
+        if self._closes_generator:
+            return True
         error = None if self._delivered is None else self._delivered()
         return error is not None and is_on_its_way(error, self.task.coro)
 

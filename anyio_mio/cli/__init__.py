@@ -27,7 +27,7 @@ def main() -> None:
             raise
         print(
             f"anyio-mio: the command needs {error.name}, which is not installed\n"
-            "  right: pip install 'anyio-mio[cli]'",
+            "  right: pip install 'anyio-mio[cli]', or '.[cli]' in a checkout",
             file=sys.stderr,
         )
         sys.exit(2)

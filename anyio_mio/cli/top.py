@@ -61,7 +61,7 @@ def top(target: str | None, interval: float) -> None:
 
 
 def watch(watched: WatchedConsoles) -> None:
-    """Draw and take keys until the user has seen enough."""
+    """Draw and take keys until the user quits."""
     screen, console = Screen(), Console()
     drawn: object = None
     with Live(console=console, screen=True, auto_refresh=False) as live:

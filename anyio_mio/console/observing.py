@@ -23,7 +23,7 @@ from anyio_mio._kernel.run import living_kernels, observers
 from anyio_mio._kernel.task_tree import take_picture
 from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._net.socket_names import describe_descriptor
-from anyio_mio.console.client import default_directory
+from anyio_mio.console.client import default_directory, is_dead, is_socket
 from anyio_mio.console.pictures import ask, ask_for_tree, look_from_outside
 from anyio_mio.console.protocol import tree_to_json
 from anyio_mio.console.rendering import render_tree
@@ -138,8 +138,30 @@ def free_path(path: str) -> str:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if hasattr(os, "getuid") and directory.stat().st_uid not in (os.getuid(), 0):
         raise ConsoleError(f"{directory} belongs to another user\n  right: a directory of yours")
+    remove_what_was_left(directory)
     names = [f"{os.getpid()}.sock", *(f"{os.getpid()}-{n}.sock" for n in range(2, 100))]
     return next(str(directory / name) for name in names if not (directory / name).exists())
+
+
+def remove_what_was_left(directory: Path) -> None:
+    """Remove the sockets of processes that were killed.
+
+    Both must hold: there is no such process, and nothing answers. A process of another container
+    may be out of sight, and one that has just made its socket does not answer yet.
+    """
+    for path in directory.glob("[0-9]*.sock"):
+        with contextlib.suppress(OSError, ValueError):
+            if is_socket(path) and is_dead(path) and has_ended(int(path.stem.partition("-")[0])):
+                path.unlink()
+
+
+def has_ended(pid: int) -> bool:
+    """Return whether there is no such process, as far as can be seen from here."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def observe_runs(path: str) -> None:
@@ -241,7 +263,7 @@ print_trees: Final = TreePrinter()
 
 
 def write_to_stderr(text: str) -> None:
-    """Write all of a text, past Python's buffers: this may be in the midst of a `print()`."""
+    """Write all of a text, past Python's buffers: a signal may come during a `print()`."""
     fd = sys.__stderr__.fileno() if sys.__stderr__ else 2
     rest = memoryview(text.encode(errors="backslashreplace"))
     while rest:

@@ -35,7 +35,8 @@ try:
     import trio as _trio
 except ImportError as _error:
     raise ImportError(
-        "anyio_mio.trio needs the package 'trio'\n  right: pip install 'anyio-mio[trio]'"
+        "anyio_mio.trio needs the package 'trio'\n"
+        "  right: pip install 'anyio-mio[trio]', or '.[trio]' in a checkout"
     ) from _error
 
 from anyio_mio._net.accept_errors import AcceptErrorKind as AcceptErrorKind

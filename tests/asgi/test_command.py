@@ -171,7 +171,8 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(
     with serving(f"{MODULE}:{target}", "--bind", "127.0.0.1:0", env=environment) as serve:
         said = serve.wait_for("cannot serve")["error"]
         assert package in said
-        right = "a2wsgi" if package == "a2wsgi" else "'anyio-mio[asgi]'"
+        asgi = "'anyio-mio[asgi]', or '.[asgi]' in a checkout"
+        right = "a2wsgi" if package == "a2wsgi" else asgi
         assert said.endswith(f"right: pip install {right}")
         assert serve.status() == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import anyio_mio
@@ -138,6 +140,85 @@ def test_a_generator_that_a_task_of_mio_begins_is_mios() -> None:
     anyio_mio.run(main)
 
     assert steps == ["closed"]
+
+
+def test_the_clean_up_of_a_dropped_generator_may_wait_for_asyncio_while_the_run_goes_on() -> None:
+    steps = []
+
+    async def generate() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                await asyncio.create_task(asyncio.sleep(0.001))
+            steps.append("waited for asyncio")
+            await anyio.lowlevel.checkpoint()
+            steps.append("waited for mio")
+
+    async def begin() -> None:
+        async for _ in generate():
+            break
+
+    async def main() -> None:
+        await begin()
+        gc.collect()
+        await anyio.sleep(0.1)
+
+    anyio_mio.run(main)
+
+    assert steps == ["waited for asyncio"]
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+@pytest.mark.timeout(10)
+def test_the_end_of_the_run_ends_the_clean_up_of_a_dropped_generator(swallows: bool) -> None:
+    steps = []
+
+    async def generate() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                steps.append("cancelled")
+                if not swallows:
+                    raise
+            await asyncio.sleep(60)
+
+    async def begin() -> None:
+        async for _ in generate():
+            break
+
+    async def main() -> None:
+        await begin()
+        gc.collect()
+        await anyio.sleep(0.01)
+
+    anyio_mio.run(main)
+
+    assert steps == ["cancelled"]
+
+
+@pytest.mark.timeout(10)
+def test_a_generator_that_is_dropped_as_the_run_ends_waits_for_nothing() -> None:
+    async def generate() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(60)
+
+    async def begin() -> None:
+        async for _ in generate():
+            break
+
+    async def main() -> None:
+        await asyncio.sleep(0)
+        await begin()
+
+    anyio_mio.run(main)
 
 
 def test_a_task_of_mio_for_a_task_of_asyncio_ends_with_it() -> None:

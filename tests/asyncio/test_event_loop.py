@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -205,3 +206,40 @@ def test_a_flood_of_callbacks_keeps_neither_threads_nor_timers_from_their_round(
     loop.close()
 
     assert seen == ["thread"]
+
+
+def test_a_reader_is_called_once_for_each_poll_however_long_the_callbacks_take() -> None:
+    """A future that a reader sets must be able to take the reader back before the next event."""
+    loop = new_event_loop()
+    errors: list[Any] = []
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    left, right = socket.socketpair()
+    is_over = False
+
+    def work() -> None:
+        end = time.monotonic() + SLICE / 3
+        while time.monotonic() < end:
+            pass
+        if not is_over:
+            loop.call_soon(work)
+
+    async def until_readable() -> None:
+        future = loop.create_future()
+        future.add_done_callback(lambda _: loop.remove_reader(left))
+        loop.add_reader(left, future.set_result, None)
+        await future
+
+    async def main() -> None:
+        nonlocal is_over
+        loop.call_soon(work)
+        for _ in range(200):
+            right.send(b"x")
+            await until_readable()
+            left.recv(1)
+        is_over = True
+
+    with left, right:
+        loop.run_until_complete(asyncio.wait_for(main(), 10))
+        loop.close()
+
+    assert errors == []

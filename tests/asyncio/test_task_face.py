@@ -13,6 +13,8 @@ import pytest
 from anyio import from_thread, to_thread
 from anyio.lowlevel import checkpoint
 
+from anyio_mio.asyncio import asyncio_internals
+
 pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A2")]
 
 
@@ -342,3 +344,59 @@ async def test_the_result_of_a_face_that_was_not_asked_in_time_is_an_error() -> 
     assert not faces[0].cancel()
     with pytest.raises(asyncio.InvalidStateError, match="task group"):
         faces[0].result()
+
+
+async def test_no_current_task_is_cleared_twice_without_an_error() -> None:
+    loop = asyncio.get_running_loop()
+
+    def clear_twice() -> None:
+        enter, leave = asyncio_internals.current_task_setters(loop)
+        enter("a task")
+        leave()
+        assert asyncio.current_task(loop) is None
+        leave()
+        assert asyncio.current_task(loop) is None
+        done.set_result(None)
+
+    done: asyncio.Future[None] = loop.create_future()
+    loop.call_soon(clear_twice)
+    with anyio.fail_after(5):
+        await done
+
+
+async def test_a_scope_that_cancels_a_group_of_asyncios_is_seen_around_it_as_a_cancellation() -> (
+    None
+):
+    seen = []
+    with anyio.CancelScope() as scope:
+        asyncio.get_running_loop().call_soon(scope.cancel)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(60))
+                await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    assert seen == ["cancelled"]
+    assert scope.cancelled_caught
+
+
+async def test_no_cancellation_of_a_scope_is_among_the_errors_of_a_group_of_asyncios() -> None:
+    async def fail_when_cancelled() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ValueError from None
+
+    async def use_a_group() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail_when_cancelled())
+            await asyncio.sleep(60)
+
+    with anyio.CancelScope() as scope:
+        asyncio.get_running_loop().call_later(0.001, scope.cancel)
+        with pytest.raises(ExceptionGroup) as raised:
+            await use_a_group()
+
+    assert [type(error) for error in raised.value.exceptions] == [ValueError]

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -339,6 +339,22 @@ with ConsoleServer(sys.argv[1], {}):
     print("ready", flush=True)
     time.sleep(30)
 """
+
+
+def test_in_a_directory_the_sockets_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    kept = {f"{os.getpid()}-7.sock", "99999999-2.txt", "mine.sock", "99999997.sock"}
+    gone = {"99999999.sock", "99999999-2.sock"}
+    with ExitStack() as stack:
+        for name in (kept | gone) - {"99999997.sock", "99999999-2.txt"}:
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(f"{tmp_path}/{name}")
+        (tmp_path / "99999999-2.txt").touch()
+        stack.enter_context(ConsoleServer(f"{tmp_path}/99999997.sock", {}))  # of a container
+
+        path = observing_module.free_path(f"{tmp_path}/")
+
+        assert Path(path).name == f"{os.getpid()}.sock"
+        assert {each.name for each in tmp_path.iterdir()} == kept
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -68,6 +69,47 @@ def test_a_run_is_asked_from_its_own_thread_and_from_another_one(
         assert value(found, "anyio_mio_connections_open", **dict(labels)) == 1
         assert value(found, "anyio_mio_tasks") >= 2
         assert value(found, "anyio_mio_slow_steps_total") == 0
+        assert value(found, "anyio_mio_polls_total") >= 1
+
+
+NOT_BASE_UNITS = re.compile("_(ms|milliseconds|minutes|hours|kib|kb|mib|mb|percent)(_|$)")
+
+
+def test_names_and_texts_follow_the_conventions_of_prometheus() -> None:
+    registry = CollectorRegistry()
+    registry.register(RunCollector())
+    registry.register(RequestCollector(statistics_of_requests()))
+
+    lines = generate_latest(registry).decode().splitlines()
+    types = dict(line.split()[2:] for line in lines if line.startswith("# TYPE"))
+    texts = dict(line.split(maxsplit=3)[2:] for line in lines if line.startswith("# HELP"))
+
+    assert types.keys() == texts.keys()
+    for name, kind in types.items():
+        assert re.fullmatch("anyio_mio_[a-z][a-z_]*[a-z]", name)
+        assert not NOT_BASE_UNITS.search(name)
+        assert name.endswith("_total") == (kind == "counter")
+        assert name.endswith("_seconds") == ("Seconds" in texts[name])
+        assert texts[name].endswith(".")
+    for key in samples(registry):
+        assert {label for label, _ in key[1]} <= {"address", "method", "status", "le"}
+
+
+def statistics_of_requests() -> RequestStatistics:
+    statistics = RequestStatistics()
+    statistics.begin(is_websocket=False)
+    statistics.end("GET", 200, 0.1, is_websocket=False)
+    statistics.refused[400] += 1
+    return statistics
+
+
+def test_clients_cannot_make_more_series() -> None:
+    statistics = RequestStatistics()
+    for number in range(1000):
+        statistics.begin(is_websocket=False)
+        statistics.end(f"METHOD{number}", 200, 0.1, is_websocket=False)
+
+    assert dict(statistics.answers) == {("other", 200): 1000}
 
 
 def test_a_run_that_is_stuck_is_seen_from_outside_and_its_lag_says_so(

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from inspect import signature
 from io import IOBase
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ from tests.integration.conftest import Polls, Run
 from tests.shared.leaks import open_descriptors
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux has it")
+has_packets = pytest.mark.skipif(
+    "kind" not in signature(anyio.create_unix_listener).parameters,
+    reason="AnyIO has SOCK_SEQPACKET from 4.16",
+)
 
 
 @asynccontextmanager
@@ -233,6 +238,7 @@ async def packet_streams(path: Path) -> AsyncIterator[tuple[SocketStream, Socket
 
 
 @linux
+@has_packets
 def test_messages_keep_their_bounds_however_long_they_are(run: Run[None], tmp_path: Path) -> None:
     async def main() -> None:
         async with packet_streams(tmp_path / "socket") as (one, other):
@@ -245,6 +251,7 @@ def test_messages_keep_their_bounds_however_long_they_are(run: Run[None], tmp_pa
 
 
 @linux
+@has_packets
 def test_an_empty_message_is_not_sent_for_it_would_be_the_end(
     run: Run[None], tmp_path: Path
 ) -> None:
@@ -259,6 +266,7 @@ def test_an_empty_message_is_not_sent_for_it_would_be_the_end(
 
 
 @linux
+@has_packets
 def test_a_message_that_can_never_be_sent_breaks_at_once(run: Run[None], tmp_path: Path) -> None:
     async def main() -> None:
         async with packet_streams(tmp_path / "socket") as (one, _):
@@ -386,6 +394,7 @@ def test_while_one_sends_descriptors_a_second_sender_is_refused(run: Run[None]) 
 
 
 @linux
+@has_packets
 def test_the_end_of_messages_is_told_and_their_size_is_checked(
     run: Run[None], tmp_path: Path
 ) -> None:

@@ -12,5 +12,5 @@ def test_without_trio_the_import_says_what_to_install() -> None:
     assert done.returncode == 1
     assert done.stderr.endswith(
         "ImportError: anyio_mio.trio needs the package 'trio'\n"
-        "  right: pip install 'anyio-mio[trio]'\n"
+        "  right: pip install 'anyio-mio[trio]', or '.[trio]' in a checkout\n"
     )
