@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -92,7 +93,9 @@ def test_a_task_of_asyncio_that_blocks_is_named_and_its_stack_begins_with_it(
 
     first, last = [record.getMessage() for record in caplog.records]
     assert first.startswith("asyncio task 'worker' has blocked the event loop")
-    assert first.splitlines()[1].endswith("in work")
+    assert "in work\n" in first
+    if sys.implementation.name == "cpython":  # PyPy shows asyncio's frames in Python
+        assert first.splitlines()[1].endswith("in work")
     assert last.startswith("asyncio task 'worker' blocked the event loop")
 
 
