@@ -79,7 +79,9 @@ class MioBackend(anyio.abc.AsyncBackend):
     async def checkpoint(cls) -> None:
         kernel = thread.kernel or running_kernel()  # which says what is wrong
         if kernel.budget <= 0 or kernel.run_queue or kernel.spent:
-            await kernel.checkpoint()
+            await kernel.yield_now()
+            if kernel.budget <= 0 or kernel.interrupted:
+                kernel.raise_if_cancelled()
         else:
             kernel.budget -= 1
 

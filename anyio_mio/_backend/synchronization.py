@@ -5,18 +5,31 @@ cancellation takes it out through ``abort()``, so a release in the same tick fin
 
 A queue is an `OrderedDict`: a task leaves it at either end or from its middle in constant time, so
 that cancelling n waiters takes n steps. A deque's ``remove()`` looks at each task before it.
+
+Three things are written out here that would read shorter as calls. The numbers are machine
+instructions of CPython 3.11, counted by valgrind, of 16,000 that an event takes to be made, set and
+awaited, and of 19,000 that a lock takes to be acquired by waiting, held for a checkpoint, released:
+
+* `Event.wait()` and `Lock.acquire()` do what `Kernel.park()` does, and read ``running.kernel``.
+  Only without a kernel do they call `running_kernel()`, which raises. It saves 770 at each wait.
+* ``async with lock`` awaits `Lock.acquire()` itself, and `Lock.__aexit__()` is no coroutine.
+  AnyIO's two would be one more coroutine each, and cost 2,000.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Coroutine
+from typing import Any
 
 import anyio
 from anyio import EventStatistics, LockStatistics, SemaphoreStatistics
 
 from anyio_mio._backend.task_info import task_info
-from anyio_mio._kernel.kernel import Kernel, running_kernel
+from anyio_mio._kernel.running import running, running_kernel
+from anyio_mio._kernel.stepper import Stepper
 from anyio_mio._kernel.task import Task
+from anyio_mio._kernel.traps import DONE, PAUSE
 from anyio_mio._reactor.scheduler import Wait
 
 
@@ -55,7 +68,7 @@ class Event(anyio.Event):
 
     async def wait(self) -> None:
         """Wait until the flag is raised. Always a checkpoint."""
-        kernel = running_kernel()
+        kernel = running.kernel or running_kernel()
         if self._flag:
             await kernel.checkpoint()
             return
@@ -66,7 +79,12 @@ class Event(anyio.Event):
             self._waiters = {task: None}
         else:
             self._waiters[task] = None
-        await kernel.park(self)
+        if task.parked_on is not None:  # from here on Kernel.park(), written out
+            task.end_earlier_wait(self)
+        task.parked_on = self
+        if task.scope.effective:
+            task.interrupt(task.scope.cancel_message())
+        await PAUSE
 
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled waiter out; False if it was woken already."""
@@ -104,7 +122,7 @@ class Lock(anyio.Lock):
         self._waiters = OrderedDict()
         return self
 
-    async def acquire(self) -> None:
+    async def acquire(self) -> None:  # noqa: C901 - with Kernel.park() written out
         """Wait until the lock is ours.
 
         Raises:
@@ -113,7 +131,7 @@ class Lock(anyio.Lock):
 
         Checkpoint: always; without contention ``fast_acquire`` only checks for cancellation.
         """
-        kernel = running_kernel()
+        kernel = running.kernel or running_kernel()
         if kernel.budget <= 0:
             await kernel.checkpoint_if_cancelled()
         task = kernel.current
@@ -128,13 +146,21 @@ class Lock(anyio.Lock):
             raise RuntimeError("Attempted to acquire an already held Lock")
         if owner.done:
             raise owner_has_ended(owner)
-        if not self._waiters:  # the first: from now on the owner must not end with the lock
-            if owner.wanted is None:
-                owner.wanted = self
-            else:
-                owner.add_wanted(self)
+        if owner.wanted is not self:
+            owner.add_wanted(self)
         self._waiters[task] = None
-        await kernel.park(self)
+        if task.parked_on is not None:  # from here on Kernel.park(), written out
+            task.end_earlier_wait(self)
+        task.parked_on = self
+        if task.scope.effective:
+            task.interrupt(task.scope.cancel_message())
+        await PAUSE
+
+    __aenter__ = acquire
+
+    def __aexit__(self, *exc_info: object) -> Coroutine[Any, Any, None]:
+        self.release()
+        return DONE
 
     def acquire_nowait(self) -> None:
         """Take the lock if it is free.
@@ -157,22 +183,18 @@ class Lock(anyio.Lock):
             RuntimeError: the current task does not hold it.
         """
         owner = self._owner
-        if owner is not running_kernel().current or owner is None:
+        kernel = running.kernel or running_kernel()
+        if owner is not kernel.current or owner is None:
             raise RuntimeError("The current task is not holding this lock")
-        if self._waiters:
-            if owner.wanted is self:
-                owner.wanted = None
-            else:
-                owner.remove_wanted(self)
-            task = next(iter(self._waiters))
-            del self._waiters[task]
+        waiters = self._waiters
+        if waiters:
+            for task in waiters:  # noqa: B007 - next(iter(waiters)) takes 12 ns more
+                break
+            del waiters[task]
             self._owner = task
-            if self._waiters:
-                if task.wanted is None:
-                    task.wanted = self
-                else:
-                    task.add_wanted(self)
-            task.kernel.run_queue.append(task)
+            if waiters and task.wanted is not self:
+                task.add_wanted(self)
+            kernel.run_queue.append(task)
         else:
             self._owner = None
 
@@ -185,10 +207,11 @@ class Lock(anyio.Lock):
         if task not in self._waiters:
             return False
         del self._waiters[task]
-        owner = self._owner
-        if not self._waiters and owner is not None:
-            owner.remove_wanted(self)
         return True
+
+    def is_held_by(self, task: Task) -> bool:
+        """Return whether this task holds the lock."""
+        return self._owner is task
 
     def owner_ended(self, owner: Task) -> None:
         """Note that the task that holds the lock has ended: nothing will release it."""
@@ -304,7 +327,7 @@ def owner_has_ended(owner: Task) -> anyio.BrokenResourceError:
     )
 
 
-async def give_way(kernel: Kernel) -> None:
+async def give_way(kernel: Stepper) -> None:
     """Yield to other tasks after something was taken without waiting.
 
     Cancellation was checked before; it must not be raised now, or what was taken would be lost.

@@ -134,12 +134,6 @@ class ShuffledQueue(deque["Task"]):
             self.appendleft(task)
         return super().__getitem__(index)
 
-    def popleft(self) -> Task:
-        """Take out a random task of the generation."""
-        if self:
-            self[0]
-        return super().popleft()
-
 
 def stand_still() -> float:
     """Return 0.0: with this clock a slice ends by its number of steps alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
@@ -33,11 +33,18 @@ class Instrument:
 
 @final
 class StepObservers(list[Instrument]):
-    """The instruments that observe steps. The others cost nothing for each step."""
+    """The instruments that observe steps. The others cost nothing for each step.
 
-    def discard(self, instrument: Instrument) -> None:
-        """Remove an instrument."""
-        self.remove(instrument)
+    Args:
+        discard: removes an instrument that fails from all hooks.
+        instruments: those that are there from the start.
+    """
+
+    def __init__(
+        self, discard: Callable[[Instrument], None], instruments: Iterable[Instrument]
+    ) -> None:
+        super().__init__(instruments)
+        self.discard: Final = discard
 
     def before_step(self, task: Task) -> None:
         """Tell all of them."""
@@ -59,7 +66,7 @@ class Instruments(list[Instrument]):
 
     def __init__(self, instruments: Iterable[Instrument] = ()) -> None:
         super().__init__(instruments)
-        self.of_steps = StepObservers(each for each in self if observes_steps(each))
+        self.of_steps = StepObservers(self.discard, filter(observes_steps, self))
         self.of_polls = tuple(each for each in self if observes_polls(each))
 
     def add(self, instrument: Instrument) -> None:

@@ -225,6 +225,8 @@ def repair(kernel: Interruptible) -> None:
     """
     task = kernel.current
     ending, kernel.ending = kernel.ending, None
+    for twice in set(kernel.spent).intersection(kernel.run_queue):
+        kernel.spent.remove(twice)  # it was on its way to the run queue
     try:
         if ending is not None:
             kernel.finish(*ending)

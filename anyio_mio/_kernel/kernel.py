@@ -160,15 +160,8 @@ class Kernel:
 
     async def checkpoint(self) -> None:
         """Let the other tasks run, then raise the cancellation or interrupt that is pending."""
-        task = self.current
-        if task is None:
-            raise self.no_task()
-        if task.parked_on is not None:  # yield_now() written out: a checkpoint is one coroutine
-            task.end_earlier_wait(None)
-        task.parked_on = YIELDED
-        self.spent.append(task)
-        await PAUSE
-        if task.scope.effective or self.interrupted:
+        await self.yield_now()
+        if self.budget <= 0 or self.interrupted:  # a cancelled task has no budget
             self.raise_if_cancelled()
 
     async def checkpoint_if_cancelled(self) -> None:
@@ -183,8 +176,8 @@ class Kernel:
             await self.yield_now()
             self.raise_if_cancelled()
 
-    async def yield_now(self) -> None:
-        """Let the other tasks run, without looking at cancellation."""
+    def yield_now(self) -> Awaitable[None]:
+        """Let the other tasks run, without looking at cancellation; await the result at once."""
         task = self.current
         if task is None:
             raise self.no_task()
@@ -192,7 +185,7 @@ class Kernel:
             task.end_earlier_wait(None)
         task.parked_on = YIELDED
         self.spent.append(task)
-        await PAUSE
+        return PAUSE
 
     def raise_if_cancelled(self) -> None:
         """Raise the cancellation, or the Ctrl-C, that waits for the current task."""
@@ -334,15 +327,14 @@ class Kernel:
     def _run_tasks(self) -> None:  # noqa: C901, PLR0912, PLR0915 - the hottest loop: one frame
         """Step what was woken; then, for a slice, what these wake and the spent tasks (K2, K3).
 
-        A spent task has its turn when the run queue is empty; else it joins the queue's end, one at
-        the first look at the clock and one for each `STEPS_PER_LOOK` quick steps. So it has let all
-        those run that were runnable when it yielded, and none waits for ever.
+        A spent task has its turn when the run queue is empty; else one joins the queue's end at the
+        first look at the clock, and one for each `STEPS_PER_LOOK` quick steps.
         """
         queue, spent, slice_clock = self.run_queue, self.spent, self._slice_clock
         steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
         full_budget = 0 if self.interrupted else self.full_budget  # a Ctrl-C: operations look
         instruments = self.instruments.of_steps or None  # quicker to test than an empty list
-        while queue or spent:
+        while runnable := queue or spent:
             if not steps:
                 now = slice_clock()
                 if not looks:
@@ -352,13 +344,13 @@ class Kernel:
                     break
                 steps = STEPS_PER_LOOK if looks and now - last_look < QUICK else 1
                 if queue and spent and (steps > 1 or not looks):
-                    queue.append(spent.popleft())
+                    queue.append(spent[0])  # in both for a moment; see repair()
+                    spent.popleft()
                 looks, last_look = looks + 1, now
             steps -= 1
-            runnable = queue or spent
-            self.current = task = runnable[0]
-            del runnable[0]  # 22 ns more than popleft(), after which Python looks for signals
+            self.current = task = runnable[0]  # before popleft(), where signals are raised
             task.parked_on = None
+            runnable.popleft()
             self.budget = 0 if task.scope.effective else full_budget
             if instruments is not None:
                 instruments.before_step(task)
@@ -384,8 +376,8 @@ class Kernel:
                     (wait_elsewhere if task.face is None else task.face.wait_for)(task, trapped)
             if instruments is not None:
                 instruments.after_step(task)
-        self.current = None
-        self.budget = 0  # a call from another thread now reaches checkpoint(), which raises
+        # Without a budget, a call from another thread reaches checkpoint(), which raises.
+        self.current, self.budget = None, 0
         if self.asyncio is not None:
             self.asyncio.leave()
 

@@ -8,7 +8,7 @@ are opaque here, as in `Scheduler`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Stepper(Scheduler, Protocol):
     """The kernel of a run; `Kernel` says what each of these means."""
 
+    interrupted: bool
+    """Whether a Ctrl-C waits for the main task's next checkpoint."""
     ending: tuple[TaskRef, object, BaseException | None] | None
     """The task whose end is not settled yet, its value and its error."""
 
@@ -69,8 +71,11 @@ class Stepper(Scheduler, Protocol):
     def is_runnable(self, task: TaskRef, /) -> bool:
         """Return whether a task waits for its next step."""
 
-    async def yield_now(self) -> None:
-        """Let the other tasks run, without looking at cancellation."""
+    async def checkpoint_if_cancelled(self) -> None:
+        """Raise the cancellation or interrupt that is pending, after the others have run."""
+
+    def yield_now(self) -> Awaitable[None]:
+        """Let the other tasks run, without looking at cancellation; await the result at once."""
 
     def raise_if_cancelled(self) -> None:
         """Raise what waits for the current task."""

@@ -373,8 +373,8 @@ def find_deadlocks(tasks: tuple[TaskState, ...], *, can_be_woken: bool) -> tuple
         can_be_woken: whether a runnable task, a call or a deadline can continue the run.
     """
     found = [cycle_sentence(cycle) for cycle in cycles(tasks)]
-    parked = [task for task in tasks if task.kind != "system"]
-    if parked and not can_be_woken and all(task.needs_a_task for task in parked):
+    has_own = any(task.kind != "system" for task in tasks)
+    if has_own and not can_be_woken and all(task.needs_a_task for task in tasks):
         found.append(
             "every task waits for another task, and there is no thread, signal handler or timer "
             "that could continue this run"

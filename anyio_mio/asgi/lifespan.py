@@ -47,6 +47,7 @@ class Lifespan:
         self._answered = anyio.Event()
         self._shutdown = anyio.Event()
         self._ended = False
+        self._was_called = False
         self._error: BaseException | None = None
         self._refusal: str | None = None
 
@@ -74,12 +75,32 @@ class Lifespan:
     def _judge_early_end(self) -> None:
         """Judge an end before the start: the application lacks lifespan, or it failed."""
         name = describe(self._app)
+        if self._cannot_be_called():
+            raise ApplicationError(
+                f"{name} is no ASGI application: {self._error}\n"
+                "  right: async def app(scope, receive, send): ..."
+            ) from self._error
         if self._mode == "on":
             raise ApplicationError(
                 f"{name} ended before it sent 'lifespan.startup.complete'\n"
                 "  right: answer 'lifespan.startup', or serve it with lifespan='off'"
             ) from self._error
+        if self._announced and self._error is not None:
+            LOGGER.warning(
+                "%s failed after %r and is served as it is; with lifespan='on' it would not start",
+                name,
+                STARTUP,
+                exc_info=self._error,
+            )
+            return
         LOGGER.debug("%s does not know lifespan", name, exc_info=self._error)
+
+    def _cannot_be_called(self) -> bool:
+        """Return whether the call itself failed, and not the application in it."""
+        error = self._error
+        if self._was_called or not isinstance(error, TypeError):
+            return False
+        return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
     async def stop(self, timeout: float) -> bool:
         """Let the application shut down; False if it failed or took longer than ``timeout``."""
@@ -101,7 +122,9 @@ class Lifespan:
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {**ASGI, "spec_version": "2.0"}, "state": self._state}
         try:
-            await self._app(scope, self._receive, self._send)
+            call = self._app(scope, self._receive, self._send)
+            self._was_called = True
+            await call
         except Exception as error:
             self._error = error
             if self._phase == SHUTDOWN or self._announced == "complete":

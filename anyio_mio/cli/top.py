@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -80,25 +81,38 @@ def watch(watched: WatchedConsoles) -> None:
 
 
 def show_tasks(screen: Screen, consoles: list[WatchedConsole], samples: list[Sample]) -> None:
-    """Fetch the tasks of the marked program, and show them.
+    """Fetch the tasks of the marked program, or those that are shown once more, and show them.
 
     Args:
         screen: the state of the display.
         consoles: the programs.
         samples: what each of them said when the display was drawn.
     """
-    rows = sort_samples(screen, samples)
-    if not rows:
-        return  # the words fit no program
-    marked = rows[min(screen.selected, len(rows) - 1)]
-    number = next(n for n, each in enumerate(samples) if each is marked)
+    path = marked_console(screen, consoles, samples) if screen.view == "programs" else screen.chosen
+    if path is None:
+        return
     try:
-        with ConsoleClient(consoles[number].path) as client:
+        with ConsoleClient(path) as client:
             screen.tree, _ = client.tree()
     except NoConsole as error:
         screen.message = printable(str(error))
         return
-    screen.view, screen.selected, screen.message = "tasks", 0, ""
+    if screen.view == "programs":
+        screen.view, screen.selected = "tasks", 0
+    screen.chosen, screen.message = path, ""
+
+
+def marked_console(
+    screen: Screen, consoles: list[WatchedConsole], samples: list[Sample]
+) -> Path | None:
+    """Return the console of the marked program; None if the words fit no program."""
+    rows = sort_samples(screen, samples)
+    if not rows:
+        return None
+    marked = rows[min(screen.selected, len(rows) - 1)]
+    return next(
+        console.path for console, each in zip(consoles, samples, strict=True) if each is marked
+    )
 
 
 @contextmanager

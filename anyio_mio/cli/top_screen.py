@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Group, JustifyMethod, RenderableType
@@ -44,7 +45,8 @@ class Screen:
         words: only rows that contain it are shown.
         is_typing: whether keys go into ``words``.
         selected: the row that is marked, in the view.
-        tree: the tasks of the program that was chosen.
+        chosen: the console of the program whose tasks are shown; None before the first.
+        tree: its tasks, as they were when they were asked for.
         message: one line below the tables.
     """
 
@@ -53,6 +55,7 @@ class Screen:
     words: str = ""
     is_typing: bool = False
     selected: int = 0
+    chosen: Path | None = None
     tree: TaskTree = field(default_factory=lambda: TaskTree(()))
     message: str = ""
 
@@ -93,8 +96,8 @@ class Screen:
         self.view, self.selected = "tasks" if self.view == "stack" else "programs", 0
 
     def open_tasks(self) -> str | None:
-        """Go from the programs to the tasks of the marked one."""
-        return "tasks" if self.view == "programs" else None
+        """Go from the programs to the tasks of the marked one, or ask for the tasks once more."""
+        return None if self.view == "stack" else "tasks"
 
     def open_marked(self) -> str | None:
         """Open what is marked: a program's tasks, or a task's stack."""

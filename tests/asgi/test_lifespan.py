@@ -64,6 +64,53 @@ def test_an_application_without_lifespan_is_not_served_where_it_is_required(app:
         anyio_mio.asgi.run(app, port=0, lifespan="on")
 
 
+async def two(scope: Any, receive: Any) -> None:
+    pass
+
+
+class NoApplication:
+    def __call__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "app, name", [(two, "test_lifespan.two"), (NoApplication(), "NoApplication object")]
+)
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_what_takes_no_three_arguments_is_not_served(app: Any, name: str, mode: Any) -> None:
+    with pytest.raises(ApplicationError, match=f"{name} is no ASGI application: .*positional"):
+        anyio_mio.asgi.run(app, port=0, lifespan=mode)
+
+
+def test_a_wrong_call_within_an_application_is_no_wrong_application() -> None:
+    def app(scope: Any, receive: Any, send: Any) -> Any:
+        if scope["type"] != "http":
+            two()  # type: ignore[call-arg, unused-coroutine]
+        return apps.hello(scope, receive, send)
+
+    with serving(app) as served, served.connect() as client:
+        assert client.get().body == b"hello"
+
+
+def test_a_startup_that_raises_is_a_warning_where_lifespan_is_not_required(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            raise LookupError("no database")
+        await apps.hello(scope, receive, send)
+
+    with serving(app) as served, served.connect() as client:
+        assert client.get().body == b"hello"
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "app failed after 'lifespan.startup' and is served as it is" in record.getMessage()
+    assert "lifespan='on'" in record.getMessage()
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], LookupError)
+
+
 def test_a_startup_that_fails_ends_the_server_with_its_reason() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()

@@ -45,10 +45,21 @@ MALFORMED: dict[str, tuple[int, bytes]] = {
     "asterisk with GET": (400, request(b"GET", b"*")),
     "target of another scheme": (400, request(b"GET", b"ftp://test/hello")),
     "user in the target": (400, request(b"GET", b"http://user@test/hello")),
+    "tabs in the request line": (400, b"GET\t/hello\tHTTP/1.1\r\n" + HOST + b"\r\n"),
+    "space before the method": (400, b" " + request(b"GET", b"/hello")),
+    "space behind the version": (400, b"GET /hello HTTP/1.1 \r\n" + HOST + b"\r\n"),
+    "version 1.10": (400, b"GET /hello HTTP/1.10\r\n" + HOST + b"\r\n"),
+    "CR alone behind the request line": (400, b"GET /hello HTTP/1.1\r" + HOST + b"\r\n"),
+    "whole URL with two hosts": (400, request(b"GET", b"http://a,b/hello")),
+    "whole URL with an escape in its host": (400, request(b"GET", b"http://a%00b/hello")),
+    "whole URL without a host": (400, request(b"GET", b"http:///hello")),
+    "whole URL without the field Host": (400, b"GET http://test/hello HTTP/1.1\r\n\r\n"),
     "bare LF behind the request line": (400, b"GET /hello HTTP/1.1\n" + HOST + b"\r\n"),
     # Fields.
     "no host": (400, b"GET /hello HTTP/1.1\r\n\r\n"),
     "two hosts": (400, request(b"GET", b"/hello", b"Host: other")),
+    "the same host twice": (400, request(b"GET", b"/hello", b"Host: test")),
+    "host with a port of letters": (400, b"GET /hello HTTP/1.1\r\nHost: a:b\r\n\r\n"),
     "two hosts in one": (400, b"GET /hello HTTP/1.1\r\nHost: a, b\r\n\r\n"),
     "host with a path": (400, b"GET /hello HTTP/1.1\r\nHost: a/b\r\n\r\n"),
     "host with a user": (400, b"GET /hello HTTP/1.1\r\nHost: a@b\r\n\r\n"),
@@ -61,6 +72,10 @@ MALFORMED: dict[str, tuple[int, bytes]] = {
     "NUL in a value": (400, request(b"GET", b"/hello", b"X: y\0z")),
     "CR in a value": (400, request(b"GET", b"/hello", b"X: y\rz")),
     "control character in a value": (400, request(b"GET", b"/hello", b"X: y\x01z")),
+    "DEL in a value": (400, request(b"GET", b"/hello", b"X: y\x7fz")),
+    "DEL in a name": (400, request(b"GET", b"/hello", b"X\x7f: y")),
+    "two CR behind a field": (400, request(b"GET", b"/hello", b"X: y\r")),
+    "bare LF behind the fields": (400, b"GET /hello HTTP/1.1\r\n" + HOST + b"\n"),
     "folded line": (400, request(b"GET", b"/hello", b"X: y\r\n z")),
     "space before the first field": (400, b"GET /hello HTTP/1.1\r\n Host: test\r\n\r\n"),
     "bare LF behind a field": (400, request(b"GET", b"/hello", b"X: y\nZ: z")),
@@ -78,6 +93,13 @@ MALFORMED: dict[str, tuple[int, bytes]] = {
     # Codings.
     "length with chunked": (400, post(b"Content-Length: 5", b"Transfer-Encoding: chunked")),
     "chunked with length": (400, post(b"Transfer-Encoding: chunked", b"Content-Length: 5")),
+    "empty length with chunked": (400, post(b"Content-Length:", b"Transfer-Encoding: chunked")),
+    "two lengths with a space": (400, post(b"Content-Length: 5 5")),
+    "chunked, identity": (400, post(b"Transfer-Encoding: chunked, identity")),
+    "chunked with a comma behind": (400, post(b"Transfer-Encoding: chunked,")),
+    "chunked with a comma before": (501, post(b"Transfer-Encoding: ,chunked")),
+    "chunked in quotes": (501, post(b'Transfer-Encoding: "chunked"')),
+    "chunked with a parameter": (501, post(b"Transfer-Encoding: chunked;q=1")),
     "chunked twice": (400, post(b"Transfer-Encoding: chunked, chunked")),
     "chunked in two fields": (400, post(*[b"Transfer-Encoding: chunked"] * 2)),
     "chunked is not last": (400, post(b"Transfer-Encoding: chunked, gzip")),
@@ -100,6 +122,18 @@ MALFORMED: dict[str, tuple[int, bytes]] = {
     "bare LF behind a chunk size": (400, CHUNKED + b"5\nhello\r\n0\r\n\r\n"),
     "bare LF behind a chunk": (400, CHUNKED + b"5\r\nhello\n0\r\n\r\n"),
     "chunk longer than its size": (400, CHUNKED + b"5\r\nhello!\r\n0\r\n\r\n"),
+    "space before a chunk size": (400, CHUNKED + b" 5\r\nhello\r\n0\r\n\r\n"),
+    "underscore in a chunk size": (400, CHUNKED + b"0_5\r\nhello\r\n0\r\n\r\n"),
+    "negative chunk size": (400, CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n"),
+    "NUL in a chunk extension": (400, CHUNKED + b"5;a\0\r\nhello\r\n0\r\n\r\n"),
+    "CR in a chunk extension": (400, CHUNKED + b"5;\ra\r\nhello\r\n0\r\n\r\n"),
+    "line end in a quoted chunk extension": (400, CHUNKED + b'5;a="\r\nhello\r\n0\r\n\r\n'),
+    "last chunk without its line end": (400, CHUNKED + b"0\r\n" + request(b"GET", b"/hello")),
+    "trailer with a space before its colon": (400, CHUNKED + b"0\r\nX : y\r\n\r\n"),
+    "folded trailer": (400, CHUNKED + b"0\r\nX: y\r\n z\r\n\r\n"),
+    "trailer that frames a body": (
+        400, CHUNKED + b"0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"
+    ),
     "bare LF in a chunk extension": (400, CHUNKED + b"5;a\nb\r\nhello\r\n0\r\n\r\n"),
 }  # fmt: skip
 
@@ -169,6 +203,15 @@ def test_what_an_application_receives_within_an_except_block_is_refused_as_anywh
         client.send(b"20\r\n" + b"x" * 32)
         assert status_of(client.read_all()) == 413
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("target", [b"/fail", b"/fail_later", b"/short", b"/long_stream", b"/half"])
+def test_nothing_behind_an_answer_that_failed_is_answered(served: Served, target: bytes) -> None:
+    first, last = request(b"GET", b"/name/first"), request(b"GET", b"/name/behind")
+    with served.connect() as client:
+        client.send(first + request(b"GET", target) + last)
+        assert client.read_answer().body == b"/name/first"
+        assert b"/name/behind" not in client.read_all()
 
 
 def test_a_request_within_a_refused_one_is_not_answered(served: Served) -> None:

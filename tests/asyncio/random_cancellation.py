@@ -26,7 +26,11 @@ def skip_the_minute(seconds: float) -> None:
 
 
 async def cancel_at_random(
-    work: Callable[[], Awaitable[object]], seconds: float, *, tasks: int = 8
+    work: Callable[[], Awaitable[object]],
+    seconds: float,
+    *,
+    tasks: int = 8,
+    scopes_alone: bool = False,
 ) -> dict[str, int]:
     """Have tasks work and be cancelled at any moment, many times; count how each ended.
 
@@ -35,6 +39,7 @@ async def cancel_at_random(
             three times as long at the latest, so that some are done on a slow machine too.
         seconds: for how long.
         tasks: how many work at once.
+        scopes_alone: whether AnyIO's scopes alone cancel, and not ``asyncio.timeout()`` too.
     """
     counts = {"done": 0, "cancelled": 0}
     start, chance = time.monotonic(), random.Random(1)
@@ -44,9 +49,9 @@ async def cancel_at_random(
 
     async def repeat() -> None:
         while time.monotonic() < end:
-            with anyio.move_on_after(chance.random() * within) as scope:
-                await work()
-            counts["cancelled" if scope.cancelled_caught else "done"] += 1
+            limit, by_scope = chance.random() * within, scopes_alone or chance.random() < 0.5
+            is_done = await (move_on_after if by_scope else time_out_after)(limit, work)
+            counts["done" if is_done else "cancelled"] += 1
 
     async with anyio.create_task_group() as group:
         for _ in range(tasks):
@@ -54,6 +59,23 @@ async def cancel_at_random(
     assert counts["done"] > 10
     assert counts["cancelled"] > 10
     return counts
+
+
+async def move_on_after(seconds: float, work: Callable[[], Awaitable[object]]) -> bool:
+    """Work in one of AnyIO's scopes; return whether it was done in time."""
+    with anyio.move_on_after(seconds) as scope:
+        await work()
+    return not scope.cancelled_caught
+
+
+async def time_out_after(seconds: float, work: Callable[[], Awaitable[object]]) -> bool:
+    """Work in one of asyncio's time limits; return whether it was done in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work()
+    except TimeoutError:
+        return False
+    return True
 
 
 def descriptors() -> int:

@@ -20,6 +20,7 @@ from rich.console import Console, RenderableType
 from anyio_mio.cli.group import group
 from anyio_mio.cli.top import show_tasks
 from anyio_mio.cli.top_screen import SMALLEST, Screen, draw, sort_samples
+from anyio_mio.console.protocol import tree_to_json
 from anyio_mio.console.server import ConsoleServer
 from anyio_mio.console.watching import Sample, WatchedConsoles, accepts_per_wakeup, rates_between
 from anyio_mio.lowlevel import StackFrame, TaskState, TaskTree
@@ -151,6 +152,34 @@ def test_where_the_words_fit_no_program_there_are_no_tasks_to_show() -> None:
     show_tasks(screen, [], [sample(1)])
 
     assert screen.view == "programs"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no UNIX sockets")
+def test_the_same_key_asks_for_the_tasks_once_more(tmp_path: Path) -> None:
+    names = ["first"]
+
+    def tree() -> dict[str, Any]:
+        tasks = [TaskState(n, None, name, "mio", "runnable") for n, name in enumerate(names)]
+        return tree_to_json(TaskTree(tuple(tasks)), is_stuck=False)
+
+    answers = {"stats": lambda: sample(1).stats, "tree": tree}
+    screen = Screen()
+    with ConsoleServer(f"{tmp_path}/1.sock", answers):
+        watched = WatchedConsoles(str(tmp_path), 0.01)
+        consoles = watched.look_again()
+        assert screen.press("t") == "tasks"
+        show_tasks(screen, consoles, [each.sample for each in consoles])
+        screen.press("down")
+        names.append("second")
+        assert screen.press("t") == "tasks"
+        show_tasks(screen, [], [])
+        watched.close()
+
+    assert (screen.view, screen.selected) == ("tasks", 1)
+    assert [task.name for task in screen.tree.tasks] == names
+    show_tasks(screen, [], [])
+    assert "No such file" in screen.message
+    assert len(screen.tree.tasks) == 2
 
 
 def test_consoles_in_a_directory_are_watched_as_they_come_and_go(tmp_path: Path) -> None:

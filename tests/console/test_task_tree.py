@@ -19,6 +19,8 @@ import pytest
 from anyio.abc import SocketAttribute, TaskStatus
 
 import anyio_mio
+from anyio_mio._backend import processes as processes_module
+from anyio_mio._backend.processes import ThreadExit
 from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.task_tree import find_deadlocks
 from anyio_mio._net.listeners import SocketListener
@@ -318,6 +320,12 @@ async def wait_for_a_process(event: anyio.Event) -> None:
             process.kill()
 
 
+async def wait_for_a_process_in_a_thread(event: anyio.Event) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes_module, "process_exit", ThreadExit)  # as where pidfds are missing
+        await wait_for_a_process(event)
+
+
 async def wait_for_a_datagram(event: anyio.Event) -> None:
     async with await anyio.create_udp_socket(local_host="127.0.0.1") as udp:
         await udp.receive()
@@ -339,6 +347,7 @@ WAITS: dict[str, tuple[Callable[[anyio.Event], Awaitable[None]], str]] = {
     "nothing": (wait_for_ever, "anyio_mio look"),
     "a timer": (wait_for_a_timer, "anyio_mio look"),
     "a process": (wait_for_a_process, "anyio_mio look"),
+    "a process in a thread": (wait_for_a_process_in_a_thread, "anyio_mio look"),
     "a datagram": (wait_for_a_datagram, "anyio_mio look"),
     "a thread": (wait_for_a_thread, "anyio_mio look"),
 }

@@ -423,6 +423,31 @@ def test_events_wake_who_waits_and_are_counted() -> None:
     assert kernel.reactor.statistics().events >= 1
 
 
+class BrokenIn(Instrument):
+    """An instrument that fails in one of its hooks."""
+
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
+        self.calls: list[str] = []
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if name == self.hook:
+            raise KeyError(name)
+
+    def task_spawned(self, task: object) -> None:
+        self._call("task_spawned")
+
+    def before_step(self, task: object) -> None:
+        self._call("before_step")
+
+    def after_step(self, task: object) -> None:
+        self._call("after_step")
+
+    def after_poll(self, events: int) -> None:
+        self._call("after_poll")
+
+
 class TestInstruments:
     def test_they_see_each_step(self) -> None:
         seen: list[tuple[str, object]] = []
@@ -462,3 +487,16 @@ class TestInstruments:
         assert anyio_mio.run(main, instruments=[Broken()]) == "went on"
 
         assert caplog.text.count("broken instrument") >= 1
+
+    @pytest.mark.parametrize("hook", ["task_spawned", "before_step", "after_step", "after_poll"])
+    def test_one_that_fails_in_a_hook_is_called_in_none_from_then_on(self, hook: str) -> None:
+        broken = BrokenIn(hook)
+
+        async def main() -> None:
+            for _ in range(3):
+                await anyio.sleep(0.001)
+
+        anyio_mio.run(main, instruments=[broken])
+
+        assert broken.calls.count(hook) == 1
+        assert broken.calls[-1] == hook
