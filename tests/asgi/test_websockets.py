@@ -234,7 +234,7 @@ BAD_FRAMES = {
 
 
 @pytest.mark.parametrize("name", BAD_FRAMES)
-@pytest.mark.parametrize("behind", [b"", frame(1, b"behind it")])
+@pytest.mark.parametrize("behind", [b"", frame(1, b"behind it")], ids=["alone", "before another"])
 def test_a_bad_frame_closes_the_websocket(served: Served, name: str, behind: bytes) -> None:
     code, data = BAD_FRAMES[name]
     with shake_hands(served) as client:
