@@ -67,6 +67,9 @@ CANCELLATIONS: set[CodeType] = {
 }
 
 
+STEPS: set[CodeType] = {Kernel.step_code}
+
+
 class TimeLimitError(BaseException):
     pass
 
@@ -246,12 +249,33 @@ async def start_child(log: list[str]) -> None:
         log.append("main")
 
 
+async def take_turns(log: list[str]) -> None:
+    async def child(number: int) -> None:
+        try:
+            for _ in range(3):
+                await anyio.lowlevel.checkpoint()
+        finally:
+            log.append(f"child {number}")
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(child, 1)
+            group.start_soon(child, 2)
+            event = anyio.Event()
+            group.start_soon(event.wait)
+            await anyio.lowlevel.checkpoint()
+            event.set()
+    finally:
+        log.append("main")
+
+
 @pytest.mark.timeout(60)  # hundreds of runs; 5 s on a quiet machine
 # A child whose start was interrupted never ran.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
-    "program, codes", [(cancel_tree, CANCELLATIONS), (start_child, BEGINNINGS)]
+    "program, codes",
+    [(cancel_tree, CANCELLATIONS), (start_child, BEGINNINGS), (take_turns, STEPS)],
 )
 def test_an_interrupt_in_the_kernel_lets_the_run_end(program: Program, codes: Any) -> None:
     places, log, _ = run(program, 0, "", codes)
