@@ -34,7 +34,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
@@ -109,7 +109,8 @@ class ShuffledQueue(deque["Task"]):
     """Gives out the tasks of one generation in a random order, then those of the next.
 
     A generation is what is in the queue when the one before is used up, so no task is passed over
-    (K2). The kernel takes any deque; in its loop this one costs nothing while it is not used.
+    (K2). A task takes a random place in its generation when it comes. The kernel takes any deque;
+    in its loop this one costs nothing while it is not used.
 
     Args:
         random: with the same seed it gives the same order, as long as the program behaves the same.
@@ -120,19 +121,18 @@ class ShuffledQueue(deque["Task"]):
     def __init__(self, random: Random) -> None:
         super().__init__()
         self._random = random
-        self._left = 0
+        self._left = 0  # tasks of the present generation
 
-    def __getitem__(self, index: Any) -> Any:
-        """Bring a random task of the generation to the front; the kernel takes it out."""
+    def append(self, task: Task, /) -> None:
+        """Put a task behind the present generation, at a random place among those of the next."""
+        self.insert(self._random.randint(min(self._left, len(self)), len(self)), task)
+
+    def popleft(self) -> Task:
+        """Take out the first task; the next generation begins when none of the present is left."""
         left = min(self._left, len(self)) or len(self)
-        if left and index == 0:
-            self._left = left - 1
-            place = self._random.randrange(left)
-            self.rotate(-place)
-            task = super().popleft()
-            self.rotate(place)
-            self.appendleft(task)
-        return super().__getitem__(index)
+        task = super().popleft()
+        self._left = left - 1
+        return task
 
 
 def stand_still() -> float:
