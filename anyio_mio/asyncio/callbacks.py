@@ -314,13 +314,8 @@ class Callbacks:
 
     def _poll_for_answers(self) -> None:
         """Deliver the events that are there, before the tasks that the handles have woken."""
-        kernel = self._kernel
         self.expects_answer = False
-        events = kernel.reactor.poll.harvest(0, EVENTS_PER_POLL)
-        if events:
-            kernel.reactor.turn(events, kernel.run_queue.append)
-        if kernel.instruments:
-            kernel.instruments.after_poll(len(events))
+        poll_between(self._kernel)
         self.are_of_events = False  # the kernel may poll again before these are run
 
     def _run_round(self) -> None:
@@ -401,3 +396,13 @@ def report(handle: StockHandle, error: BaseException) -> None:
     if handle._source_traceback:
         context["source_traceback"] = handle._source_traceback
     handle._loop.call_exception_handler(context)
+
+
+def poll_between(kernel: Kernel) -> None:
+    """Poll without waiting, in the midst of a turn: set readiness, and wake or call what waits."""
+    events = kernel.reactor.poll.harvest(0, EVENTS_PER_POLL)
+    kernel.turns += 1
+    if events:
+        kernel.reactor.turn(events, kernel.run_queue.append)
+    if kernel.instruments:
+        kernel.instruments.after_poll(len(events))

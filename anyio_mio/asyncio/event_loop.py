@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, final
 
 from anyio_mio._backend.options import make_kernel
-from anyio_mio._kernel.fairness import EVENTS_PER_POLL
 from anyio_mio._kernel.interrupts import Interrupts
 from anyio_mio._kernel.run import living_kernels
+from anyio_mio.asyncio.callbacks import poll_between
 from anyio_mio.asyncio.loop import Loop
 
 
@@ -31,7 +29,7 @@ class EventLoop(Loop):
         kernel.asyncio = self
         living_kernels.add(kernel)
         self._callbacks.on_raise = self._break_off
-        self._callbacks.poll = partial(self._poll, kernel.reactor.poll.harvest)
+        self._callbacks.poll = self._poll
         self._raised: BaseException | None = None
         self._must_turn = False
 
@@ -71,14 +69,10 @@ class EventLoop(Loop):
         self._kernel.close()
         living_kernels.discard(self._kernel)
 
-    def _poll(self, harvest: Callable[[float, int], list[tuple[int, int]]]) -> None:
+    def _poll(self) -> None:
         """Handle the events and timers that have come."""
         kernel = self._kernel
-        events = harvest(0, EVENTS_PER_POLL)
-        if events:
-            kernel.reactor.turn(events, kernel.run_queue.append)
-        if kernel.instruments:
-            kernel.instruments.after_poll(len(events))
+        poll_between(kernel)
         if kernel.deadlines:
             kernel.deadlines.expire(kernel.now())
 
