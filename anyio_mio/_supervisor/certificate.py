@@ -93,8 +93,11 @@ class CertificateWatch:
         self.files = files
         self._loaded = self._seen = self._signature()
 
-    def check(self) -> bool:
-        """Load the files if they have changed and then stayed the same between two calls.
+    def renew(self, *, at_once: bool) -> bool:
+        """Load the files, if they have changed and then stayed the same between two calls.
+
+        Args:
+            at_once: load them in any case.
 
         Returns:
             True if they were loaded.
@@ -104,20 +107,9 @@ class CertificateWatch:
                 tried again until they change.
         """
         before, self._seen = self._seen, self._signature()
-        if self._seen == self._loaded or self._seen != before:
+        if not at_once and (self._seen == self._loaded or self._seen != before):
             return False
-        return self.load()
-
-    def load(self) -> bool:
-        """Load the files as they are now.
-
-        Returns:
-            True.
-
-        Raises:
-            CertificateError: as `check()`.
-        """
-        self._loaded = self._seen = self._signature()
+        self._loaded = self._seen
         load_context(self.files)  # a pair that does not match would spoil the context in use
         load_into(self._context, self.files)
         return True

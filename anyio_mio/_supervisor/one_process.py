@@ -228,7 +228,7 @@ async def watch_certificate(watch: CertificateWatch, log: Log) -> None:
     """Use a renewed certificate for the connections that come after it."""
     while True:
         await anyio.sleep(SECONDS_BETWEEN_LOOKS)
-        renew(watch.check, watch, log)
+        renew(watch, log, at_once=False)
 
 
 async def renew_on_signals(
@@ -244,13 +244,13 @@ async def renew_on_signals(
     with anyio.open_signal_receiver(*RENEW_SIGNALS) as received:
         task_status.started()
         async for _ in received:
-            renew(watch.load, watch, log)
+            renew(watch, log, at_once=True)
 
 
-def renew(load: Callable[[], bool], watch: CertificateWatch, log: Log) -> None:
-    """Load a certificate, and log whether that was done or why it failed."""
+def renew(watch: CertificateWatch, log: Log, *, at_once: bool) -> None:
+    """Load a certificate, if it was renewed or in any case, and log it."""
     try:
-        if load():
+        if watch.renew(at_once=at_once):
             log("certificate renewed", file=watch.files.certificate)
     except CertificateError as error:
         log("certificate not renewed, the old one is used", error=error)

@@ -272,11 +272,8 @@ async def renew_certificate(watch: CertificateWatch) -> None:
 def load_certificate(watch: CertificateWatch, *, at_once: bool) -> None:
     """Load the files of a certificate, if they were renewed or in any case, and log it."""
     try:
-        if at_once:
-            watch.load()
-        elif not watch.check():
-            return
-        LOGGER.warning("certificate renewed: %s", watch.files.certificate)
+        if watch.renew(at_once=at_once):
+            LOGGER.warning("certificate renewed: %s", watch.files.certificate)
     except CertificateError as error:
         LOGGER.error("certificate not renewed, the old one is used: %s", error)
 

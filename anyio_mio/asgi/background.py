@@ -67,9 +67,7 @@ class Successors:
 
     async def wait(self) -> None:
         """Wait until all of them have ended; raise what one of them has raised."""
-        while self._scopes:
-            self._ended = anyio.Event()
-            await self._ended.wait()
+        await self._until_all_have_ended()
         if self._error is not None:
             raise self._error
 
@@ -78,6 +76,9 @@ class Successors:
         for scope in self._scopes:
             scope.cancel("the connection ends")
         with anyio.CancelScope(shield=True):
-            while self._scopes:
-                self._ended = anyio.Event()
-                await self._ended.wait()
+            await self._until_all_have_ended()
+
+    async def _until_all_have_ended(self) -> None:
+        while self._scopes:
+            self._ended = anyio.Event()
+            await self._ended.wait()

@@ -130,7 +130,6 @@ class Server:
         self._site.run = run_of_this_thread()
         if settings.proxy_protocol:
             self._site.shake_hands = self._take_handshake()
-        self._clients: set[Connection] = self._site.clients
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
         self._stopping = anyio.Event()
         self._stopped_at = 0.0
@@ -238,7 +237,7 @@ class Server:
 
     def _expire_slow(self, tick: int) -> None:
         """Part from the clients that have taken too long."""
-        for client in [c for c in self._clients if c.read_due <= tick or c.write_due <= tick]:
+        for client in [c for c in self._site.clients if c.read_due <= tick or c.write_due <= tick]:
             self._expire(client)
 
     def _expire(self, client: Connection) -> None:
@@ -279,7 +278,7 @@ class Server:
         """Close connections without a request: at once, or as soon as they have none."""
         assert self._house is not None
         await self._stopping.wait()
-        for client in self._clients:
+        for client in self._site.clients:
             if client.session is not None:
                 self._house.start_soon(self._shut_down_session, client.session)
         self._close_those(lambda client: client.idle_since < self._site.tick)
@@ -293,7 +292,7 @@ class Server:
 
     def _close_those(self, condition: Callable[[Connection], bool]) -> None:
         assert self._house is not None
-        for client in self._clients:
+        for client in self._site.clients:
             is_idle = client.is_idle and condition(client)
             if is_idle and not has_unread(client.stream):
                 self._house.start_soon(client.stream.aclose)

@@ -90,14 +90,14 @@ def test_a_file_that_is_missing_is_one_line(files: TlsFiles) -> None:
 
 def test_renewed_files_are_taken_up_once_both_are_there(files: TlsFiles) -> None:
     watch = CertificateWatch(load_context(files), files)
-    assert not watch.check()
+    assert not watch.renew(at_once=False)
     write_pair(files, only_certificate=True)
-    assert not watch.check()  # it has just changed: the key may follow
+    assert not watch.renew(at_once=False)  # it has just changed: the key may follow
     write_pair(files)
-    assert not watch.check()
+    assert not watch.renew(at_once=False)
 
-    assert watch.check()
-    assert not watch.check()
+    assert watch.renew(at_once=False)
+    assert not watch.renew(at_once=False)
 
 
 def test_renewed_files_that_do_not_match_are_refused_once_and_leave_the_old_ones(
@@ -106,11 +106,11 @@ def test_renewed_files_that_do_not_match_are_refused_once_and_leave_the_old_ones
     context = load_context(files)
     watch = CertificateWatch(context, files)
     write_pair(files, only_certificate=True)
-    assert not watch.check()
+    assert not watch.renew(at_once=False)
     with pytest.raises(CertificateError):
-        watch.check()
-    assert not watch.check()
+        watch.renew(at_once=False)
+    assert not watch.renew(at_once=False)
     write_pair(files)
-    assert not watch.check()
+    assert not watch.renew(at_once=False)
 
-    assert watch.check()
+    assert watch.renew(at_once=False)
