@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import anyio
@@ -21,6 +21,13 @@ import pytest
 import anyio_mio
 
 pytestmark = pytest.mark.invariant("A4")
+
+
+async def begin_and_drop(generate: Callable[[], AsyncIterator[int]]) -> None:
+    """Take the first value of an async generator, and let go of it."""
+    async for _ in generate():
+        break
+    gc.collect()
 
 
 def test_tasks_are_cancelled_and_waited_for() -> None:
@@ -157,13 +164,8 @@ def test_the_clean_up_of_a_dropped_generator_may_wait_for_asyncio_while_the_run_
             await anyio.lowlevel.checkpoint()
             steps.append("waited for mio")
 
-    async def begin() -> None:
-        async for _ in generate():
-            break
-
     async def main() -> None:
-        await begin()
-        gc.collect()
+        await begin_and_drop(generate)
         await anyio.sleep(0.1)
 
     anyio_mio.run(main)
@@ -188,13 +190,8 @@ def test_the_end_of_the_run_ends_the_clean_up_of_a_dropped_generator(swallows: b
                     raise
             await asyncio.sleep(60)
 
-    async def begin() -> None:
-        async for _ in generate():
-            break
-
     async def main() -> None:
-        await begin()
-        gc.collect()
+        await begin_and_drop(generate)
         await anyio.sleep(0.01)
 
     anyio_mio.run(main)
@@ -204,21 +201,25 @@ def test_the_end_of_the_run_ends_the_clean_up_of_a_dropped_generator(swallows: b
 
 @pytest.mark.timeout(10)
 def test_a_generator_that_is_dropped_as_the_run_ends_waits_for_nothing() -> None:
+    steps = []
+
     async def generate() -> AsyncIterator[int]:
         try:
             yield 1
         finally:
-            await asyncio.sleep(60)
-
-    async def begin() -> None:
-        async for _ in generate():
-            break
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                steps.append("cancelled")
+                raise
 
     async def main() -> None:
         await asyncio.sleep(0)
-        await begin()
+        await begin_and_drop(generate)
 
     anyio_mio.run(main)
+
+    assert steps == ["cancelled"]
 
 
 def test_a_task_of_mio_for_a_task_of_asyncio_ends_with_it() -> None:

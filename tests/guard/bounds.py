@@ -65,15 +65,15 @@ BOUNDS: Final = {
     ),
     # The same for an ASGI application that awaits what it must and nothing else.
     "calls: a GET": Bound(
-        28.6,
+        28,
         "three coroutines resumed, a turn, a receive; six for parser and callbacks; a scope;"
         " two events: a head of two fields, then the body joined behind it and sent",
     ),
     "calls: a POST of 10 KB": Bound(
-        32.6, "a field more, which is the length; the body parsed, and received by the application"
+        32, "a field more, which is the length; the body parsed, and received by the application"
     ),
     "calls: a WebSocket message": Bound(
-        30.5, "resumed as a GET; an event received and its frame taken; a frame made and sent"
+        30, "resumed as a GET; an event received and its frame taken; a frame made and sent"
     ),
     "system calls: a GET": Bound(3.05, "a wait, a receive, a send of head and body together"),
     "system calls: a POST of 10 KB": Bound(3.05, "the same: head and body come in one receive"),
