@@ -2,32 +2,33 @@
 
     python -m benchmarks.asyncio_loops [--rounds 3] [--seconds 1]
 
-The server is an `asyncio.Protocol`, or a handler of `asyncio.start_server()`; the figure is its
-CPU time for a round trip of 64 bytes. Server and load have a processor each, where there are two,
-and the loops take turns.
+The server is an `asyncio.Protocol`, or a handler of `asyncio.start_server()`. The figures are its
+CPU time for a round trip of 64 bytes, and in brackets the 95th and 99th percentile of a round trip
+in milliseconds: medians of the rounds, in which the loops take turns. Server and load are those of
+`anyio-mio bench`, so before the first round trip a connection has come and gone.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import selectors
-import socket
-import statistics
-import subprocess
 import sys
+import tempfile
 import threading
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from importlib.util import find_spec
+from statistics import median
 from typing import Final
 
 import anyio_mio.asyncio
-from anyio_mio._bench.resources import processor_pair, stay_on
+from anyio_mio._bench.measuring import Figures, figures, run
+from anyio_mio._bench.processes import Drive, come_and_go, loading, python_module, running_server
+from anyio_mio._bench.protocol import BACKLOG, READ_SIZE, say
+from anyio_mio._bench.resources import processor_pair, stay_on, used
 
 CONNECTIONS: Final = (1, 50)
-MESSAGE: Final = b"x" * 64
+KINDS: Final = ("Protocol", "start_server")
+FIGURES: Final = ("cpu_us", "p95_us", "p99_us")
 
 
 class Echo(asyncio.Protocol):
@@ -43,28 +44,28 @@ class Echo(asyncio.Protocol):
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send back what comes."""
-    while data := await reader.read(65536):
+    while data := await reader.read(READ_SIZE):
         writer.write(data)
         await writer.drain()
     writer.close()
 
 
 async def serve(kind: str) -> None:
-    """Serve for ever; print the port, and the CPU time for each line of standard input."""
+    """Serve until the process is killed, and answer as the servers of `anyio-mio bench` do."""
     if kind == "Protocol":
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=BACKLOG)
     else:
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - a script
+        server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG)
+    say({"port": server.sockets[0].getsockname()[1]})
     threading.Thread(target=answer, daemon=True).start()
-    await asyncio.sleep(3600)
+    await server.serve_forever()
 
 
 def answer() -> None:
-    """Print the CPU time of this process for each line."""
+    """Say what this process has used, for each line of standard input."""
     for _ in sys.stdin:
-        print(time.process_time(), flush=True)  # noqa: T201 - a script
+        say(used())
 
 
 def factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -76,61 +77,42 @@ def factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return anyio_mio.asyncio.new_event_loop if loop == "mio" else asyncio.new_event_loop
 
 
-def measure(loop: str, kind: str, connections: int, seconds: float) -> float:
-    """Return microseconds of the server's CPU time for a round trip."""
-    command = [sys.executable, "-m", "benchmarks.asyncio_loops", "--serve", loop, kind]
-    with ExitStack() as stack:
-        server = stack.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        )
-        stack.callback(server.kill)
-        assert server.stdin is not None
-        assert server.stdout is not None
-        port = int(server.stdout.readline())
-        clients = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            for _ in range(connections)
-        ]
-        converse(clients, 0.1)  # warm up
-        marks = []
-        for _ in range(2):
-            print(file=server.stdin, flush=True)
-            marks.append(float(server.stdout.readline()))
-            if len(marks) == 1:
-                done = converse(clients, seconds)
-    return (marks[1] - marks[0]) / done * 1e6
+def measure(loop: str, kind: str, connections: int, seconds: float) -> Figures:
+    """Measure one loop once."""
+    command = python_module("benchmarks.asyncio_loops", f"--serve={kind}", processor_pair()[0])
+    drive = Drive("tcp", connections)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server([*command, f"--loop={loop}"], loop, folder) as server,
+    ):
+        come_and_go(server.port)
+        with loading(server, drive, seconds) as load:
+            return figures(run(server, load), drive)
 
 
-def converse(clients: list[socket.socket], seconds: float) -> int:
-    """Make round trips on all connections; return how many."""
-    done = 0
-    end = time.monotonic() + seconds
-    with selectors.DefaultSelector() as selector:
-        for client in clients:
-            selector.register(client, selectors.EVENT_READ)
-            client.sendall(MESSAGE)
-        waiting = len(clients)
-        while waiting:
-            goes_on = time.monotonic() < end
-            for key, _ in selector.select():
-                client = key.fileobj  # type: ignore[assignment]
-                client.recv(65536)
-                done += 1
-                if goes_on:
-                    client.sendall(MESSAGE)
-                else:
-                    waiting -= 1
-    return done
-
-
-def cell(rounds: list[float]) -> str:
-    """Return the median of the rounds, and the least and the most."""
-    return f"{statistics.median(rounds):.1f} ({min(rounds):.1f} to {max(rounds):.1f})"
+def cell(rounds: list[Figures]) -> str:
+    """Return the medians of the rounds."""
+    cpu, p95, p99 = (median(each[name] for each in rounds) for name in FIGURES)
+    return f"{cpu:.1f} ({p95 / 1000:.2f}, {p99 / 1000:.2f})"
 
 
 def show(name: str, cells: list[str]) -> None:
     """Print a row."""
-    print(name.ljust(44), *(each.rjust(20) for each in cells), flush=True)  # noqa: T201 - a script
+    sys.stdout.write(name.ljust(44) + "".join(each.rjust(22) for each in cells) + "\n")
+    sys.stdout.flush()
+
+
+def compare(rounds: int, seconds: float) -> None:
+    """Measure all loops in all rows."""
+    loops = ["asyncio", "mio", *(["uvloop"] if find_spec("uvloop") else [])]
+    show("CPU of the server, µs (p95, p99 in ms)", loops)
+    for kind in KINDS:
+        for connections in CONNECTIONS:
+            cells: dict[str, list[Figures]] = {loop: [] for loop in loops}
+            for _ in range(rounds):
+                for loop in loops:
+                    cells[loop].append(measure(loop, kind, connections, seconds))
+            show(f"asyncio.{kind}, {connections} connections", [*map(cell, cells.values())])
 
 
 def main() -> None:
@@ -138,24 +120,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    for_server, for_load = processor_pair()
-    if options.serve:
-        stay_on(for_server)
-        with asyncio.Runner(loop_factory=factory(options.serve[0])) as runner:
-            runner.run(serve(options.serve[1]))
+    parser.add_argument("--serve", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--loop", help=argparse.SUPPRESS)
+    parser.add_argument("--processor", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve is None:
+        compare(given.rounds, given.seconds)
         return
-    stay_on(for_load)
-    loops = ["asyncio", "mio", *(["uvloop"] if find_spec("uvloop") else [])]
-    show("CPU time of the server for a round trip, µs", loops)
-    for kind in ("Protocol", "start_server()"):
-        for connections in CONNECTIONS:
-            figures: dict[str, list[float]] = {loop: [] for loop in loops}
-            for _ in range(options.rounds):
-                for loop in loops:
-                    figures[loop].append(measure(loop, kind, connections, options.seconds))
-            show(f"asyncio.{kind}, {connections} connections", [*map(cell, figures.values())])
+    stay_on(given.processor)
+    with asyncio.Runner(loop_factory=factory(given.loop)) as runner:
+        runner.run(serve(given.serve))
 
 
 if __name__ == "__main__":

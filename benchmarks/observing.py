@@ -16,16 +16,14 @@ import argparse
 import json
 import os
 import pty
-import selectors
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -34,61 +32,42 @@ from typing import Any
 import anyio
 
 import anyio_mio
+from anyio_mio._bench.processes import Drive, loading
 from anyio_mio.console import observe_runs
 from anyio_mio.console.client import ConsoleClient
 from anyio_mio.lowlevel import task_tree
+from benchmarks.asgi import cpu_seconds
 
-CONNECTIONS = 50
-PAYLOAD = b"x" * 64
+DRIVE = Drive("tcp", peers=50)
 TASKS = 10_000
 SIZE = {"COLUMNS": "120", "LINES": "40", "TERM": "xterm"}
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One measurement: round trips a second, and the server's CPU for each in µs."""
+    """One measurement: round trips a second, the server's CPU for each, and a p99, in µs."""
 
     rate: float
     cpu: float
+    p99: float
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An echo server: its port, and the process that serves."""
+    """An echo server: its port, and the process that serves. It has no UNIX socket."""
 
     port: int
     pid: int
+    folder: str = ""
 
     def measure(self, seconds: float) -> Turn:
         """Load it for so many seconds."""
-        before = cpu_of(self.pid)
-        trips = load(self.port, seconds)
-        return Turn(trips / seconds, (cpu_of(self.pid) - before) / trips * 1e6)
-
-
-def cpu_of(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def load(port: int, seconds: float) -> int:
-    """Make round trips over all connections at once, and count them."""
-    with ExitStack() as stack:
-        selector = stack.enter_context(selectors.DefaultSelector())
-        for _ in range(CONNECTIONS):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            selector.register(client, selectors.EVENT_READ)
-            client.sendall(PAYLOAD)
-        trips, end = 0, time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            for key, _ in selector.select():
-                client = key.fileobj  # type: ignore[assignment]
-                client.recv(4096)
-                client.send(PAYLOAD)
-                trips += 1
-    return trips
+        with loading(self, DRIVE, seconds) as load:
+            before = cpu_seconds(self.pid)
+            load.begin()
+            done = load.figures()
+            used = cpu_seconds(self.pid) - before
+        return Turn(done.round_trips / done.seconds, used / done.round_trips * 1e6, done.p99_us)
 
 
 @contextmanager
@@ -135,11 +114,14 @@ def drain(terminal: int) -> None:
 
 def report(what: str, off: list[Turn], on: list[Turn]) -> None:
     """Print the medians of both, and how they differ."""
-    rates = [median(turn.rate for turn in turns) for turns in (off, on)]
-    costs = [median(turn.cpu for turn in turns) for turns in (off, on)]
+    rates, costs, tails = (
+        [median(getattr(turn, name) for turn in turns) for turns in (off, on)]
+        for name in ("rate", "cpu", "p99")
+    )
     sys.stdout.write(
         f"{what}: {rates[0]:,.0f} -> {rates[1]:,.0f} round trips/s ({change(rates)}), "
-        f"server {costs[0]:.2f} -> {costs[1]:.2f} µs of CPU each ({change(costs)})\n"
+        f"server {costs[0]:.2f} -> {costs[1]:.2f} µs of CPU each ({change(costs)}), "
+        f"p99 {tails[0] / 1e3:.2f} -> {tails[1] / 1e3:.2f} ms\n"
     )
 
 
@@ -157,9 +139,9 @@ def measure_top(rounds: int, seconds: float) -> None:
             off.append(server.measure(seconds))
             with top_of(folder) as pid:
                 time.sleep(2)  # it has started
-                before, start = cpu_of(pid), time.perf_counter()
+                before, start = cpu_seconds(pid), time.perf_counter()
                 on.append(server.measure(seconds))
-                own.append((cpu_of(pid) - before) / (time.perf_counter() - start))
+                own.append((cpu_seconds(pid) - before) / (time.perf_counter() - start))
     report("top", off, on)
     sys.stdout.write(f"top itself: {median(own) * 1e3:.1f} ms of CPU a second\n")
 

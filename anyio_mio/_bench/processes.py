@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from anyio_mio._bench.backends import TRIO_PROGRAMS
 from anyio_mio._bench.load import LoadFigures
@@ -56,6 +56,18 @@ class Drive:
     peers: int = 1
     size: int = PAYLOAD
     every: float = 0.0
+
+
+class Target(Protocol):
+    """What a load has to know of a server."""
+
+    @property
+    def port(self) -> int:
+        """Its port on the loopback."""
+
+    @property
+    def folder(self) -> str:
+        """Where its UNIX socket is, if it has one."""
 
 
 class Server:
@@ -217,7 +229,7 @@ def come_and_go(place: int | str) -> None:
 
 
 @contextmanager
-def loading(server: Server, drive: Drive, seconds: float) -> Iterator[Load]:
+def loading(server: Target, drive: Drive, seconds: float) -> Iterator[Load]:
     """Start a load process that has connected; it is over when the block is left."""
     place = third_processor() if drive.kind == "probe" else processor_pair()[1]
     command = python_module(LOAD, drive.kind, place)
