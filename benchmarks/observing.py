@@ -148,13 +148,16 @@ def measure_top(rounds: int, seconds: float) -> None:
 
 def measure_slow_step(rounds: int, seconds: float) -> None:
     """Measure a server without, and one with the watchdog, in turns."""
-    off, on = [], []
+    off: list[Turn] = []
+    on: list[Turn] = []
     with serving() as without, serving("--slow-step", "0.1") as watched:
         for server in (without, watched):
             server.measure(seconds)
+        pairs = [(without, off), (watched, on)]
         for _ in range(rounds):
-            off.append(without.measure(seconds))
-            on.append(watched.measure(seconds))
+            for server, turns in pairs:
+                turns.append(server.measure(seconds))
+            pairs.reverse()
     report("slow_step", off, on)
 
 
