@@ -15,6 +15,7 @@ alone and take the place of the old ones in rows.json; `asgi` and `curves` measu
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -127,8 +128,11 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, draw and write."""
-    arguments = sys.argv[1:]
-    quick, names = "--quick" in arguments, [each for each in arguments if each != "--quick"]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="ROW", help="rows or groups, asgi, or curves")
+    parser.add_argument("--quick", action="store_true", help="make worthless figures")
+    given = parser.parse_args()
+    quick, names = given.quick, given.names
     FIGURES.mkdir(exist_ok=True)
     if names not in (["curves"], ["asgi"]):
         make_rows(names, quick)
