@@ -5,14 +5,13 @@
     python3 dev.py check [-- ARGS]      run every check; ARGS go to pytest: -- tests/net -k accept
     python3 dev.py fix                  format, and repair what ruff can repair
 
-All three work in an environment of their own, `.venv-dev` beside this file. It is made when it is
-missing, and made anew when the requirements in pyproject.toml or the version of Python change.
+All three work in an environment of their own, `.venv-dev` beside this file. dev.py makes it when it
+is missing, and makes it again when the requirements in pyproject.toml or the Python change.
 """
 
 # An old Python must be able to read this file, to be refused: no syntax newer than 3.7.
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,32 +20,26 @@ import sys
 import time
 from pathlib import Path
 
+VERSION = sys.version.split()[0]
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv-dev"
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
-STAMP = ENVIRONMENT / "installed.json"  # written last and removed first: what has none is remade
-OLDEST, NEWEST_TRIED = (3, 11), 15
+STAMP = ENVIRONMENT / "installed.json"  # written last, removed first: without it, unfinished
+OLDEST = (3, 11)
 
 # What each command needs: extras of the project, and a dependency group.
 SETS = {"demo": ("cli,trio", "demo"), "check": ("asgi,cli,trio", "dev")}
-
-
-def mypy_for(platform: str) -> list[str]:
-    """Return the command that checks the types of the package on another platform."""
-    # What stands behind a check of the platform is not read there, so its ignores are unused.
-    command = ["mypy", "--platform", platform, "--no-warn-unused-ignores"]
-    return [*command, "--cache-dir", f".mypy_cache/{platform}", "-p", "anyio_mio"]
-
-
-STEPS = (
-    ("format", ["ruff", "format", "--check", "."]),
-    ("lint", ["ruff", "check", "."]),
-    ("imports", ["lint-imports", "--no-logo"]),
-    ("types", ["mypy"]),
-    ("types on macOS", mypy_for("darwin")),
-    ("types on Windows", mypy_for("win32")),
-    ("docs", ["sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build/html"]),
-)
+# mypy skips code for other platforms, so an ignore comment in it counts as unused.
+TYPES = ["mypy", "--no-warn-unused-ignores", "-p", "anyio_mio"]
+STEPS = {
+    "format": ["ruff", "format", "--check", "."],
+    "lint": ["ruff", "check", "."],
+    "imports": ["lint-imports", "--no-logo"],
+    "types": ["mypy"],
+    "types on macOS": [*TYPES, "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin"],
+    "types on Windows": [*TYPES, "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
+    "docs": ["sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build/html"],
+}
 
 
 class Failure(Exception):
@@ -56,15 +49,17 @@ class Failure(Exception):
 def main(arguments: list[str]) -> int:
     """Run one command and return the exit status."""
     commands = {"demo": demo, "check": check, "fix": fix}
-    name = arguments[0] if arguments else "(none)"
+    name, rest = (arguments or ["(none)"])[0], arguments[1:]
     if name in ("-h", "--help"):
         print(__doc__)
         return 0
     try:
-        require_python(arguments)
+        if sys.version_info < OLDEST:
+            line = " ".join(["python3.11 dev.py", *arguments])
+            raise Failure(f"Python 3.11 or later is needed, this is {VERSION}\n  right: {line}")
         if name not in commands:
             raise Failure(f"no such command: {name}\n  right: python3 dev.py check")
-        return commands[name](arguments[1:])
+        return commands[name](rest)
     except Failure as failure:
         print(f"dev.py: {failure}", file=sys.stderr)
         return 2
@@ -88,7 +83,7 @@ def fix(arguments: list[str]) -> int:
 
 
 def check(arguments: list[str]) -> int:
-    """Run every check, the tests last, so that pytest's closing line ends the output."""
+    """Run every check; the tests come last, so that pytest's closing line ends the output."""
     if arguments and arguments[0] != "--":
         line = " ".join(arguments)
         raise Failure(
@@ -97,7 +92,7 @@ def check(arguments: list[str]) -> int:
             f"  right: python3 dev.py check -- {line}"
         )
     prepare("check")
-    failed = [title for title, command in STEPS if timed(title, command) != 0]
+    failed = [title for title, command in STEPS.items() if timed(title, command) != 0]
     print(f"\n== so far: {', '.join(failed) + ' FAILED' if failed else 'ok'}", flush=True)
     # All tests go to two processes; a choice of tests, and a debugger, to one.
     if timed("tests", ["pytest", *(arguments[1:] or ["-n", "2"])]) != 0:
@@ -119,80 +114,45 @@ def timed(title: str, command: list[str]) -> int:
 
 
 def prepare(name: str) -> None:
-    """See to it that the environment has what a command needs."""
-    key = environment_key()
-    sets = read_stamp(key)
-    if name in sets or "check" in sets:  # the largest set holds the others
+    """Make the environment that a command needs, unless it is there."""
+    held = STAMP.read_text() if STAMP.exists() else ""
+    if held in (stamp(name), stamp("check")):  # the set of `check` includes that of `demo`
         return
-    if STAMP.exists():
+    if held:
         STAMP.unlink()
-    if not sets:
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        # The newest pip, since that of Python 3.11 knows no dependency groups.
-        make = [sys.executable, "-m", "venv", "--upgrade-deps", str(ENVIRONMENT)]
-        if timed("environment", make) != 0:
-            raise Failure(
-                "no environment could be made\n  right (Debian): apt install python3-venv"
-            )
+    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+    # The pip of Python 3.11 does not know dependency groups; the newest does.
+    make = [sys.executable, "-m", "venv", "--upgrade-deps", str(ENVIRONMENT)]
+    if timed("environment", make) != 0:
+        raise Failure("no environment could be made\n  right (Debian): apt install python3-venv")
     extras, group = SETS[name]
     pip = ["python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if timed("install", [*pip, "--editable", f".[{extras}]", "--group", group]) != 0:
         raise Failure("pip could not install the tools; the lines above say why")
-    STAMP.write_text(json.dumps({"key": key, "sets": [*sets, name]}))
+    STAMP.write_text(stamp(name))
 
 
-def environment_key() -> str:
-    """Return what the environment depends on: what is installed, where, and the Python."""
-    import tomllib
+def stamp(name: str) -> str:
+    """Return what an environment depends on: the Python, the place, the requirements, the set."""
+    import tomllib  # here, because a Python that is too old does not have it
 
     metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    parts = [metadata[table] for table in ("build-system", "project", "dependency-groups")]
-    text = json.dumps([sys.version, str(ROOT), *parts], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def read_stamp(key: str) -> list[str]:
-    """Return the sets that the environment holds; none if made for another key, or unfinished."""
-    try:
-        stamp = json.loads(STAMP.read_text())
-    except (OSError, ValueError):
-        return []
-    return [str(name) for name in stamp["sets"]] if stamp["key"] == key else []
+    tables = [metadata[table] for table in ("build-system", "project", "dependency-groups")]
+    return json.dumps([sys.version, str(ROOT), tables, name])
 
 
 def run(command: list[str]) -> int:
     """Run a program of the environment in the project's folder, and return its exit status."""
     environment = {**os.environ, "VIRTUAL_ENV": str(ENVIRONMENT)}
     environment["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
-    for name in ("PYTHONHOME", "PYTHONPATH"):  # they would put another Python's modules in front
+    for name in ("PYTHONHOME", "PYTHONPATH"):  # they could name modules of another Python
         environment.pop(name, None)
     program = str(BIN / command[0])  # an absolute path stays as it is
     try:
-        done = subprocess.run([program, *command[1:]], cwd=ROOT, env=environment, check=False)
+        return subprocess.call([program, *command[1:]], cwd=ROOT, env=environment)
     except FileNotFoundError:
-        raise Failure(
-            f"{program} is missing\n  right: rm -r {ENVIRONMENT.name}, and again"
-        ) from None
-    return done.returncode
-
-
-def require_python(arguments: list[str]) -> None:
-    """Refuse a Python that is too old, and name one that is not."""
-    if sys.version_info >= OLDEST:
-        return
-    names = [f"python3.{minor}" for minor in range(NEWEST_TRIED, OLDEST[1] - 1, -1)]
-    found = next(filter(runs, names), None)
-    line = " ".join([found or "python3.11", "dev.py", *arguments])
-    advice = "" if found else "\n  (no newer Python was found here; python.org has one)"
-    version = sys.version.split()[0]
-    raise Failure(f"Python 3.11 or later is needed, this is {version}\n  right: {line}{advice}")
-
-
-def runs(name: str) -> bool:
-    """Return whether such a Python runs; a version manager has shims for some that do not."""
-    if shutil.which(name) is None:
-        return False
-    return subprocess.run([name, "-c", ""], capture_output=True, check=False).returncode == 0
+        remedy = f"right: rm -r {ENVIRONMENT.name}, and again"
+        raise Failure(f"{program} is missing\n  {remedy}") from None
 
 
 if __name__ == "__main__":

@@ -9,28 +9,14 @@ import pytest
 import dev
 
 
-def refusal(*arguments: str) -> str:
-    with pytest.raises(dev.Failure) as failure:
-        dev.require_python(list(arguments))
-    return str(failure.value)
-
-
-def test_an_old_python_is_answered_with_a_newer_one_that_is_here(
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_old_python_is_refused_with_the_right_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    monkeypatch.setattr(dev, "runs", lambda name: name == "python3.12")
 
-    assert "right: python3.12 dev.py check -- -k accept" in refusal("check", "--", "-k", "accept")
+    assert dev.main(["check", "--", "-k", "accept"]) == 2
 
-
-def test_an_old_python_alone_is_answered_with_where_to_get_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    monkeypatch.setattr(dev, "runs", lambda name: False)
-
-    assert "python.org has one" in refusal("demo")
+    assert "right: python3.11 dev.py check -- -k accept" in capsys.readouterr().err
 
 
 def test_arguments_for_pytest_stand_behind_two_dashes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +47,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = tmp_path / ".venv-dev"
     folder.mkdir()
     (folder / "old").touch()
-    (folder / "installed.json").write_text('{"key": "old", "sets": ["check"]}')
+    (folder / "installed.json").write_text("an old stamp")
     monkeypatch.setattr(dev, "ENVIRONMENT", folder)
     monkeypatch.setattr(dev, "BIN", folder / "bin")
     monkeypatch.setattr(dev, "STAMP", folder / "installed.json")
@@ -89,17 +75,28 @@ def test_an_environment_for_other_requirements_is_made_anew(
 
     assert [command[2] for command in commands] == ["venv", "pip"]
     assert not (environment / "old").exists()
-    assert dev.read_stamp(dev.environment_key()) == ["demo"]
+    assert dev.STAMP.read_text() == dev.stamp("demo")
 
 
-def test_an_environment_that_has_all_is_left_alone(
-    monkeypatch: pytest.MonkeyPatch, commands: list[list[str]]
+@pytest.mark.parametrize("name", ["demo", "check"])
+def test_an_environment_for_every_check_serves_each_command(
+    commands: list[list[str]], name: str
 ) -> None:
-    monkeypatch.setattr(dev, "environment_key", lambda: "old")
+    dev.STAMP.write_text(dev.stamp("check"))
 
-    dev.prepare("demo")
+    dev.prepare(name)
 
     assert commands == []
+
+
+def test_an_environment_for_the_demo_alone_is_made_anew_for_the_checks(
+    commands: list[list[str]],
+) -> None:
+    dev.STAMP.write_text(dev.stamp("demo"))
+
+    dev.prepare("check")
+
+    assert [command[2] for command in commands] == ["venv", "pip"]
 
 
 @pytest.mark.parametrize("breaks_at", ["venv", "pip"])
