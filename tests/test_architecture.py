@@ -38,6 +38,7 @@ ROOMS = {
         "anyio_mio.poll",
         "anyio_mio._reactor",
         "anyio_mio._kernel",
+        "anyio_mio._backend.detection",
         "anyio_mio._backend.options",
         "sniffio",
     },
