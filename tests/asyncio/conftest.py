@@ -9,6 +9,7 @@ import pytest
 
 import anyio_mio  # noqa: F401 - makes the backend known
 from tests.asyncio import servers
+from tests.shared.ports import reserved_port
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a PostgreSQL server."""
     if servers.program("postgres") is None:
         pytest.skip("there is no postgres: apt install postgresql")
-    with servers.postgres(tmp_path_factory.mktemp("postgres")) as port:
+    folder = tmp_path_factory.mktemp("postgres")
+    with reserved_port() as port, servers.postgres(folder, port):
         yield port
 
 
@@ -30,5 +32,6 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a Redis server."""
     if shutil.which("redis-server") is None:
         pytest.skip("there is no redis-server: apt install redis-server")
-    with servers.redis(tmp_path_factory.mktemp("redis")) as port:
+    folder = tmp_path_factory.mktemp("redis")
+    with reserved_port() as port, servers.redis(folder, port):
         yield port

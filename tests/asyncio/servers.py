@@ -1,4 +1,4 @@
-"""A PostgreSQL and a Redis server for the tests, each on a free port of 127.0.0.1.
+"""A PostgreSQL and a Redis server for the tests, each on a port of 127.0.0.1.
 
 They are started by the tests, as an unprivileged user, store everything in a temporary folder, and
 let everyone in who comes over loopback.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,6 @@ def unprivileged() -> dict[str, Any]:
     return {"user": UNPRIVILEGED, "group": "nogroup", "extra_groups": []}
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + SECONDS
     while True:
@@ -53,6 +47,17 @@ def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+def until_it_lets_in(port: int) -> None:
+    """Wait for PostgreSQL to let clients in; before, the drivers report an error."""
+    probe = program("pg_isready")
+    assert probe is not None
+    command = [probe, "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]
+    end = time.monotonic() + SECONDS
+    while subprocess.run(command, check=False).returncode != 0:
+        assert time.monotonic() < end, "PostgreSQL is still starting"
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -69,13 +74,13 @@ def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[int]:
-    """Start PostgreSQL with the user ``postgres``, who needs no password; yields its port."""
+def postgres(folder: Path, port: int) -> Iterator[None]:
+    """Start PostgreSQL with the user ``postgres``, who needs no password."""
     initdb, server = program("initdb"), program("postgres")
     assert initdb is not None
     assert server is not None
     hand_over(folder)
-    data, port = str(folder / "data"), free_port()
+    data = str(folder / "data")
     subprocess.run(
         [initdb, "-D", data, "-A", "trust", "-U", "postgres", "-N", "--locale=C", "-E", "UTF8"],
         check=True,
@@ -92,21 +97,19 @@ def postgres(folder: Path) -> Iterator[int]:
     }
     settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
     with running([server, "-D", data, *settings], folder, port):
-        # It listens before it lets anyone in; the drivers report that as an error.
-        time.sleep(0.5)
-        yield port
+        until_it_lets_in(port)
+        yield
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[int]:
-    """Start Redis, which stores nothing; yields its port."""
+def redis(folder: Path, port: int) -> Iterator[None]:
+    """Start Redis, which stores nothing."""
     server = shutil.which("redis-server")
     assert server is not None
     hand_over(folder)
-    port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with running([server, *options], folder, port):
-        yield port
+        yield
 
 
 def hand_over(folder: Path) -> None:
