@@ -66,7 +66,7 @@ async def test_smtp() -> None:
     may_answer.set()
 
     class Handler:
-        async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
             await may_answer.wait()
             received.append(envelope.content)
             return "250 OK"

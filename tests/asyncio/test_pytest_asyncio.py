@@ -37,7 +37,13 @@ def test_pytest_asyncio_takes_the_loop_factory(tmp_path: Path) -> None:
     options = ["asyncio_mode=auto", "asyncio_default_fixture_loop_scope=function"]
 
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *(word for each in options for word in ("-o", each))],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            *(word for each in options for word in ("-o", each)),
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
