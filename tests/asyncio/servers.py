@@ -1,4 +1,4 @@
-"""A PostgreSQL and a Redis server for the tests, each on a free port of 127.0.0.1.
+"""Servers of databases and message brokers for the tests, each on a free port of 127.0.0.1.
 
 They are started by the tests, as an unprivileged user, store everything in a temporary folder, and
 let everyone in who comes over loopback.
@@ -56,7 +56,9 @@ def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
+def running(
+    command: list[str], folder: Path, port: int, *, stop: signal.Signals = signal.SIGINT
+) -> Iterator[None]:
     """Run a server until the block ends."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **unprivileged())
@@ -64,7 +66,7 @@ def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
             until_it_listens(port, process)
             yield
         finally:
-            process.send_signal(signal.SIGINT)  # PostgreSQL does not wait for its clients then
+            process.send_signal(stop)  # at a SIGINT, PostgreSQL does not wait for its clients
             process.wait(SECONDS)
 
 
@@ -107,6 +109,68 @@ def redis(folder: Path) -> Iterator[int]:
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with running([server, *options], folder, port):
         yield port
+
+
+@contextmanager
+def memcached(folder: Path) -> Iterator[int]:
+    """Start memcached; yields its port."""
+    hand_over(folder)
+    port = free_port()
+    with running([found("memcached"), "-p", str(port), "-l", "127.0.0.1"], folder, port):
+        yield port
+
+
+@contextmanager
+def mosquitto(folder: Path) -> Iterator[int]:
+    """Start Mosquitto, a broker of MQTT; yields its port."""
+    hand_over(folder)
+    port = free_port()
+    settings = folder / "mosquitto.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    settings.chmod(0o644)
+    with running([found("mosquitto"), "-c", str(settings)], folder, port):
+        yield port
+
+
+@contextmanager
+def nats(folder: Path) -> Iterator[int]:
+    """Start a NATS server; yields its port."""
+    hand_over(folder)
+    port = free_port()
+    with running([found("nats-server"), "-a", "127.0.0.1", "-p", str(port)], folder, port):
+        yield port
+
+
+@contextmanager
+def mariadb(folder: Path) -> Iterator[int]:
+    """Start MariaDB with the user ``root``, who needs no password; yields its port."""
+    hand_over(folder)
+    data, port = str(folder / "data"), free_port()
+    install = [found("mariadb-install-db"), "--no-defaults", f"--datadir={data}"]
+    subprocess.run(
+        [*install, "--auth-root-authentication-method=normal", "--skip-test-db"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+        **unprivileged(),
+    )
+    options = [f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1"]
+    files = [f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
+    command = [found("mariadbd"), "--no-defaults", *options, *files]
+    with running(command, folder, port, stop=signal.SIGTERM):
+        yield port
+
+
+def found(name: str) -> str:
+    """Return the path of a program; Debian keeps some servers where users have no path to."""
+    path = find(name)
+    assert path is not None
+    return path
+
+
+def find(name: str) -> str | None:
+    """Find a program that is installed, also among the system's."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
 def hand_over(folder: Path) -> None:
