@@ -12,6 +12,7 @@ import pytest
 import anyio_mio  # noqa: F401 - makes the backend known
 from tests.asyncio import servers
 from tests.asyncio.random_cancellation import counted, until_no_more_than
+from tests.shared.ports import reserved_port
 
 
 @pytest.fixture
@@ -24,7 +25,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a PostgreSQL server."""
     if servers.program("postgres") is None:
         pytest.skip("there is no postgres: apt install postgresql")
-    with servers.postgres(tmp_path_factory.mktemp("postgres")) as port:
+    folder = tmp_path_factory.mktemp("postgres")
+    with reserved_port() as port, servers.postgres(folder, port):
         yield port
 
 
@@ -33,7 +35,8 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a Redis server."""
     if shutil.which("redis-server") is None:
         pytest.skip("there is no redis-server: apt install redis-server")
-    with servers.redis(tmp_path_factory.mktemp("redis")) as port:
+    folder = tmp_path_factory.mktemp("redis")
+    with reserved_port() as port, servers.redis(folder, port):
         yield port
 
 
@@ -62,7 +65,7 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def start(
-    server: Callable[[Path], AbstractContextManager[int]],
+    server: Callable[[Path, int], AbstractContextManager[None]],
     program: str,
     package: str,
     folders: pytest.TempPathFactory,
@@ -70,7 +73,8 @@ def start(
     """Run a server; skip the tests that need it if its program is not installed."""
     if servers.find(program) is None:
         pytest.skip(f"there is no {program}: apt install {package}")
-    with server(folders.mktemp(program)) as port:
+    folder = folders.mktemp(program)
+    with reserved_port() as port, server(folder, port):
         yield port
 
 

@@ -1,4 +1,4 @@
-"""Servers of databases and message brokers for the tests, each on a free port of 127.0.0.1.
+"""Servers of databases and message brokers for the tests, each on a port of 127.0.0.1.
 
 They are started by the tests, as an unprivileged user, store everything in a temporary folder, and
 let everyone in who comes over loopback.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,6 @@ def unprivileged() -> dict[str, Any]:
     return {"user": UNPRIVILEGED, "group": "nogroup", "extra_groups": []}
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + SECONDS
     while True:
@@ -53,6 +47,17 @@ def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+def until_it_lets_in(port: int) -> None:
+    """Wait for PostgreSQL to let clients in; before, the drivers report an error."""
+    probe = program("pg_isready")
+    assert probe is not None
+    command = [probe, "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]
+    end = time.monotonic() + SECONDS
+    while subprocess.run(command, check=False).returncode != 0:
+        assert time.monotonic() < end, "PostgreSQL is still starting"
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -71,13 +76,13 @@ def running(
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[int]:
-    """Start PostgreSQL with the user ``postgres``, who needs no password; yields its port."""
+def postgres(folder: Path, port: int) -> Iterator[None]:
+    """Start PostgreSQL with the user ``postgres``, who needs no password."""
     initdb, server = program("initdb"), program("postgres")
     assert initdb is not None
     assert server is not None
     hand_over(folder)
-    data, port = str(folder / "data"), free_port()
+    data = str(folder / "data")
     subprocess.run(
         [initdb, "-D", data, "-A", "trust", "-U", "postgres", "-N", "--locale=C", "-E", "UTF8"],
         check=True,
@@ -94,58 +99,53 @@ def postgres(folder: Path) -> Iterator[int]:
     }
     settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
     with running([server, "-D", data, *settings], folder, port):
-        # It listens before it lets anyone in; the drivers report that as an error.
-        time.sleep(0.5)
-        yield port
+        until_it_lets_in(port)
+        yield
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[int]:
-    """Start Redis, which stores nothing; yields its port."""
+def redis(folder: Path, port: int) -> Iterator[None]:
+    """Start Redis, which stores nothing."""
     server = shutil.which("redis-server")
     assert server is not None
     hand_over(folder)
-    port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with running([server, *options], folder, port):
-        yield port
+        yield
 
 
 @contextmanager
-def memcached(folder: Path) -> Iterator[int]:
-    """Start memcached; yields its port."""
+def memcached(folder: Path, port: int) -> Iterator[None]:
+    """Start memcached."""
     hand_over(folder)
-    port = free_port()
     with running([found("memcached"), "-p", str(port), "-l", "127.0.0.1"], folder, port):
-        yield port
+        yield
 
 
 @contextmanager
-def mosquitto(folder: Path) -> Iterator[int]:
-    """Start Mosquitto, a broker of MQTT; yields its port."""
+def mosquitto(folder: Path, port: int) -> Iterator[None]:
+    """Start Mosquitto, a broker of MQTT."""
     hand_over(folder)
-    port = free_port()
     settings = folder / "mosquitto.conf"
     settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
     settings.chmod(0o644)
     with running([found("mosquitto"), "-c", str(settings)], folder, port):
-        yield port
+        yield
 
 
 @contextmanager
-def nats(folder: Path) -> Iterator[int]:
-    """Start a NATS server; yields its port."""
+def nats(folder: Path, port: int) -> Iterator[None]:
+    """Start a NATS server."""
     hand_over(folder)
-    port = free_port()
     with running([found("nats-server"), "-a", "127.0.0.1", "-p", str(port)], folder, port):
-        yield port
+        yield
 
 
 @contextmanager
-def mariadb(folder: Path) -> Iterator[int]:
-    """Start MariaDB with the user ``root``, who needs no password; yields its port."""
+def mariadb(folder: Path, port: int) -> Iterator[None]:
+    """Start MariaDB with the user ``root``, who needs no password."""
     hand_over(folder)
-    data, port = str(folder / "data"), free_port()
+    data = str(folder / "data")
     install = [found("mariadb-install-db"), "--no-defaults", f"--datadir={data}"]
     subprocess.run(
         [*install, "--auth-root-authentication-method=normal", "--skip-test-db"],
@@ -158,7 +158,7 @@ def mariadb(folder: Path) -> Iterator[int]:
     files = [f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
     command = [found("mariadbd"), "--no-defaults", *options, *files]
     with running(command, folder, port, stop=signal.SIGTERM):
-        yield port
+        yield
 
 
 def found(name: str) -> str:
