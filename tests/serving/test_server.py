@@ -545,6 +545,7 @@ def test_the_queue_is_served_up_to_the_limit_at_the_end() -> None:
             clients.connect(server.listener, 10)
             server.stop.set()
             await until(lambda: gate.inside)
+            await anyio.wait_all_tasks_blocked()  # the listener is closed
             gate.open.set()
         assert gate.served == gate.most == 4
 
