@@ -15,8 +15,9 @@ import pytest
 
 from tests.asgi import apps
 from tests.asgi.served import Kind, request, serving
-from tests.asgi.test_command import MODULE, port_of
+from tests.asgi.test_command import MODULE
 from tests.asgi.test_websockets import HANDSHAKE, frame
+from tests.supervisor.command import port_of
 from tests.supervisor.command import serving as serving_command
 
 

@@ -7,6 +7,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,13 @@ SOON = 0.1
 @pytest.fixture(params=["ipv4", "ipv6", "unix", "abstract"])
 def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
     with tempfile.TemporaryDirectory() as folder:
-        family, address = {
+        families: dict[str, tuple[int, Any]] = {
             "ipv4": (socket.AF_INET, ("127.0.0.1", 0)),
             "ipv6": (socket.AF_INET6, ("::1", 0)),
             "unix": (socket.AF_UNIX, os.path.join(folder, "socket")),
             "abstract": (socket.AF_UNIX, f"\0{folder}"),
-        }[request.param]
+        }
+        family, address = families[request.param]
         with socket.socket(family) as sock:
             try:
                 sock.bind(address)

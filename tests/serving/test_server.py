@@ -546,9 +546,9 @@ def test_no_client_is_queued_behind_the_last_accept(monkeypatch: pytest.MonkeyPa
 
     def serve_and_connect(server: server_module.Server) -> None:
         serve_the_queue(server)
-        address = server.listeners[0].extra(SocketAttribute.local_address)
+        port = server.listeners[0].extra(SocketAttribute.local_port)
         with pytest.raises(TimeoutError) as caught:
-            socket.create_connection(address, 0.1).close()
+            socket.create_connection((HOST, port), 0.1).close()
         refusals.append(caught.value)
 
     async def main(clients: Clients) -> None:
