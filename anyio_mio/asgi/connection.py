@@ -15,18 +15,14 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from typing import Any, Final, final
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
 from anyio.abc import ByteStream
 
 from anyio_mio.asgi import proxy
 from anyio_mio.asgi.background import Successors
-from anyio_mio.asgi.client import GONE, abort, has_unread, linger, raw_socket, reset_on_close
+from anyio_mio.asgi.client import GONE, abort, has_unread, linger, reset_on_close
 from anyio_mio.asgi.errors import (
     ApplicationError,
     ClientDisconnected,
@@ -34,7 +30,7 @@ from anyio_mio.asgi.errors import (
     is_about_the_client,
 )
 from anyio_mio.asgi.exchange import Exchange
-from anyio_mio.asgi.files import read_at
+from anyio_mio.asgi.files import copy_from_file, send_from_file
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.request_parser import NOTED, PIECE, RequestParser
@@ -166,6 +162,7 @@ class Connection:
                     self.is_gone = True
                     break
                 parser.feed(data)
+                del data  # or an idle connection would hold it
                 if was_idle and not parser.is_idle:
                     self.read_due = site.head_due  # one limit from the first byte on
             if goes_on and parser.fault and not self.is_gone:
@@ -214,8 +211,7 @@ class Connection:
         site.count_request()
         if site.statistics is not None:
             site.statistics.begin(exchange.wants_websocket)
-        limit = site.settings.limit_concurrency
-        began = time.perf_counter()
+        limit, began = site.settings.limit_concurrency, time.perf_counter()
         if limit is not None and site.active >= limit:
             await self._refuse(503, exchange)
             self._note_end(exchange, time.perf_counter() - began)
@@ -265,8 +261,7 @@ class Connection:
         """Find the end of a request that is answered; True if another one may follow."""
         if exchange.keeps_alive and (exchange.is_complete or await self._skip_body(exchange)):
             return True
-        is_whole = exchange.is_complete and not (self.has_next or has_unread(self.stream))
-        self.is_parting = not is_whole
+        self.is_parting = not exchange.is_complete or self.has_next or has_unread(self.stream)
         return False
 
     async def _become_websocket(self, exchange: Exchange) -> None:
@@ -441,11 +436,11 @@ class Connection:
             ClientDisconnected: the client is gone.
             ApplicationError: the file has become shorter.
         """
-        send_some = self._read_and_send if self._must_copy else self._send_from_file
+        send_some = copy_from_file if self._must_copy else send_from_file
         try:
             while count:
                 self.write_due = self.site.send_due
-                sent = await send_some(fd, offset, min(count, LARGEST_WRITE))
+                sent = await send_some(self.stream, fd, offset, min(count, LARGEST_WRITE))
                 if not sent:
                     raise ApplicationError("a file became shorter while it was sent")
                 offset += sent
@@ -457,29 +452,12 @@ class Connection:
             raise
         self.write_due = NEVER
 
-    async def _send_from_file(self, fd: int, offset: int, count: int) -> int:
-        """Let the system copy; the number of bytes that it took."""
-        if sys.platform == "win32":
-            raise NotImplementedError("Windows has no sendfile(), so _must_copy is True there")
-        sock = raw_socket(self.stream)
-        # A client that reads fast must not keep the others waiting.
-        await anyio.lowlevel.checkpoint()
-        while True:
-            try:
-                return os.sendfile(sock.fileno(), fd, offset, count)
-            except BlockingIOError:
-                await anyio.wait_writable(sock)
-
-    async def _read_and_send(self, fd: int, offset: int, count: int) -> int:
-        data = await anyio.to_thread.run_sync(read_at, fd, count, offset)
-        await self.stream.send(data)
-        return len(data)
-
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         """Return what the application is told about a request."""
         path = exchange.path
-        # All keys stand in the base: to copy it and replace values takes half the time of merging.
-        scope = self._base.copy()
+        scope = (
+            self._base.copy()
+        )  # it has all keys: to replace values takes half the time of adding
         scope["http_version"] = exchange.version
         scope["method"] = exchange.method
         scope["path"] = decode_path(path) if PERCENT in path else path.decode("ascii")
