@@ -566,7 +566,7 @@ def test_the_queue_is_served_up_to_the_limit_at_the_end() -> None:
         async with tcp(gate, max_connections=4) as server:
             clients.connect(server.listener, 10)
             server.stop.set()
-            await until(lambda: gate.inside)
+            await until(lambda: gate.inside and server.listener._is_closed)
             gate.open.set()
         assert gate.served == gate.most == 4
 
