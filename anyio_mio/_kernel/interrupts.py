@@ -225,8 +225,9 @@ def repair(kernel: Interruptible) -> None:
     """
     task = kernel.current
     ending, kernel.ending = kernel.ending, None
-    for twice in set(kernel.spent).intersection(kernel.run_queue):
-        kernel.spent.remove(twice)  # it was on its way to the run queue
+    for queue in (kernel.hung_up, kernel.spent):
+        for twice in set(queue).intersection(kernel.run_queue):
+            queue.remove(twice)  # it was on its way to the run queue
     try:
         if ending is not None:
             kernel.finish(*ending)

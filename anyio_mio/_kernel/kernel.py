@@ -50,6 +50,8 @@ class Kernel:
         current: the task that is being stepped; None in callbacks and between steps.
         budget: see `Scheduler.budget`; refilled at each step.
         run_queue: tasks that were woken or started, in that order; they run first.
+        hung_up: tasks whose peer has closed or half-closed its connection, in that order; they run
+            after as many woken tasks, and in slices (K3).
         spent: tasks that yielded, in that order; they run in slices, between polls (K3).
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
@@ -78,7 +80,7 @@ class Kernel:
         "turns",
     )
 
-    def __init__(  # noqa: PLR0913 - each is a choice of its own
+    def __init__(  # noqa: PLR0913, PLR0915 - each is a choice of its own
         self,
         errors: ErrorClasses,
         *,
@@ -98,6 +100,7 @@ class Kernel:
         self.turns = self.slow_steps = 0
         self.budget: int = 0
         self.run_queue: deque[Task] = queue_type()
+        self.hung_up: deque[Task] = queue_type()
         self.spent: deque[Task] = queue_type()
         # A shuffled order is repeatable only if time does not decide when a slice ends.
         self._slice_clock: Callable[[], float] = self.now if queue_type is deque else stand_still
@@ -257,12 +260,12 @@ class Kernel:
         return tasks_inside([*self.abandoned, self.system, self.root])
 
     def is_runnable(self, task: Task) -> bool:
-        """Return whether a task waits for its next step, woken or spent."""
-        return task in self.run_queue or task in self.spent
+        """Return whether a task waits for its next step, in one of the three queues."""
+        return task in self.run_queue or task in self.hung_up or task in self.spent
 
     def runnable_tasks(self) -> list[Task]:
         """Return all tasks that wait for their next step and for nothing else."""
-        return [*self.run_queue, *self.spent]
+        return [*self.run_queue, *self.hung_up, *self.spent]
 
     def has_nothing_to_do(self) -> bool:
         """Return whether every task of the run is done, and no callback waits to be called."""
@@ -300,7 +303,7 @@ class Kernel:
         if self.interrupted:  # check before blocking: nothing re-checks during select()
             self.interruption.deliver(self)
         timeout: float | None = None
-        if self.run_queue or self.spent or self.entry or self.idle:
+        if self.run_queue or self.hung_up or self.spent or self.entry or self.idle:
             self.other_threads.let_run()
             timeout = 0
         elif self.deadlines:
@@ -309,9 +312,9 @@ class Kernel:
         events = select(timeout, EVENTS_PER_POLL)
         self.turns += 1
         if events:
-            self.reactor.turn(events, self.run_queue.append)
+            self.reactor.turn(events, self.run_queue.append, self.hung_up.append)
         elif self._quiet is not None and not (
-            self.run_queue or self.spent or self.entry or self.idle
+            self.run_queue or self.hung_up or self.spent or self.entry or self.idle
         ):
             self._quiet(self.deadlines.next())
         if self.instruments:
@@ -319,22 +322,25 @@ class Kernel:
         expired = self.deadlines.expire(self.now()) if self.deadlines else False
         if self.entry:
             self.entry.run(self.crash_with)
-        if self.idle and not (self.run_queue or self.spent or events or expired):
+        if self.idle and not (self.run_queue or self.hung_up or self.spent or events or expired):
             self.idle.wake(self)
         self._run_tasks()
 
     @door
     def _run_tasks(self) -> None:  # noqa: C901, PLR0912, PLR0915 - the hottest loop: one frame
-        """Step what was woken; then, for a slice, what these wake and the spent tasks (K2, K3).
+        """Step what was woken; then, for a slice, what these wake and the other queues (K2, K3).
 
-        A spent task has its turn when the run queue is empty; else one joins the queue's end at the
-        first look at the clock, and one for each `STEPS_PER_LOOK` quick steps.
+        A spent task has its turn when the other queues are empty; else one joins the run queue's
+        end at the first look at the clock, and one for each `STEPS_PER_LOOK` quick steps.
         """
-        queue, spent, slice_clock = self.run_queue, self.spent, self._slice_clock
+        queue, hung_up, spent = self.run_queue, self.hung_up, self.spent
+        slice_clock = self._slice_clock
+        if hung_up:
+            self._admit_hung_up()
         steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
         full_budget = 0 if self.interrupted else self.full_budget  # a Ctrl-C: operations look
         instruments = self.instruments.of_steps or None  # quicker to test than an empty list
-        while runnable := queue or spent:
+        while runnable := queue or hung_up or spent:
             if not steps:
                 now = slice_clock()
                 if not looks:
@@ -343,7 +349,7 @@ class Kernel:
                 elif now >= end_of_slice or looks == LOOKS_PER_SLICE:
                     break
                 steps = STEPS_PER_LOOK if looks and now - last_look < QUICK else 1
-                if queue and spent and (steps > 1 or not looks):
+                if spent and runnable is not spent and (steps > 1 or not looks):
                     queue.append(spent[0])  # in both for a moment; see repair()
                     spent.popleft()
                 looks, last_look = looks + 1, now
@@ -380,6 +386,16 @@ class Kernel:
         self.current, self.budget = None, 0
         if self.asyncio is not None:
             self.asyncio.leave()
+
+    def _admit_hung_up(self) -> None:
+        """Put as many tasks of `hung_up` behind those that were woken, and one more (K3).
+
+        A connection is woken at least once before its end, so what has hung up cannot pile up.
+        """
+        queue, hung_up = self.run_queue, self.hung_up
+        for _ in range(min(len(queue) + 1, len(hung_up))):
+            queue.append(hung_up[0])  # in both for a moment; see repair()
+            hung_up.popleft()
 
     step_code: ClassVar[CodeType] = _run_tasks.__code__
     """What a stack of the run's thread shows below the task that runs."""
@@ -480,6 +496,7 @@ class Kernel:
         if self.asyncio is not None:
             self.asyncio.die_in_child()
         self.run_queue.clear()
+        self.hung_up.clear()
         self.spent.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()

@@ -43,6 +43,10 @@ class Stepper(Scheduler, Protocol):
         """Tasks that were woken or started."""
 
     @property
+    def hung_up(self) -> deque[TaskRef]:
+        """Tasks whose peer has closed its connection, or half of it."""
+
+    @property
     def spent(self) -> deque[TaskRef]:
         """Tasks that yielded."""
 

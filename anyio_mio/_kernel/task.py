@@ -148,7 +148,7 @@ class Task:
             earlier.abort(self), earlier.abort(self)
             raise RuntimeError(WAIT_DROPPED)
         self.error = None
-        for queue in (self.kernel.run_queue, self.kernel.spent):
+        for queue in (self.kernel.run_queue, self.kernel.hung_up, self.kernel.spent):
             while self in queue:  # it was woken, too, or had only yielded
                 queue.remove(self)
 

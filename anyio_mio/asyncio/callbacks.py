@@ -341,7 +341,7 @@ class Callbacks:
         try:
             self._run_round()
             while self.ready and not self.is_stopping:
-                others = kernel.run_queue or kernel.spent or kernel.entry or kernel.interrupted
+                others = kernel.runnable_tasks() or kernel.entry or kernel.interrupted
                 if others or time.monotonic() >= end:
                     kernel.entry.append(self.wake)
                     break
@@ -403,6 +403,6 @@ def poll_between(kernel: Kernel) -> None:
     events = kernel.reactor.poll.harvest(0, EVENTS_PER_POLL)
     kernel.turns += 1
     if events:
-        kernel.reactor.turn(events, kernel.run_queue.append)
+        kernel.reactor.turn(events, kernel.run_queue.append, kernel.hung_up.append)
     if kernel.instruments:
         kernel.instruments.after_poll(len(events))
