@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
+from anyio_mio._backend.detection import beside as _beside
 from anyio_mio._backend.options import RunOptions as RunOptions
 from anyio_mio._backend.registration import register as _register
 from anyio_mio.serving import serve_listeners, serve_tcp, serve_unix
@@ -35,6 +36,7 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 _register()
+_beside["asyncio"] = "anyio_mio.asyncio"
 if "ANYIO_MIO_CONSOLE" in os.environ:  # a program that is not asked to does not load the console
     from anyio_mio.console import observe_runs as _observe_runs
 

@@ -3,8 +3,9 @@
 Map: AnyIO asks `backend`, which `registration` puts into its table. The kernel's objects with
 AnyIO's faces are in `tasks`, `task_info`, `synchronization`, `capacity_limiter`, `signals`,
 `processes`, `threads`, `thread_pipes`, `open_sockets` and `test_runner`; `names` resolves host
-names. `running` begins a run and checks its `options`. `anyio_internals` has AnyIO's private names.
-`compat` teaches other libraries the name mio as they are imported, which `import_hook` tells it.
+names. `running` begins a run and checks its `options`; `detection` shows the run to sniffio and to
+asyncio. `anyio_internals` has AnyIO's private names. `compat` teaches other libraries the name mio
+as they are imported, which `import_hook` tells it.
 
 Rules:
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
-from importlib import import_module
 from math import inf
-from types import ModuleType, TracebackType
-from typing import Any, Final, Literal, Protocol, TypedDict, final
+from typing import Any, Final, Literal, TypedDict
 
 import anyio
-import sniffio
 
-from anyio_mio._backend import import_hook
+from anyio_mio._backend.detection import Detection, watch_libraries
 from anyio_mio._kernel.clock import Clock
 from anyio_mio._kernel.fairness import ShuffledQueue
 from anyio_mio._kernel.instruments import Instrument
-from anyio_mio._kernel.kernel import Kernel, running_kernel
+from anyio_mio._kernel.kernel import Kernel
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.watchdog import Watchdog
 from anyio_mio._reactor.scheduler import ErrorClasses
@@ -41,25 +37,6 @@ DEBUG_SLOW_STEP: Final = 0.1
 
 LONGEST_SPIN: Final = 0.01
 """Seconds. Larger values are almost certainly milliseconds."""
-
-
-class AsyncioSide(Protocol):
-    """What the room for asyncio does around the turns of a kernel."""
-
-    def begin(self, kernel: Kernel, /) -> None:
-        """Give the thread a running loop."""
-
-    def end(self, kernel: Kernel, /) -> None:
-        """Leave the thread without a running loop."""
-
-
-asyncio_sides: Final[list[AsyncioSide]] = []
-"""Empty until the program has loaded asyncio."""
-
-
-def load_asyncio_room(asyncio: ModuleType) -> None:
-    """Import the room for asyncio, which puts itself into `asyncio_sides`."""
-    import_module("anyio_mio.asyncio")
 
 
 class RunOptions(TypedDict, total=False):
@@ -111,7 +88,7 @@ def make_kernel(options: dict[str, Any]) -> Kernel:
         TypeError: an option is unknown, or of the wrong type.
         ValueError: an option has no such value.
     """
-    import_hook.watch("asyncio", load_asyncio_room)
+    watch_libraries()
     refuse_unknown(options)
     checkpoints = options.get("checkpoints", "budget")
     if checkpoints not in CHECKPOINTS:
@@ -227,60 +204,3 @@ def refuse_unknown(options: dict[str, Any]) -> None:
                 f"the mio backend has no option {name!r}{hint}; it has {', '.join(NAMES)}.\n"
                 "  right: anyio.run(main, backend='mio', backend_options={'checkpoints': 'strict'})"
             )
-
-
-@final
-class Detection(AbstractContextManager[None]):
-    """While it is entered, sniffio answers "mio" in this thread, and asyncio has a running loop.
-
-    sniffio's thread-local name is asked before its context variable, so callbacks in foreign
-    contexts are right too, and code between two steps of the test runner detects nothing.
-    """
-
-    __slots__ = ("_kernel", "_previous")
-
-    def __enter__(self) -> None:
-        self._kernel = running_kernel()
-        self._previous = sniffio.thread_local.name
-        sniffio.thread_local.name = "mio"
-        for side in asyncio_sides:
-            side.begin(self._kernel)
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        sniffio.thread_local.name = self._previous
-        for side in asyncio_sides:
-            side.end(self._kernel)
-
-
-@contextmanager
-def without_asyncio_loop(kernel: Kernel) -> Iterator[None]:
-    """Hide the run's asyncio loop while the loop's thread blocks on purpose.
-
-    blockbuster, which many test suites use, refuses calls that block where asyncio has a running
-    loop.
-    """
-    for side in asyncio_sides:
-        side.end(kernel)
-    try:
-        yield
-    finally:
-        for side in asyncio_sides:
-            side.begin(kernel)
-        task = kernel.current
-        if kernel.asyncio is not None and task is not None:
-            kernel.asyncio.enter(task.face or kernel.asyncio.make_face(task))
-
-
-def forget_in_child() -> None:
-    """Forget the run in a forked child, which may begin another one."""
-    if sniffio.current_async_library_cvar.get() == "mio":
-        sniffio.current_async_library_cvar.set(None)
-
-
-if sys.platform != "win32":  # where no process is forked
-    os.register_at_fork(after_in_child=forget_in_child)

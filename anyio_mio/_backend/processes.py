@@ -22,7 +22,7 @@ import anyio
 import anyio.abc
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
-from anyio_mio._backend.options import without_asyncio_loop
+from anyio_mio._backend.detection import without_asyncio_loop
 from anyio_mio._backend.synchronization import Event, Lock
 from anyio_mio._backend.thread_pipes import ThreadPipeReceiveStream, ThreadPipeSendStream
 from anyio_mio._kernel.kernel import Kernel, running_kernel

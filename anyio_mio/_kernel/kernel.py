@@ -31,6 +31,7 @@ from anyio_mio._kernel.foreign_loop import ForeignLoop, wait_elsewhere
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import Interruption, door, interrupt_between_steps, repair
+from anyio_mio._kernel.outcome import holds
 from anyio_mio._kernel.running import running
 from anyio_mio._kernel.running import running_kernel as running_stepper
 from anyio_mio._kernel.task import Owner, SystemTasks, Task
@@ -459,11 +460,14 @@ class Kernel:
 
         ``error`` is what the program itself has ended with; a crash does not hide it.
         """
-        crashes, self._crashes = self._crashes, []
+        crashes = [each for each in self._crashes if not holds(error, each)]
+        self._crashes = []
         if crashes:
             if error is not None and not is_cancellation(error):
                 crashes.append(error)
             del error
+            if all(isinstance(each, (KeyboardInterrupt, SystemExit)) for each in crashes):
+                raise crashes[0]  # bare, as asyncio raises it: a group would hide the exit status
             raise BaseExceptionGroup("errors in callbacks or system tasks of mio", crashes)
         if self.interrupted:
             self.interrupted = False

@@ -15,18 +15,14 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from typing import Any, Final, final
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
 from anyio.abc import ByteStream
 
 from anyio_mio.asgi import proxy
 from anyio_mio.asgi.background import Successors
-from anyio_mio.asgi.client import GONE, abort, linger, raw_socket, reset_on_close
+from anyio_mio.asgi.client import GONE, abort, linger, reset_on_close
 from anyio_mio.asgi.errors import (
     ApplicationError,
     ClientDisconnected,
@@ -34,7 +30,7 @@ from anyio_mio.asgi.errors import (
     is_about_the_client,
 )
 from anyio_mio.asgi.exchange import Exchange
-from anyio_mio.asgi.files import read_at
+from anyio_mio.asgi.files import copy_from_file, send_from_file
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.request_parser import NOTED, PIECE, RequestParser
@@ -164,6 +160,7 @@ class Connection:
                     self.is_gone = True
                     break
                 parser.feed(data)
+                del data  # or an idle connection would hold it
                 if was_idle and not parser.is_idle:
                     self.read_due = site.head_due  # one limit from the first byte on
             if goes_on and parser.fault and not self.is_gone:
@@ -438,11 +435,11 @@ class Connection:
             ClientDisconnected: the client is gone.
             ApplicationError: the file has become shorter.
         """
-        send_some = self._read_and_send if self._must_copy else self._send_from_file
+        send_some = copy_from_file if self._must_copy else send_from_file
         try:
             while count:
                 self.write_due = self.site.send_due
-                sent = await send_some(fd, offset, min(count, LARGEST_WRITE))
+                sent = await send_some(self.stream, fd, offset, min(count, LARGEST_WRITE))
                 if not sent:
                     raise ApplicationError("a file became shorter while it was sent")
                 offset += sent
@@ -453,24 +450,6 @@ class Connection:
             self.is_broken = True
             raise
         self.write_due = NEVER
-
-    async def _send_from_file(self, fd: int, offset: int, count: int) -> int:
-        """Let the system copy; the number of bytes that it took."""
-        if sys.platform == "win32":
-            raise NotImplementedError("Windows has no sendfile(), so _must_copy is True there")
-        sock = raw_socket(self.stream)
-        # A client that reads fast must not keep the others waiting.
-        await anyio.lowlevel.checkpoint()
-        while True:
-            try:
-                return os.sendfile(sock.fileno(), fd, offset, count)
-            except BlockingIOError:
-                await anyio.wait_writable(sock)
-
-    async def _read_and_send(self, fd: int, offset: int, count: int) -> int:
-        data = await anyio.to_thread.run_sync(read_at, fd, count, offset)
-        await self.stream.send(data)
-        return len(data)
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         """Return what the application is told about a request."""

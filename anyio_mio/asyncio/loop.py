@@ -203,6 +203,8 @@ class Loop(StockLoop):
         callbacks = self._callbacks
         if not callbacks.is_running and self._kernel.current is None:
             self._kernel.require_own_thread()
+        if when != when:  # NaN has no place in an order; asyncio calls back soon
+            when = self._now()
         timer = make_timer(when, callback, args, self, context, callbacks)
         if self._debug:
             timer._source_traceback = asyncio_internals.extract_stack(sys._getframe(2))

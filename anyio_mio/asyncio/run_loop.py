@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, NoReturn, final
 from weakref import WeakKeyDictionary
 
-from anyio_mio._backend.options import asyncio_sides
+from anyio_mio._backend.detection import asyncio_sides
 from anyio_mio._kernel.cancel_scope import CancelScope
 from anyio_mio._kernel.cancelled import Cancelled, adopt
 from anyio_mio._kernel.entry import nothing

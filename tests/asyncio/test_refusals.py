@@ -362,3 +362,9 @@ def test_the_loop_takes_the_options_of_the_backend(selector: str | None) -> None
 
     with asyncio.Runner(loop_factory=lambda: new_event_loop(**options)) as runner:
         assert runner.run(main()) == "value"
+
+
+async def test_a_loop_that_is_run_inside_itself_as_nest_asyncio_does() -> None:
+    loop: Any = asyncio.get_running_loop()
+    with pytest.raises(NotImplementedError, match="right: await main"):
+        loop._selector.select(None)
