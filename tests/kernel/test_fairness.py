@@ -343,8 +343,8 @@ def test_no_task_waits_for_more_than_so_many_steps_of_others(scripts: list[Any])
     model.run()
 
     tasks = len(scripts) + 1  # and the main task
-    # While others wait in the two other queues, one of each leaves it in each turn. So at most these
-    # steps lie between two: those of a slice until it is over, and the first round of a turn.
+    # While others wait in the two other queues, one of each leaves it in each turn. So at most
+    # these steps lie between two: those of a slice until it is over, and the first round of a turn.
     gap = 2 * STEPS_PER_LOOK + tasks
     for how, ahead, steps in model.waits:
         assert steps <= (ahead if how == "woken" else (ahead + 1) * gap + tasks)
