@@ -80,6 +80,16 @@ PAUSE: Final = 1e-6
 """Seconds; on Linux such a sleep takes some 55 µs, one percent of the interval."""
 
 
+def admit_hung_up(queue: deque[Task], hung_up: deque[Task]) -> None:
+    """Put as many tasks of ``hung_up`` behind those that were woken, and one more (K3).
+
+    A connection is woken at least once before its end, so what has hung up cannot pile up.
+    """
+    for _ in range(min(len(queue) + 1, len(hung_up))):
+        queue.append(hung_up[0])  # in both for a moment; see interrupts.repair()
+        hung_up.popleft()
+
+
 def gil_is_enabled() -> bool:
     """Return whether threads take turns; importing an extension may switch the lock on."""
     ask: Callable[[], bool] | None = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13

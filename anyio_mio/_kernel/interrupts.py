@@ -239,7 +239,7 @@ def repair(kernel: Interruptible) -> None:
 
 def is_to_be_stepped(kernel: Interruptible, task: Task) -> bool:
     """Return whether a task was taken out of its queue, and its step has not begun."""
-    return not (task.done or task.parked_on is not None or kernel.is_runnable(task))
+    return not (task.done or task.parked_on is not None or task in kernel.runnable_tasks())
 
 
 def is_ours(frame: FrameType | None) -> bool:

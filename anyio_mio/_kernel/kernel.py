@@ -25,6 +25,7 @@ from anyio_mio._kernel.fairness import (
     SLICE,
     STEPS_PER_LOOK,
     OtherThreads,
+    admit_hung_up,
     stand_still,
 )
 from anyio_mio._kernel.foreign_loop import ForeignLoop, wait_elsewhere
@@ -51,8 +52,7 @@ class Kernel:
         current: the task that is being stepped; None in callbacks and between steps.
         budget: see `Scheduler.budget`; refilled at each step.
         run_queue: tasks that were woken or started, in that order; they run first.
-        hung_up: tasks whose peer has closed or half-closed its connection, in that order; they run
-            after as many woken tasks, and in slices (K3).
+        hung_up: tasks whose peer has hung up; they run after as many woken ones, and in slices.
         spent: tasks that yielded, in that order; they run in slices, between polls (K3).
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
@@ -81,7 +81,7 @@ class Kernel:
         "turns",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0915 - each is a choice of its own
+    def __init__(  # noqa: PLR0913 - each is a choice of its own
         self,
         errors: ErrorClasses,
         *,
@@ -101,8 +101,7 @@ class Kernel:
         self.turns = self.slow_steps = 0
         self.budget: int = 0
         self.run_queue: deque[Task] = queue_type()
-        self.hung_up: deque[Task] = queue_type()
-        self.spent: deque[Task] = queue_type()
+        self.hung_up, self.spent = queue_type(), queue_type()
         # A shuffled order is repeatable only if time does not decide when a slice ends.
         self._slice_clock: Callable[[], float] = self.now if queue_type is deque else stand_still
         self.deadlines: Deadlines = Deadlines()
@@ -260,17 +259,13 @@ class Kernel:
         """Return all tasks that are not done, parents before their children."""
         return tasks_inside([*self.abandoned, self.system, self.root])
 
-    def is_runnable(self, task: Task) -> bool:
-        """Return whether a task waits for its next step, in one of the three queues."""
-        return task in self.run_queue or task in self.hung_up or task in self.spent
-
     def runnable_tasks(self) -> list[Task]:
         """Return all tasks that wait for their next step and for nothing else."""
         return [*self.run_queue, *self.hung_up, *self.spent]
 
     def has_nothing_to_do(self) -> bool:
         """Return whether every task of the run is done, and no callback waits to be called."""
-        scopes = (self.root, self.system, *self.abandoned)
+        scopes = self.root, self.system, *self.abandoned
         return not (self.entry or any(scope.members for scope in scopes))
 
     # The turn.
@@ -331,13 +326,13 @@ class Kernel:
     def _run_tasks(self) -> None:  # noqa: C901, PLR0912, PLR0915 - the hottest loop: one frame
         """Step what was woken; then, for a slice, what these wake and the other queues (K2, K3).
 
-        A spent task has its turn when the other queues are empty; else one joins the run queue's
-        end at the first look at the clock, and one for each `STEPS_PER_LOOK` quick steps.
+        If another queue is not empty, a spent task joins the run queue's end at the first look at
+        the clock, and one for each `STEPS_PER_LOOK` quick steps.
         """
         queue, hung_up, spent = self.run_queue, self.hung_up, self.spent
         slice_clock = self._slice_clock
         if hung_up:
-            self._admit_hung_up()
+            admit_hung_up(queue, hung_up)
         steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
         full_budget = 0 if self.interrupted else self.full_budget  # a Ctrl-C: operations look
         instruments = self.instruments.of_steps or None  # quicker to test than an empty list
@@ -387,16 +382,6 @@ class Kernel:
         self.current, self.budget = None, 0
         if self.asyncio is not None:
             self.asyncio.leave()
-
-    def _admit_hung_up(self) -> None:
-        """Put as many tasks of `hung_up` behind those that were woken, and one more (K3).
-
-        A connection is woken at least once before its end, so what has hung up cannot pile up.
-        """
-        queue, hung_up = self.run_queue, self.hung_up
-        for _ in range(min(len(queue) + 1, len(hung_up))):
-            queue.append(hung_up[0])  # in both for a moment; see repair()
-            hung_up.popleft()
 
     step_code: ClassVar[CodeType] = _run_tasks.__code__
     """What a stack of the run's thread shows below the task that runs."""
@@ -499,9 +484,8 @@ class Kernel:
         self.current = None
         if self.asyncio is not None:
             self.asyncio.die_in_child()
-        self.run_queue.clear()
-        self.hung_up.clear()
-        self.spent.clear()
+        for queue in (self.run_queue, self.hung_up, self.spent):
+            queue.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()
         self._select = self.reactor.poll.harvest

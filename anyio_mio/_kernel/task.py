@@ -127,7 +127,7 @@ class Task:
             return "done"
         if self.kernel.current is self:
             return "running"
-        return "runnable" if self.kernel.is_runnable(self) else "parked"
+        return "runnable" if self in self.kernel.runnable_tasks() else "parked"
 
     def end_earlier_wait(self, waitable: Waitable | None) -> None:
         """Undo a wait of this task, which runs, that other code has begun and dropped (K9).

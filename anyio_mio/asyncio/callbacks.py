@@ -341,8 +341,8 @@ class Callbacks:
         try:
             self._run_round()
             while self.ready and not self.is_stopping:
-                others = kernel.runnable_tasks() or kernel.entry or kernel.interrupted
-                if others or time.monotonic() >= end:
+                others = kernel.run_queue or kernel.hung_up or kernel.spent or kernel.entry
+                if others or kernel.interrupted or time.monotonic() >= end:
                     kernel.entry.append(self.wake)
                     break
                 poll()
