@@ -320,6 +320,8 @@ class Kernel:
             self.entry.run(self.crash_with)
         if self.idle and not (self.run_queue or self.hung_up or self.spent or events or expired):
             self.idle.wake(self)
+        if self.hung_up:
+            admit_hung_up(self.run_queue, self.hung_up)
         self._run_tasks()
 
     @door
@@ -330,15 +332,12 @@ class Kernel:
         the clock, and one for each `STEPS_PER_LOOK` quick steps.
         """
         queue, hung_up, spent = self.run_queue, self.hung_up, self.spent
-        slice_clock = self._slice_clock
-        if hung_up:
-            admit_hung_up(queue, hung_up)
         steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
         full_budget = 0 if self.interrupted else self.full_budget  # a Ctrl-C: operations look
         instruments = self.instruments.of_steps or None  # quicker to test than an empty list
         while runnable := queue or hung_up or spent:
             if not steps:
-                now = slice_clock()
+                now = self._slice_clock()
                 if not looks:
                     first = self.deadlines[0][0] if self.deadlines else inf
                     end_of_slice = min(now + SLICE, first)
