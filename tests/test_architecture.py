@@ -69,7 +69,10 @@ PUBLIC = (
     "anyio_mio.console",
     "anyio_mio.metrics",
 )
-ONE_RULE = ("anyio_mio._net.unix_paths",)  # private, and shared with the supervisor
+ONE_RULE = (  # private, and shared with the supervisor
+    "anyio_mio._net.accept_queue",
+    "anyio_mio._net.unix_paths",
+)
 TOOLS = (
     "anyio_mio.cli",
     "anyio_mio._bench",

@@ -344,8 +344,8 @@ class Callbacks:
         try:
             self._run_round()
             while self.ready and not self.is_stopping:
-                others = kernel.run_queue or kernel.spent or kernel.entry or kernel.interrupted
-                if others or time.monotonic() >= end:
+                others = kernel.run_queue or kernel.hung_up or kernel.spent or kernel.entry
+                if others or kernel.interrupted or time.monotonic() >= end:
                     kernel.entry.append(self.wake)
                     break
                 poll()
@@ -406,6 +406,6 @@ def poll_between(kernel: Kernel) -> None:
     events = kernel.reactor.poll.select(0, EVENTS_PER_POLL)
     kernel.turns += 1
     if events:
-        kernel.reactor.turn(events, kernel.run_queue.append)
+        kernel.reactor.turn(events, kernel.run_queue.append, kernel.hung_up.append)
     if kernel.instruments:
         kernel.instruments.after_poll(len(events))

@@ -152,7 +152,7 @@ class Hub(Reactor):
         """Wake the tasks for which the nested set has events; return the number of events."""
         pairs = self.poll.select(0, EVENTS_PER_HARVEST)
         if pairs:
-            self.turn(pairs, reschedule)
+            self.turn(pairs, reschedule, reschedule)
         return len(pairs)
 
     def nest(self) -> None:
