@@ -24,7 +24,10 @@ class Owner(Protocol):
     """The number of its entry; zero if it has none."""
 
     def expire(self) -> None:
-        """Act on the deadline, which has passed; the entry is gone."""
+        """Act on the deadline, which has passed; the entry is gone.
+
+        It is called again if a signal's handler has raised in it.
+        """
 
 
 @final
@@ -51,14 +54,14 @@ class Deadlines(list[tuple[float, int, Owner]]):
         self._number = number = self._number + 1
         owner.alarm = number
         heappush(self, (when, number, owner))
+        if self._dead > COMPACT_ABOVE and self._dead * 2 > len(self):
+            self._compact()
 
     def drop(self, owner: Owner) -> None:
         """Take an owner's deadline back; without one, nothing happens."""
         if owner.alarm:
             owner.alarm = 0
-            self._dead = dead = self._dead + 1
-            if dead > COMPACT_ABOVE and dead * 2 > len(self):
-                self._compact()
+            self._dead += 1
 
     def abort(self, task: Owner) -> bool:
         """Take a cancelled sleeper out; False if its time has come already."""
@@ -88,13 +91,19 @@ class Deadlines(list[tuple[float, int, Owner]]):
         """Expire in order what is due at ``now``; True if anything was."""
         any_expired = False
         while self and self[0][0] <= now:
-            _, number, owner = heappop(self)
-            if owner.alarm == number:
-                owner.alarm = 0
-                owner.expire()
-                any_expired = True
-            else:
+            _, number, owner = self[0]
+            if owner.alarm != number:
+                heappop(self)
                 self._dead -= 1
+                continue
+            owner.alarm = 0
+            any_expired = True
+            try:
+                heappop(self)
+                owner.expire()
+            except BaseException:  # a signal's handler; the deadline is gone from the heap
+                owner.expire()
+                raise
         return any_expired
 
     def close(self) -> None:

@@ -218,15 +218,13 @@ def interrupt_between_steps(kernel: Interruptible, task: Task, error: BaseExcept
 
 
 def repair(kernel: Interruptible) -> None:
-    """Complete what an interrupt has cut short: the end of a task, or the start of its step.
+    """Complete what an interrupt has cut short: a poll, the end of a task, the start of its step.
 
     Without this, a task that has left its group might never be reported to it, and the group would
     wait for ever.
     """
     task = kernel.current
     ending, kernel.ending = kernel.ending, None
-    for twice in set(kernel.spent).intersection(kernel.run_queue):
-        kernel.spent.remove(twice)  # it was on its way to the run queue
     try:
         if ending is not None:
             kernel.finish(*ending)
@@ -234,6 +232,18 @@ def repair(kernel: Interruptible) -> None:
             kernel.run_queue.appendleft(task)
     finally:
         kernel.current = None
+        kernel.reactor.try_all(kernel.resume)
+        remove_twins(kernel)
+
+
+def remove_twins(kernel: Interruptible) -> None:
+    """Leave each runnable task in one queue, once: what was cut short has been done twice."""
+    runnable = dict.fromkeys(kernel.run_queue)
+    for twice in runnable.keys() & kernel.spent:
+        kernel.spent.remove(twice)  # it was on its way to the run queue
+    if len(runnable) != len(kernel.run_queue):
+        kernel.run_queue.clear()
+        kernel.run_queue.extend(runnable)
 
 
 def is_to_be_stepped(kernel: Interruptible, task: Task) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import inf, isnan
 from types import CodeType
@@ -52,6 +52,8 @@ class Kernel:
         run_queue: tasks that were woken or started, in that order; they run first.
         spent: tasks that yielded, in that order; they run in slices, between polls (K3).
         root: the scope that the main task and its descendants are in.
+        resume: makes a parked task runnable: the queue's own ``append``. A function of ours would
+            be a place where a signal's handler can raise, between two wait queues.
         system: the scope of system tasks, cancelled when the main task has ended.
         abandoned: scopes of tasks that have ended in them while others still run there.
         asyncio: the run's loop for asyncio; None until the program uses it.
@@ -74,6 +76,7 @@ class Kernel:
         "ending",
         "at_shutdown",
         "observers",
+        "resume",
         "slow_steps",
         "turns",
     )
@@ -98,6 +101,7 @@ class Kernel:
         self.turns = self.slow_steps = 0
         self.budget: int = 0
         self.run_queue: deque[Task] = queue_type()
+        self.resume: Callable[[Task], None] = self.run_queue.append
         self.spent: deque[Task] = queue_type()
         # A shuffled order is repeatable only if time does not decide when a slice ends.
         self._slice_clock: Callable[[], float] = self.now if queue_type is deque else stand_still
@@ -119,7 +123,7 @@ class Kernel:
         self.at_shutdown: list[Callable[[], Coroutine[object, object, object]]] = []
         self.async_generators: AsyncGenerators = AsyncGenerators(self)
         self._detection = detection
-        self._presence = ExitStack()  # what says in this thread that mio runs
+        self._presence: AbstractContextManager[object] = nullcontext()  # of the run in this thread
         self._crashes: list[BaseException] = []
         self.ending: tuple[Task, object, BaseException | None] | None = None
         self.asyncio: ForeignLoop | None = None
@@ -148,10 +152,6 @@ class Kernel:
         if task.scope.effective:
             task.interrupt(task.scope.cancel_message())
         return PAUSE
-
-    def resume(self, task: Task, /) -> None:
-        """Make a parked task runnable."""
-        self.run_queue.append(task)
 
     def fail(self, task: Task, error: BaseException, /) -> None:
         """Make a parked task runnable; ``error`` is thrown into it."""
@@ -282,18 +282,26 @@ class Kernel:
                 "  wrong: anyio.run(...) inside an async function\n"
                 "  right: await the function, or run the other loop in a thread of its own"
             )
+        self._presence = self._detection()
         running.kernel = self
-        self.thread = threading.get_ident()
-        with self._presence:
-            self._presence.callback(setattr, running, "kernel", None)
-            self._presence.enter_context(self._detection())
-            self._presence.enter_context(self.async_generators)
-            try:
-                while not is_over():
-                    self.turn()
-            except BaseException:
-                repair(self)
-                raise
+        try:
+            self.thread = threading.get_ident()
+            with self._presence, self.async_generators:
+                try:
+                    while not is_over():
+                        self.turn()
+                except BaseException:
+                    repair(self)
+                    raise
+        except BaseException:
+            self._withdraw()  # again: a signal's handler may have cut it short
+            raise
+        finally:
+            running.kernel = None
+
+    def _withdraw(self) -> None:
+        self.async_generators.__exit__()
+        self._presence.__exit__(None, None, None)
 
     def turn(self) -> None:  # noqa: C901 - a quiet program takes one for each event: one frame
         """Poll, make readiness of the events, expire deadlines, run what is runnable."""
@@ -309,7 +317,7 @@ class Kernel:
         events = select(timeout, EVENTS_PER_POLL)
         self.turns += 1
         if events:
-            self.reactor.turn(events, self.run_queue.append)
+            self.reactor.turn(events, self.resume)
         elif self._quiet is not None and not (
             self.run_queue or self.spent or self.entry or self.idle
         ):
@@ -421,7 +429,8 @@ class Kernel:
             return parked_on.take_error(error)
         if not parked_on.abort(task):
             return False
-        self.fail(task, error)
+        task.error = error
+        self.run_queue.append(task)
         return True
 
     # From outside.
@@ -487,7 +496,8 @@ class Kernel:
         with suppress(OSError):
             self.entry.die_in_child()
         if running.kernel is self:  # the child may begin a run of its own here
-            self._presence.close()
+            running.kernel = None
+            self._withdraw()
             running.was_forked = True
 
 

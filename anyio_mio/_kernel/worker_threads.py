@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -210,3 +211,13 @@ class Job(Outcome[T]):
     def refuse(self) -> None:
         """Drop the result: the run was over first."""
         self.drop()
+
+    def fail(self, error: BaseException, /) -> bool:
+        """Do again what `__call__()` does, which was cut short; the error is for the main task."""
+        task, self._task = self._task, None
+        if task is not None and task.parked_on is self:
+            self._kernel.resume(task)
+        if self._at_end is not None:
+            with suppress(RuntimeError):  # it had been called before
+                self._at_end()
+        return False
