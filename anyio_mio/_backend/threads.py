@@ -169,11 +169,12 @@ class Call(Outcome[T]):
 
     def fail(self, error: BaseException, /) -> bool:
         """Give the error to the thread that waits, unless it has its result."""
-        if self.is_done:  # no signal is looked for between that and `release()`
-            return False
-        self.error, self.is_done = error, True
-        self._arrived.release()
-        return True
+        is_news = not self.is_done
+        if is_news:
+            self.error, self.is_done = error, True
+        if self._arrived.locked():
+            self._arrived.release()
+        return is_news
 
     def wait(self, kernel: Kernel) -> T:
         """Block the calling thread until the result is there."""

@@ -427,6 +427,7 @@ def abandon(task: Member, below: CancelScope, error: BaseException | None) -> Ba
         What the task ends with now. If it failed, that says more than that a group was left open,
         and so it gets a note; else it is an error that says so.
     """
+    error = uncover(error, below)
     kernel, has_children = task.kernel, False
     for scope in reversed(stack_above(task, below)):
         kernel.deadlines.drop(scope)
@@ -444,6 +445,18 @@ def abandon(task: Member, below: CancelScope, error: BaseException | None) -> Ba
     left_open = RuntimeError(LEFT_OPEN.format(task.name))
     left_open.__context__ = error
     return left_open
+
+
+def uncover(error: BaseException | None, below: CancelScope) -> BaseException | None:
+    """Return the error because of which scopes inside ``below`` were left open.
+
+    If one of them is cancelled, so is the clean-up on the way to here, and the error has become the
+    context of a `Cancelled` that no scope around it has made.
+    """
+    cause = error
+    while cause is not None and is_cancellation(cause) and not below.effective:
+        cause = cause.__context__
+    return error if cause is None else cause
 
 
 def tasks_inside(scopes: list[CancelScope]) -> list[Any]:

@@ -7,7 +7,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope
+from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope, uncover
 from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
 from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.running import running
@@ -76,13 +76,14 @@ class TaskGroup:
                 if exc is not None:
                     await self._end_children(exc)
                 await self._wait_for_children()
+                outcome = self._outcome(exc)
             except BaseException as error:
                 if self._run_broke_down():
                     raise
                 # Nothing of ours raises there: it is a signal's handler (K4).
                 await self._end_children(error)
                 await self._wait_for_children()
-            outcome = self._outcome(exc)
+                outcome = self._outcome(error)
             if scope.__exit__(type(outcome) if outcome else None, outcome, None):
                 return True
             if outcome is None or outcome is exc:
@@ -162,12 +163,15 @@ class TaskGroup:
 
     async def _end_children(self, error: BaseException) -> None:
         """Cancel the children: ``error`` ends the block."""
+        scope, host = self.cancel_scope, self.host
+        is_innermost = host is None or host.scope is scope
+        if not is_innermost:  # see CancelScope._leave_those_inside()
+            error = uncover(error, scope) or error
         if not is_cancellation(error):
             self._add_error(error)
-        self.cancel_scope.cancel(f"the body of the task group raised {type(error).__name__}")
-        host = self.host
-        if host is not None and host.scope is not self.cancel_scope:  # see _leave_those_inside()
-            for failure in (await end_those_inside(host, self.cancel_scope)) or ():
+        scope.cancel(f"the body of the task group raised {type(error).__name__}")
+        if not is_innermost and host is not None:
+            for failure in (await end_those_inside(host, scope)) or ():
                 self._add_error(failure)
 
     async def _wait_for_children(self) -> None:

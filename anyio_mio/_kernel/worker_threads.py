@@ -151,8 +151,8 @@ class Job(Outcome[T]):
         try:
             WORKERS.call(self._work)
         except BaseException:
-            self._function = None
-            if self._at_end is not None:
+            function, self._function = self._function, None
+            if function is not None and self._at_end is not None:  # no thread has begun with it
                 self._at_end()
             raise
         # The thread's report is an entry, so it finds the task here however quick it was.
@@ -188,7 +188,9 @@ class Job(Outcome[T]):
 
     def _work(self, worker: WorkerThread) -> None:
         function, self._function = self._function, None
-        assert function is not None
+        if function is None:  # a signal's handler has raised before the task waited
+            WORKERS.release(worker)
+            return
         self._thread = threading.get_ident()
         self.capture(function)
         del function
