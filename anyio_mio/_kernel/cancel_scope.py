@@ -19,7 +19,7 @@ Cost. Pushing down walks each affected task's stack. That is the length of what 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf, isnan
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -29,7 +29,9 @@ from anyio_mio._kernel.cancelled import (
     is_cancellation,
     is_of_scope,
     scope_errors_of,
+    uncover,
 )
+from anyio_mio._kernel.deadlines import checked_deadline
 from anyio_mio._kernel.running import running, running_kernel
 
 if TYPE_CHECKING:
@@ -373,25 +375,6 @@ LEFT_OPEN: Final = (
 )
 
 
-def checked_deadline(value: float) -> float:
-    """Return ``value`` as a float, if it can be a deadline.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it is NaN.
-    """
-    try:
-        is_nan = isnan(value)
-    except TypeError:
-        raise TypeError(
-            f"a deadline is a number of seconds on the clock of the run, not {value!r}.\n"
-            "  right: CancelScope(deadline=anyio.current_time() + 5)"
-        ) from None
-    if is_nan:
-        raise ValueError("deadline must not be NaN")
-    return float(value)
-
-
 def require_bool(shield: object) -> None:
     """Raise TypeError unless ``shield`` is True or False."""
     if not isinstance(shield, bool):
@@ -427,7 +410,8 @@ def abandon(task: Member, below: CancelScope, error: BaseException | None) -> Ba
         What the task ends with now. If it failed, that says more than that a group was left open,
         and so it gets a note; else it is an error that says so.
     """
-    error = uncover(error, below)
+    if not below.effective:
+        error = uncover(error)
     kernel, has_children = task.kernel, False
     for scope in reversed(stack_above(task, below)):
         kernel.deadlines.drop(scope)
@@ -445,18 +429,6 @@ def abandon(task: Member, below: CancelScope, error: BaseException | None) -> Ba
     left_open = RuntimeError(LEFT_OPEN.format(task.name))
     left_open.__context__ = error
     return left_open
-
-
-def uncover(error: BaseException | None, below: CancelScope) -> BaseException | None:
-    """Return the error because of which scopes inside ``below`` were left open.
-
-    If one of them is cancelled, so is the clean-up on the way to here, and the error has become the
-    context of a `Cancelled` that no scope around it has made.
-    """
-    cause = error
-    while cause is not None and is_cancellation(cause) and not below.effective:
-        cause = cause.__context__
-    return error if cause is None else cause
 
 
 def tasks_inside(scopes: list[CancelScope]) -> list[Any]:

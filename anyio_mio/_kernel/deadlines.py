@@ -8,7 +8,7 @@ half of the heap is dead. Most timeouts never fire, so this beats a sorted conta
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from math import inf
+from math import inf, isnan
 from typing import Final, Protocol, final
 
 from anyio_mio._reactor.scheduler import Wait
@@ -115,3 +115,22 @@ class Deadlines(list[tuple[float, int, Owner]]):
         self[:] = [entry for entry in self if entry[2].alarm == entry[1]]
         heapify(self)
         self._dead = 0
+
+
+def checked_deadline(value: float) -> float:
+    """Return ``value`` as a float, if it can be a deadline.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is NaN.
+    """
+    try:
+        is_nan = isnan(value)
+    except TypeError:
+        raise TypeError(
+            f"a deadline is a number of seconds on the clock of the run, not {value!r}.\n"
+            "  right: CancelScope(deadline=anyio.current_time() + 5)"
+        ) from None
+    if is_nan:
+        raise ValueError("deadline must not be NaN")
+    return float(value)

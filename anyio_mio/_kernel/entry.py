@@ -69,7 +69,7 @@ class EntryQueue(deque[Callback]):
 
     def run(self, on_error: Callable[[BaseException], object]) -> None:
         """Call what has arrived so far; ``on_error`` gets the errors."""
-        for _ in range(self.count()):
+        for _ in range(self.arrived()):
             callback = self[0]
             del self[0]  # no call from here on, so that no handler of a signal comes between
             try:
@@ -80,7 +80,7 @@ class EntryQueue(deque[Callback]):
                 elif not callback.fail(exc):
                     raise
 
-    def count(self) -> int:
+    def arrived(self) -> int:
         """Return how many have arrived so far, and lower the flag; called by the kernel alone."""
         with self._lock:
             arrived = len(self)

@@ -31,7 +31,7 @@ from anyio_mio._kernel.foreign_loop import ForeignLoop, wait_elsewhere
 from anyio_mio._kernel.idle import FOREVER, IdleWaiters
 from anyio_mio._kernel.instruments import Instrument, Instruments
 from anyio_mio._kernel.interrupts import Interruption, door, interrupt_between_steps, repair
-from anyio_mio._kernel.running import running
+from anyio_mio._kernel.running import require_no_run, running
 from anyio_mio._kernel.running import running_kernel as running_stepper
 from anyio_mio._kernel.task import Owner, SystemTasks, Task
 from anyio_mio._kernel.traps import PAUSE, PAUSED, YIELDED
@@ -81,7 +81,7 @@ class Kernel:
         "turns",
     )
 
-    def __init__(  # noqa: PLR0913 - each is a choice of its own
+    def __init__(  # noqa: PLR0913, PLR0915 - each is a choice of its own
         self,
         errors: ErrorClasses,
         *,
@@ -276,12 +276,7 @@ class Kernel:
 
         Everything that says "mio runs in this thread" is set while this runs, and only then.
         """
-        if running.kernel is not None and not running.kernel.is_dead:
-            raise RuntimeError(
-                "mio is running in this thread already.\n"
-                "  wrong: anyio.run(...) inside an async function\n"
-                "  right: await the function, or run the other loop in a thread of its own"
-            )
+        require_no_run()
         self._presence = self._detection()
         running.kernel = self
         try:

@@ -43,3 +43,13 @@ def running_kernel() -> Stepper:
             "anyio.from_thread.run_sync(...)"
         )
     return kernel
+
+
+def require_no_run() -> None:
+    """Raise RuntimeError if mio runs in this thread; a run of the process that forked it is dead."""
+    if running.kernel is not None and not running.kernel.is_dead:
+        raise RuntimeError(
+            "mio is running in this thread already.\n"
+            "  wrong: anyio.run(...) inside an async function\n"
+            "  right: await the function, or run the other loop in a thread of its own"
+        )

@@ -7,8 +7,8 @@ from contextvars import Context
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope, uncover
-from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
+from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope
+from anyio_mio._kernel.cancelled import Cancelled, is_cancellation, uncover
 from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.running import running
 from anyio_mio._reactor.scheduler import Wait
@@ -166,7 +166,7 @@ class TaskGroup:
         scope, host = self.cancel_scope, self.host
         is_innermost = host is None or host.scope is scope
         if not is_innermost:  # see CancelScope._leave_those_inside()
-            error = uncover(error, scope) or error
+            error = error if scope.effective else uncover(error) or error
         if not is_cancellation(error):
             self._add_error(error)
         scope.cancel(f"the body of the task group raised {type(error).__name__}")

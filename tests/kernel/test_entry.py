@@ -42,7 +42,7 @@ def test_a_burst_rings_once(waker: CountingWaker) -> None:
             queue.put(lambda: None)
 
         assert waker.rings == 1
-        assert queue.count() == 5
+        assert queue.arrived() == 5
 
 
 def test_what_comes_after_a_burst_was_taken_rings_again(waker: CountingWaker) -> None:
