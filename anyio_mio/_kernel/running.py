@@ -46,7 +46,7 @@ def running_kernel() -> Stepper:
 
 
 def require_no_run() -> None:
-    """Raise RuntimeError if mio runs in this thread; a run of the process that forked it is dead."""
+    """Raise RuntimeError if mio runs in this thread."""
     if running.kernel is not None and not running.kernel.is_dead:
         raise RuntimeError(
             "mio is running in this thread already.\n"
