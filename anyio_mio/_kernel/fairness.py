@@ -32,7 +32,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Final, final
 
@@ -126,11 +126,6 @@ class ShuffledQueue(deque["Task"]):
     def append(self, task: Task, /) -> None:
         """Put a task behind the present generation, at a random place among those of the next."""
         self.insert(self._random.randint(min(self._left, len(self)), len(self)), task)
-
-    def extend(self, tasks: Iterable[Task], /) -> None:
-        """Put several tasks there, each at a place of its own."""
-        for task in tasks:
-            self.append(task)
 
     def popleft(self) -> Task:
         """Take out the first task; the next generation begins when none of the present is left."""
