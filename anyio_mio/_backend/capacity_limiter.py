@@ -126,7 +126,11 @@ class CapacityLimiter(anyio.CapacityLimiter):
                 "this borrower isn't holding any of this CapacityLimiter's tokens"
             ) from None
         if self._waiters:
-            self._serve_waiters()
+            try:
+                self._serve_waiters()
+            except BaseException:  # of a signal's handler
+                self._serve_waiters()
+                raise
 
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled waiter out; False if it has been served already."""

@@ -79,7 +79,7 @@ class Kernel:
         "turns",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0915 - each is a choice of its own
+    def __init__(  # noqa: PLR0913 - each is a choice of its own
         self,
         errors: ErrorClasses,
         *,
@@ -404,13 +404,13 @@ class Kernel:
             del members[task]
         if not members and task.base.host is None:
             self.abandoned.pop(task.base, None)
-        if task.wanted is not None:
-            task.end_wanted()
         if task.face is not None:
             task.face.finish(value, error)
             task.face = None  # a cycle; from Python 3.14 each task has a face
         try:
             task.finish(value, error)
+            if task.wanted is not None:  # now, so that those who are cancelled with it left before
+                task.end_wanted()
             self.ending = None
         finally:
             del error, value
