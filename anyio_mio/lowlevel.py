@@ -1,4 +1,4 @@
-"""mio's own services for library authors and for tools; AnyIO's are in `anyio.lowlevel`."""
+"""mio's own functions for library authors and for tools; AnyIO's are in `anyio.lowlevel`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Task(Protocol):
-    """A task, as a program may read it; it can be compared, hashed and kept."""
+    """The part of a task that a program may read. A task can be compared, hashed and kept."""
 
     @property
     def name(self) -> str:
@@ -99,7 +99,7 @@ def statistics_of(kernel: Kernel) -> RunStatistics:
     """Return what a run is doing; for tools that observe it."""
     return RunStatistics(
         tasks=len(kernel.tasks()),
-        runnable=len(kernel.run_queue) + len(kernel.spent),
+        runnable=len(kernel.runnable_tasks()),
         deadlines=kernel.deadlines.alive(),
         next_deadline=kernel.deadlines.next() - kernel.now(),
         reactor=kernel.reactor.statistics(),

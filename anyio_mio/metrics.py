@@ -1,11 +1,10 @@
 """Metrics for Prometheus: collectors over the statistics of runs, listeners and requests.
 
-`RunCollector` and `RequestCollector` are collectors of the package ``prometheus_client``, which the
-extra ``prometheus`` brings. Registered once, they read the figures when they are asked for them;
-nothing is counted for them on the way, except by a server that was given a
-`anyio_mio.asgi.RequestStatistics`.
+`RunCollector` and `RequestCollector` are collectors for the package ``prometheus_client``, which
+the extra ``prometheus`` installs. Register each once. They read the figures when Prometheus asks
+for them. Only a server with `anyio_mio.asgi.RequestStatistics` counts anything for them.
 
-`anyio-mio serve --metrics` needs none of this: its supervisor merges the metrics of all workers,
+`anyio-mio serve --metrics` needs no collector: its supervisor merges the metrics of all workers,
 and those that the application has registered in prometheus_client's default registry.
 """
 
@@ -48,10 +47,10 @@ T = TypeVar("T")
 class RunCollector(Collector):
     """Collects the figures of all runs of mio in this process, and of their listeners.
 
-    It may be asked in any thread: by ``prometheus_client.start_http_server()`` in a thread of its
-    own, or by a handler of the program. A run that is stuck does not keep it from answering.
+    It may be called in any thread: by ``prometheus_client.start_http_server()`` in its own thread,
+    or by a handler of the program. It answers even if a run is stuck.
 
-    Several runs of one process are added up.
+    It adds up the runs of one process.
     """
 
     def collect(self) -> Iterator[Metric]:
@@ -67,10 +66,10 @@ class RunCollector(Collector):
 
 @final
 class RequestCollector(Collector):
-    """Collects what a server of `anyio_mio.asgi` counts of its requests.
+    """Collects the figures of the requests to a server of `anyio_mio.asgi`.
 
     Args:
-        statistics: what `anyio_mio.asgi.serve()` was given as its option ``statistics``.
+        statistics: the object that `anyio_mio.asgi.serve()` has as its option ``statistics``.
     """
 
     def __init__(self, statistics: RequestStatistics) -> None:

@@ -236,10 +236,14 @@ def probe_handles() -> bool:
     ours = contents(new_handle(coro, "probe"))
     theirs = contents(where_mio_runs(TaskHandle, coro, "probe"))
     coro.close()
-    return ours == theirs and all(
-        end_by_anyio(error, takes) == end_by_copy(error, takes)
-        for error, takes in ((None, False), (PROBE_ERROR, False), (PROBE_ERROR, True))
-    )
+    try:
+        return ours == theirs and all(
+            end_by_anyio(error, takes) == end_by_copy(error, takes)
+            for error, takes in ((None, False), (PROBE_ERROR, False), (PROBE_ERROR, True))
+        )
+    finally:
+        # The traceback leads to the frames of the program that started its first task.
+        PROBE_ERROR.__traceback__ = None
 
 
 PROBE_ERROR: Final = ArithmeticError("a probe of AnyIO's task handles")

@@ -101,6 +101,15 @@ def without_asyncio_loop(kernel: Kernel) -> Iterator[None]:
             kernel.asyncio.enter(task.face or kernel.asyncio.make_face(task))
 
 
+def forget_name() -> None:
+    """Clear the context variable in which AnyIO has put the backend's name before a run.
+
+    `Detection` says the same for the thread alone. The context of a task is copied into threads,
+    by ``asyncio.to_thread()`` for example, and there no run would begin: "already running mio".
+    """
+    sniffio.current_async_library_cvar.set(None)
+
+
 def forget_in_child() -> None:
     """Forget the run in a forked child, so that the child may begin another one."""
     if sniffio.current_async_library_cvar.get() == "mio":

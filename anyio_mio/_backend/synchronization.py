@@ -68,7 +68,7 @@ class Event(anyio.Event):
 
     def _complete(self, waiters: dict[Task, None]) -> None:
         """Wake the rest of the waiters, if a signal's handler has raised after the first."""
-        left = [task for task in waiters if not task.kernel.is_runnable(task)]
+        left = [task for task in waiters if task not in task.kernel.runnable_tasks()]
         if len(left) < len(waiters):
             self._flag, self._waiters = True, None
             for task in left:
@@ -362,5 +362,5 @@ async def give_way(kernel: Stepper) -> None:
     Others go first if there are any; alone, a task only spends budget.
     """
     kernel.budget -= 1
-    if kernel.budget <= 0 or kernel.run_queue or kernel.spent:
+    if kernel.budget <= 0 or kernel.run_queue or kernel.spent or kernel.hung_up:
         await kernel.yield_now()

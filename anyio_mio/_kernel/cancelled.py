@@ -105,7 +105,7 @@ IN_ASYNCIO: Final = (
 )
 
 OTHER_THREAD: Final = (
-    "this was called from another thread, where the event loop does not hear of it.\n"
+    "this was called from another thread, and the event loop would not notice it.\n"
     "  wrong: event.set(), scope.cancel() or task_group.start_soon(...) in a worker thread\n"
     "  right: anyio.from_thread.run_sync(event.set)"
 )

@@ -252,8 +252,9 @@ def repair(kernel: Interruptible) -> None:
 def remove_twins(kernel: Interruptible) -> None:
     """Leave each runnable task in one queue, once: what was cut short has been done twice."""
     runnable = dict.fromkeys(kernel.run_queue)
-    for twice in runnable.keys() & kernel.spent:
-        kernel.spent.remove(twice)  # it was on its way to the run queue
+    for queue in (kernel.hung_up, kernel.spent):
+        for twice in runnable.keys() & queue:
+            queue.remove(twice)  # it was on its way to the run queue
     if len(runnable) != len(kernel.run_queue):
         kernel.run_queue.clear()
         kernel.run_queue.extend(runnable)
@@ -261,7 +262,7 @@ def remove_twins(kernel: Interruptible) -> None:
 
 def is_to_be_stepped(kernel: Interruptible, task: Task) -> bool:
     """Return whether a task was taken out of its queue, and its step has not begun."""
-    return not (task.done or task.parked_on is not None or kernel.is_runnable(task))
+    return not (task.done or task.parked_on is not None or task in kernel.runnable_tasks())
 
 
 def is_ours(frame: FrameType | None) -> bool:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, Type
 
 from anyio_mio._net.accept_errors import OUT_OF_DESCRIPTORS, AcceptErrorKind, after_many, classify
 from anyio_mio._net.backoff import BackOff
+from anyio_mio._net.descriptor_table import grow_descriptor_table
 from anyio_mio._net.logs import LimitedLog
 from anyio_mio._net.non_blocking import NON_BLOCKING
 from anyio_mio._reactor.registration import READ_WOULD_BLOCK, WAKES_READER
@@ -146,6 +147,7 @@ class Acceptor(Generic[StreamT]):
         make_stream: Callable[[socket.socket, Any], StreamT],
         set_options: Callable[[socket.socket], None] | None = None,
     ) -> None:
+        grow_descriptor_table(sock.fileno())
         self._sock = sock
         self._registration = registration
         self._reactor = reactor

@@ -34,6 +34,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from anyio_mio._kernel.fairness import EVENTS_PER_POLL
@@ -41,6 +42,7 @@ from anyio_mio._kernel.interrupts import door
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.traps import PAUSED
 from anyio_mio.asyncio.asyncio_internals import StockHandle, StockTimerHandle, format_callback
+from anyio_mio.asyncio.other_threads import OtherThread
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
@@ -262,11 +264,11 @@ class Callbacks:
         """Ask the kernel for a step.
 
         Raises:
-            RuntimeError: this is not the thread of the run, which would not hear of it.
+            OtherThread: this is not the thread of the run, which sleeps and would not notice it.
         """
         kernel = self._kernel
         if not self.is_running and kernel.current is None:
-            kernel.require_own_thread()
+            self.require_own_thread()
         self.is_queued = True
         kernel.run_queue.append(self.task)
 
@@ -276,9 +278,10 @@ class Callbacks:
             self.schedule()
 
     def require_own_thread(self) -> None:
-        """Raise RuntimeError in a thread in which the run could miss the call."""
-        if self._kernel.current is None and not self.is_running:
-            self._kernel.require_own_thread()
+        """Raise OtherThread if this is not the thread of the run, and the run may sleep."""
+        kernel = self._kernel
+        if kernel.current is None and not self.is_running and get_ident() != kernel.thread:
+            raise OtherThread
 
     @door
     def send(self, value: object) -> object:
@@ -341,8 +344,8 @@ class Callbacks:
         try:
             self._run_round()
             while self.ready and not self.is_stopping:
-                others = kernel.run_queue or kernel.spent or kernel.entry or kernel.interrupted
-                if others or time.monotonic() >= end:
+                others = kernel.run_queue or kernel.hung_up or kernel.spent or kernel.entry
+                if others or kernel.interrupted or time.monotonic() >= end:
                     kernel.entry.append(self.wake)
                     break
                 poll()
@@ -403,6 +406,6 @@ def poll_between(kernel: Kernel) -> None:
     events = kernel.reactor.poll.harvest(0, EVENTS_PER_POLL)
     kernel.turns += 1
     if events:
-        kernel.reactor.turn(events, kernel.run_queue.append)
+        kernel.reactor.turn(events, kernel.run_queue.append, kernel.hung_up.append)
     if kernel.instruments:
         kernel.instruments.after_poll(len(events))

@@ -31,6 +31,12 @@ TWO_OWNERS: Final = (
     "  right: await stream.receive(), or os.dup() the descriptor and give the duplicate to asyncio"
 )
 
+NESTED: Final = (
+    "mio's event loop cannot be run inside itself: its kernel polls, not the loop.\n"
+    "  wrong: nest_asyncio.apply(), and then asyncio.run(main()) in a program that runs\n"
+    "  right: await main()"
+)
+
 
 @final
 class Watch:
@@ -157,8 +163,8 @@ class Descriptors(selectors.BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Refuse: the kernel polls."""
-        raise NotImplementedError("mio polls: run the loop instead")
+        """Refuse: the kernel polls. nest_asyncio calls this to run the loop inside itself."""
+        raise NotImplementedError(NESTED)
 
     def close(self) -> None:
         """Forget all descriptors; they stay open."""

@@ -31,10 +31,11 @@ import sniffio
 
 from anyio_mio._kernel.cancelled import IN_ASYNCIO
 from anyio_mio._reactor.dead_selector import FORKED
-from anyio_mio.asyncio import asyncio_internals
+from anyio_mio.asyncio import asyncio_internals, other_threads
 from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop, ThreadSafeHandle
 from anyio_mio.asyncio.callbacks import Callbacks, Handle, TimerHandle, make_handle, make_timer
 from anyio_mio.asyncio.descriptors import Descriptors
+from anyio_mio.asyncio.other_threads import OtherThread
 from anyio_mio.asyncio.task_face import TaskFace
 from anyio_mio.asyncio.task_states import TaskOrder, describe_task
 from anyio_mio.asyncio.time_limits import TimeLimits
@@ -69,6 +70,7 @@ class Loop(StockLoop):
         "_now",
         "_order",
         "_previous_handlers",
+        "_was_set_elsewhere",
         "enter",
         "leave",
         "make_face",
@@ -81,6 +83,7 @@ class Loop(StockLoop):
         self._order = TaskOrder()
         self._now = kernel.now
         self._is_in_child = False
+        self._was_set_elsewhere = False
         self.enter, self.leave = asyncio_internals.current_task_setters(self)
         self.make_face: Callable[[Task], task.TaskFace] = partial(TaskFace, self)
         self._callbacks = Callbacks(kernel, self.leave)
@@ -97,30 +100,45 @@ class Loop(StockLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Handle:
         """Queue a callback; a task of mio that awaited a future goes straight to the kernel."""
-        if type(callback) is TaskFace:
-            callbacks = self._callbacks
-            if not callbacks.is_running:
-                callbacks.require_own_thread()
-            if self._ready:  # what was queued before runs before the task
-                callbacks.due = len(self._ready)
-            if (
-                callback._future is args[0]  # type: ignore[misc] # a future passes itself
-                and callback._error is None
-                and not callback._cancelled_by_scope
-            ):
-                callback._future = None  # wake(), written out for each wait of a library
-                self._kernel.run_queue.append(callback.task)
-            else:
-                callback.wake(*args)
-            return None  # type: ignore[return-value] # futures do not look at it
-        if self._debug or self._closed:
-            return self._call_soon_in_debug_mode(callback, args, context)
-        handle = make_handle(callback, args, self, context)
         callbacks = self._callbacks
-        if not callbacks.is_queued:
-            callbacks.schedule()
+        try:
+            if type(callback) is TaskFace:
+                if not callbacks.is_running:
+                    callbacks.require_own_thread()
+                if self._ready:  # what was queued before runs before the task
+                    callbacks.due = len(self._ready)
+                if (
+                    callback._future is args[0]  # type: ignore[misc] # a future passes itself
+                    and callback._error is None
+                    and not callback._cancelled_by_scope
+                ):
+                    callback._future = None  # wake(), written out for each wait of a library
+                    self._kernel.run_queue.append(callback.task)
+                else:
+                    callback.wake(*args)
+                return None  # type: ignore[return-value] # futures do not look at it
+            if self._debug or self._closed:
+                return self._call_soon_in_debug_mode(callback, args, context)
+            handle = make_handle(callback, args, self, context)
+            if not callbacks.is_queued:
+                callbacks.schedule()
+        except OtherThread:
+            return self._call_of_future(callback, args, context)
         self._ready.append(handle)
         return handle
+
+    def _call_of_future(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> Handle:
+        """Queue a callback of a future that another thread has set; refuse any other."""
+        if not other_threads.is_of_future(args):
+            raise OtherThread from None
+        if not self._was_set_elsewhere:
+            self._was_set_elsewhere = True
+            report = other_threads.describe(args[0], sys._getframe(2))
+            self.call_soon_threadsafe(self.call_exception_handler, report)
+        handle: Any = self.call_soon_threadsafe(callback, *args, context=context)
+        return handle  # type: ignore[no-any-return]
 
     def _call_soon_in_debug_mode(
         self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
@@ -202,7 +220,9 @@ class Loop(StockLoop):
             self._check_callback(callback, "call_at")
         callbacks = self._callbacks
         if not callbacks.is_running and self._kernel.current is None:
-            self._kernel.require_own_thread()
+            callbacks.require_own_thread()
+        if when != when:  # NaN has no place in an order; asyncio calls back soon
+            when = self._now()
         timer = make_timer(when, callback, args, self, context, callbacks)
         if self._debug:
             timer._source_traceback = asyncio_internals.extract_stack(sys._getframe(2))

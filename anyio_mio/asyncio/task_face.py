@@ -268,7 +268,13 @@ class TaskFace:
         return self._settled().remove_done_callback(Told(self, callback))
 
     def __await__(self) -> Generator[Any, None, Any]:
-        """Wait for the task's end, as another task of asyncio may."""
+        """Wait for the end of the task, in another task.
+
+        Raises:
+            RuntimeError: the task awaits itself, which would never end.
+        """
+        if self.task.kernel.current is self.task:
+            raise RuntimeError(f"Task cannot await on itself: {self!r}")
         return asyncio.shield(self._settled()).__await__()
 
     def get_loop(self) -> events.AbstractEventLoop:

@@ -1,19 +1,19 @@
 """Look inside a running program: the task tree, a watchdog, a socket for tools, metrics.
 
 `render_tree()` prints the task tree of `anyio_mio.lowlevel.task_tree()`; `tree_on_signal()` prints
-it when a signal comes. `watch_runs()` logs what blocks a loop, and what is never closed.
-`observe_runs()` opens a socket for each run of the process, which the commands `anyio-mio tree`,
-`anyio-mio stats` and `anyio-mio top` ask; `protocol` says how.
+it on a signal. `watch_runs()` logs steps that block a loop, and sockets that are never closed.
+`observe_runs()` opens a socket for each run of the process. The commands `anyio-mio tree`,
+`anyio-mio stats` and `anyio-mio top` connect to it; `protocol` defines the messages.
 
-Map: `rendering` prints a tree. `observing` opens the `server` of a process, whose answers
-`pictures` makes; `protocol` has the messages. On the other side `client` asks one process, and
-`watching` many of them again and again.
+Map: `rendering` prints a tree. `observing` opens the `server` of a process, and `pictures` makes
+its answers; `protocol` has the messages. On the other side `client` asks one process once, and
+`watching` asks many processes repeatedly.
 
 Rules:
 
-1. Nothing here costs anything while it is not used.
-2. A tool that asks, and does not read the answer, cannot stop the program.
-3. An answer comes also while the loop is stuck, from another thread.
+1. A program that does not use this room pays nothing for it.
+2. A tool that does not read its answer cannot stop the program.
+3. The console answers also while the loop is stuck, from another thread.
 """
 
 from __future__ import annotations

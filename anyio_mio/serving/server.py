@@ -1,8 +1,11 @@
 """Serve connections until told to stop, then stop in good order.
 
-That order is: remove a UNIX path; accept what is queued, because those clients are connected
-already; close the listeners; wait for the handlers during the grace period; cancel the rest;
-return a summary.
+That order is: remove a UNIX path; let the system refuse new connections (`_net.accept_queue`);
+accept what is queued, because those clients are connected already; close the listeners; wait for
+the handlers during the grace period; cancel the rest; return a summary.
+
+The system is told to refuse only where the server has made the listeners itself. Those that it was
+given may be shared: with a process that serves on, or with systemd.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from anyio.streams.tls import TLSStream
 from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.task_group import end_left_open
 from anyio_mio._net.accept_errors import AcceptErrorKind
+from anyio_mio._net.accept_queue import HANDSHAKE_TIME, is_reached_by_network, refuse_new
 from anyio_mio._net.acceptor import ACCEPT_BATCH, Acceptor, ListenerStatistics
 from anyio_mio._net.arguments import task_name
 from anyio_mio._net.listeners import SocketListener
@@ -129,7 +133,7 @@ async def serve_tcp(  # noqa: PLR0913 - the last are options by name
     listeners = await listen_tcp(
         host, port, backlog=backlog, reuse_port=reuse_port, threads=threads
     )
-    server = Server(handler, listeners, settings)
+    server = Server(handler, listeners, settings, owns_listeners=True)
     if threads == 1:
         return await server.run(task_status)
     return await in_threads(server, threads - 1, backlog, task_status)
@@ -146,7 +150,8 @@ async def in_threads(
     async def serve(sockets: Sequence[socket.socket], stop: anyio.Event, /) -> ServeSummary:
         listeners = [SocketListener(sock, running_kernel().reactor) for sock in sockets]
         settings = replace(server.settings, stop=stop, signals=())
-        return await Server(server.handler, listeners, settings).run(anyio.TASK_STATUS_IGNORED)
+        another = Server(server.handler, listeners, settings, owns_listeners=True)
+        return await another.run(anyio.TASK_STATUS_IGNORED)
 
     slots = [[listen_again(each._sock, backlog) for each in server.listeners] for _ in range(more)]
     summaries = await serve_in_threads(lambda: server.run(task_status), serve, slots)
@@ -214,7 +219,7 @@ async def serve_unix(
         sock.close()
         raise
     listener.path = bound
-    return await Server(handler, [listener], settings).run(task_status)
+    return await Server(handler, [listener], settings, owns_listeners=True).run(task_status)
 
 
 @overload
@@ -268,8 +273,14 @@ class Server:
     """One call of `serve_listeners()`."""
 
     def __init__(
-        self, handler: Handler, listeners: Sequence[SocketListener], settings: Settings
+        self,
+        handler: Handler,
+        listeners: Sequence[SocketListener],
+        settings: Settings,
+        *,
+        owns_listeners: bool = False,
     ) -> None:
+        self._owns_listeners = owns_listeners
         self._kernel = running_kernel()
         self.handler = handler
         self._name = task_name(handler)
@@ -326,6 +337,7 @@ class Server:
             for listener in self.listeners:
                 acceptors.start_soon(self._accept_from, listener.acceptor)
             await self._stopping.wait()
+            await self._finish_handshakes()
             acceptors.cancel_scope.cancel("the server stops")
 
     async def _accept_from(self, acceptor: Acceptor[SocketStream]) -> None:
@@ -421,10 +433,20 @@ class Server:
                     self._cancel_handlers()
                 self._stopping.set()
 
+    async def _finish_handshakes(self) -> None:
+        """Let no new client connect, and wait for those that are connecting."""
+        socks = [each._sock for each in self.listeners if not each._is_closed]
+        if self._owns_listeners and any(is_reached_by_network(sock) for sock in socks):
+            for sock in socks:
+                refuse_new(sock)
+            await anyio.sleep(HANDSHAKE_TIME)
+
     def _close_listeners(self) -> None:
         assert self._handlers is not None
         for listener in self.listeners:
             listener.remove_path()  # first: a successor may bind it, and no client is turned away
+            if self._owns_listeners and not listener._is_closed:
+                refuse_new(listener._sock)
         # A handler that failed, or a second signal, has ended them all: none is left to serve.
         if self.settings.queued == "serve" and not self._handlers.cancel_scope.cancel_called:
             self._serve_the_queue()

@@ -1,13 +1,13 @@
-"""Tools for tests: clocks, orders and events that the test chooses.
+"""Tools for tests, which choose the time, the order of tasks and the events.
 
 Map: `clock`, `sequencer`, `checkpoints` and `scripted`.
 
-* `MockClock` lets hours pass in no time; the fixtures ``mio_mock_clock`` and
-  ``mio_autojump_clock`` make it.
+* `MockClock` lets hours pass at once; the fixtures ``mio_mock_clock`` and ``mio_autojump_clock``
+  make one.
 * `Sequencer` makes tasks take turns; the backend option ``shuffle`` makes their order random.
-* `assert_checkpoints` and `assert_no_checkpoints` tell what yields.
-* `ScriptedSelector` stands in for the operating system: a poll, a reactor or a kernel can be
-  driven event by event, without descriptors and without waiting.
+* `assert_checkpoints` and `assert_no_checkpoints` check whether code passes a checkpoint.
+* `ScriptedSelector` replaces the operating system's selector. It drives a poll, a reactor or a
+  kernel event by event, without descriptors and without waiting.
 """
 
 from __future__ import annotations

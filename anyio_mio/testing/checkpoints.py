@@ -13,9 +13,9 @@ from anyio_mio._kernel.kernel import running_kernel
 def assert_checkpoints() -> Iterator[None]:
     """Fail unless the block passes at least one checkpoint.
 
-    On mio an operation that need not wait is a checkpoint without yielding, as long as its task has
-    budget: it looks for cancellation, and it pays. Both count here, waiting and paying.
-    ``checkpoint_if_cancelled()`` alone does not, since it lets no other task run.
+    On mio an operation that need not wait does not yield while its task has budget left. It is a
+    checkpoint all the same: it checks for cancellation and uses budget. So it counts here, and so
+    does a wait. ``checkpoint_if_cancelled()`` alone does not count: it lets no other task run.
 
         with assert_checkpoints():
             await stream.send(b"")
@@ -49,7 +49,7 @@ def assert_no_checkpoints() -> Iterator[None]:
 
 @final
 class _Mark(int):
-    """A budget that is known by its identity: spending or refilling it makes another number."""
+    """A budget with an identity: spending or refilling it makes another object."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""A clock that stands still until it is moved."""
+"""A clock that the test moves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import final
 
 @final
 class MockClock:
-    """Time that a test moves: by `jump`, or by itself when the program only waits for it.
+    """A clock that moves by `jump()`, or by itself when the program only waits for the time.
 
         clock = MockClock(autojump=0)
         anyio_mio.run(main, clock=clock)  # main's sleeps take no time, and end in the right order
@@ -20,14 +20,14 @@ class MockClock:
             return "mio", {"clock": mio_autojump_clock}
 
     Args:
-        start: what `now` says first, in seconds.
-        autojump: None to move by `jump` alone. Otherwise, when every task waits and neither sockets
-            nor threads have reported anything for so many *real* seconds, the time jumps to the
-            next deadline. 0 is right for programs that keep to their process; one that waits for
-            worker threads or for other processes should give them a moment.
+        start: the first time, in seconds.
+        autojump: None to move by `jump()` alone. Otherwise a number of *real* seconds: when every
+            task has waited so long without an event of a socket or a thread, the clock jumps to
+            the next deadline. 0 suits a program without worker threads and other processes; give
+            more to a program that waits for these.
 
     Attributes:
-        autojump: see above; may be changed at any time.
+        autojump: see above; a program may change it at any time.
     """
 
     __slots__ = ("_now", "autojump")
@@ -45,12 +45,12 @@ class MockClock:
         return self._now
 
     def jump(self, seconds: float) -> None:
-        """Move on; what is due by then happens before the next step of any task.
+        """Move the clock. All deadlines up to then pass before the next step of any task.
 
-        From another thread, go through ``anyio.from_thread.run_sync(clock.jump, seconds)``.
+        In another thread, call ``anyio.from_thread.run_sync(clock.jump, seconds)``.
 
         Args:
-            seconds: how far.
+            seconds: how far to move.
 
         Raises:
             ValueError: ``seconds`` is negative, infinite or NaN.
@@ -60,12 +60,12 @@ class MockClock:
         self._now += seconds
 
     def time_to_wait(self, deadline: float) -> float | None:
-        """Return the real seconds to wait for something else to happen; the kernel asks."""
+        """Return the real seconds to wait for other events; the kernel calls this."""
         if deadline <= self._now:
             return 0
         return None if deadline == inf else self.autojump
 
     def quiet(self, deadline: float) -> None:
-        """Note that nothing else has happened; the kernel calls this."""
+        """Note that no other event has happened; the kernel calls this."""
         if self.autojump is not None and self._now < deadline < inf:
             self._now = deadline

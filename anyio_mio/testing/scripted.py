@@ -1,11 +1,11 @@
-"""A selector that delivers what a test wrote down, and remembers what it was asked.
+"""A selector that delivers the events of a script, and records the calls that it gets.
 
 Rules:
 
-1. Batches go out exactly as they were written, so a test can write down the rare cases: a
-   spurious event is a pair without a reason, a stale one has a descriptor that was deregistered.
+1. It delivers batches exactly as they are written, so a test can write rare cases: a spurious event
+   is a pair without a cause, and a stale event has a descriptor that was deregistered.
 2. Nothing here waits. A wait that the script does not end fails the test instead of hanging it.
-3. Descriptors are mere numbers. None of them has to be open.
+3. Descriptors are numbers only. They need not be open.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Pair = tuple[int, int]
 
 
 class Call(NamedTuple):
-    """One change that the selector was asked for.
+    """One call that changes a registration.
 
     Attributes:
         verb: `"register"`, `"reregister"`, `"deregister"` or `"rearm"`.
@@ -47,15 +47,15 @@ class ScriptedSelector(Closable):
         selector = ScriptedSelector([[(5, READABLE)], [], [(5, READABLE), (6, WRITABLE)]])
 
     Each `select` returns one batch, or the first `capacity` pairs of it and the rest next time.
-    When the script is over, a `select` with a timeout returns nothing, as if the time had passed,
-    and one without a timeout raises.
+    After the last batch, a `select` with a timeout returns nothing, as if the time had passed, and
+    a `select` without a timeout raises.
 
     Args:
         script: The batches. `play` adds more.
-        edge_triggered: What the selector says of itself.
-        tells_priority: The same.
+        edge_triggered: The value of this attribute.
+        tells_priority: The value of this attribute.
         on_wait: Called with the timeout of each `select`, before its batch is taken. A mock clock
-            advances here; a test may also `play` what "happens" during the wait.
+            advances here; a test may also `play` events that arrive during the wait.
 
     Attributes:
         calls: The changes that were asked for, in order.
@@ -177,7 +177,7 @@ class ScriptedSelector(Closable):
     def _require_an_end(self, timeout: float | None) -> None:
         if timeout is None:
             raise AssertionError(
-                "the script is over, and this wait would never end\n"
+                "the script has no batch left, and this wait would never end\n"
                 "  wrong: ScriptedSelector([]).select(None, 64)\n"
                 "  right: ScriptedSelector([[(fd, READABLE)]]), or play() it in on_wait"
             )

@@ -1,4 +1,4 @@
-"""Trio programs take mio's sockets and stay inside ``trio.run``.
+"""Use mio's sockets in a Trio program, inside ``trio.run``.
 
     from anyio_mio.trio import serve_tcp        # instead of: from trio import serve_tcp
 
@@ -10,22 +10,22 @@
 
 The names, signatures, exceptions and semantics are Trio's. Streams are
 `trio.abc.HalfCloseableStream`, listeners `trio.abc.Listener`, and `trio.SSLStream` works over them.
-Trio keeps tasks, time and cancellation; what changes is how a socket waits (`anyio_mio.trio.hub`),
-when an operation yields (`anyio_mio.trio.streams`) and how connections are accepted
-(`anyio_mio.trio.serving`, `anyio_mio.trio.listeners`).
+Tasks, time and cancellation are Trio's. Three things change: how a socket waits
+(`anyio_mio.trio.hub`), when an operation yields (`anyio_mio.trio.streams`) and how connections are
+accepted (`anyio_mio.trio.serving`, `anyio_mio.trio.listeners`).
 
-`opening` connects and listens; `waits` has the descriptors that the program owns. Below them
-`scheduler` is Trio as the reactor sees it, `registration` can wait in two places, and `nesting`
-finds out whether pollers nest.
+`opening` connects and listens; `waits` waits for descriptors that the program owns. Below them
+`scheduler` adapts Trio to the reactor, `registration` waits in one of two places, and `nesting`
+tests whether one poller can watch another.
 
 Rules:
 
-* T1 Errors are Trio's own classes. So is the clock, the resolver and the poller of foreign
-  descriptors: `wait_readable`, `wait_writable` and `notify_closing` are `trio.lowlevel`'s.
-* T2 A socket has one owner. A stream or listener made of a Trio socket takes it over; the attribute
-  `socket` gives one out again, at the price of waiting where Trio's own sockets wait.
-* T3 Every operation checks for cancellation. A receive is a schedule point, and pays for the sends
-  that answer it.
+* T1 Errors are Trio's own classes. The clock, the resolver and the poller of foreign descriptors
+  are Trio's too: `wait_readable`, `wait_writable` and `notify_closing` are `trio.lowlevel`'s.
+* T2 A socket has one owner. A stream or listener takes over the Trio socket that it is made of. Its
+  attribute `socket` returns a Trio socket again; from then on it waits where Trio's own do.
+* T3 Every operation checks for cancellation. A receive is a schedule point, and the next sends of
+  its stream need not be.
 * T4 A run leaves nothing behind: no descriptor, no task, no instrument, however it ends.
 """
 

@@ -1,38 +1,38 @@
-"""The hub: one reactor for each ``trio.run``, and the decision where its sockets wait.
+"""The hub: one reactor for each ``trio.run``. It decides where the run's sockets wait.
 
 Two places
 ==========
 
-A socket that must wait can do so in two places.
+A socket can wait in two places.
 
 *Directly*, on Trio's own poller. Each wait costs one ``epoll_ctl``, because Trio's registrations
-are one-shot, and nothing else.
+are one-shot.
 
-*Nested*, in an edge-triggered set of our own whose descriptor is watched by Trio's poller. A wait
-then costs no system call at all, but each tick in which something happened costs three: the wait
-outside, the harvest inside, and arming the outer set again.
+*Nested*, in an edge-triggered set of ours. Trio's poller watches the set's descriptor. A wait then
+costs no system call, but each tick with an event costs three: the wait outside, the harvest inside,
+and arming the set outside again.
 
-So the nested set is cheaper when a tick finds several sockets ready, and dearer when it finds one.
-Whether few or many sockets are *open* says nothing about that; a thousand idle ones cost nothing in
-either place. The hub therefore counts sockets per tick. At each tick it adds the number of sockets
-that waited, or were woken, and takes away `BREAK_EVEN`; the sum stays between 0 and `DECIDED`. When
-it reaches the top, sockets that wait from then on wait in the nested set; when it is back at the
-bottom, on Trio's poller. A burst has to last to move anything, and so has a lull.
+So the nested set is cheaper if a tick finds several sockets ready, and dearer if it finds one. The
+number of *open* sockets does not matter: a thousand idle ones cost nothing in either place. The hub
+therefore counts sockets per tick. At each tick it adds the number of sockets that waited or were
+woken, and subtracts `BREAK_EVEN`; the sum stays between 0 and `DECIDED`. When the sum reaches
+`DECIDED`, sockets that begin to wait do so in the nested set. When it is back at 0, they wait on
+Trio's poller. So a short burst moves no socket, and neither does a short pause.
 
 One system task, *the attendant*, waits on Trio's poller for the nested set, and closes the hub when
 the run ends. An instrument harvests at the end of the I/O wait, so that woken tasks run in the same
-tick. It also does the counting. Users may remove instruments; then the attendant harvests, one tick
-later, and the hub stays where it is.
+tick. The instrument also counts. If the program removes the instrument, the attendant harvests, one
+tick later, and the place of waits no longer changes.
 
 Rules:
 
-* H1 A run has at most one hub. It is made when the run's first socket asks for it, and never
-  outlives the run.
-* H2 Whatever is not possible (nested pollers do not work here, no descriptor is left, the run is
-  ending) leaves the sockets on Trio's poller. They work there, so no task gets an error.
-* H3 A hub that closes wakes the tasks in its set, as a hint: they try again, and wait directly.
-* H4 A harvest may leave events behind: Trio's one-shot arming looks again.
-* H5 After a fork the child's hub is dead; its use raises, and the shared set is not touched.
+* H1 A run has at most one hub. The run's first socket makes it, and it ends with the run.
+* H2 If the nested set cannot be used (nested pollers do not work here, no descriptor is left, the
+  run is ending), sockets wait on Trio's poller. They work there, so no task gets an error.
+* H3 A hub that closes wakes the tasks in its set. A wake-up is a hint: they try again, and wait
+  directly.
+* H4 A harvest may leave events behind, because Trio's one-shot arming reports them again.
+* H5 After a fork the child's hub is dead: its use raises, and leaves the shared set alone.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ from anyio_mio.trio.registration import HostedRegistration
 from anyio_mio.trio.scheduler import TrioScheduler
 
 BREAK_EVEN: Final = 4
-"""Sockets per tick from which on the nested set is the cheaper place."""
+"""Sockets per tick. With more than this, the nested set is the cheaper place."""
 
 DECIDED: Final = 256
-"""How much must speak for the nested set, or have been lost, before waits change their place."""
+"""The sum of sockets, above `BREAK_EVEN` a tick, at which waits move to the nested set."""
 
 EVENTS_PER_HARVEST: Final = 512
 
@@ -73,8 +73,8 @@ class HubStatistics:
         registrations: sockets in the nested set.
         tasks_waiting: tasks parked in the nested set; Trio's own statistics count the others.
         events: events that the nested set delivered.
-        stale_events: those whose socket was closed already.
-        moves: how often the place was changed.
+        stale_events: events of sockets that were already closed.
+        moves: how often the place changed.
     """
 
     place: Literal["direct", "nested"]
@@ -91,7 +91,7 @@ class Hub(Reactor):
 
     Attributes:
         is_nested: whether waits that begin now happen in the nested set.
-        is_closed: the run is over, or soon will be.
+        is_closed: whether the run has ended or is ending.
         thread: the identity of the run's thread.
         direct_waits: waits on Trio's poller that began since the last tick.
     """
@@ -138,7 +138,7 @@ class Hub(Reactor):
             self._deregister(registration.fd)
 
     def tick(self) -> None:
-        """End of an I/O wait: harvest, and weigh what the tick brought."""
+        """End an I/O wait: harvest, and count the tick's sockets."""
         active = self.direct_waits
         if self.is_nested:
             self._has_harvested = True
@@ -152,7 +152,7 @@ class Hub(Reactor):
         """Wake the tasks for which the nested set has events; return the number of events."""
         pairs = self.poll.harvest(0, EVENTS_PER_HARVEST)
         if pairs:
-            self.turn(pairs, reschedule)
+            self.turn(pairs, reschedule, reschedule)
         return len(pairs)
 
     def nest(self) -> None:
@@ -167,7 +167,7 @@ class Hub(Reactor):
         self._moves += 1
 
     def has_room(self) -> None:
-        """See `Reactor.has_room()`; another thread cannot wake tasks of this run."""
+        """See `Reactor.has_room()`. Do nothing in other threads, which cannot wake tasks."""
         if threading.get_ident() == self.thread:
             Reactor.has_room(self)
 
@@ -217,7 +217,7 @@ class Hub(Reactor):
         """Make the nested set, once."""
         if self._has_poll:
             return True
-        self._weight = 0  # if it fails, the question comes up again when the weight is there again
+        self._weight = 0  # if this fails, try again when the sum has reached `DECIDED` again
         try:
             if not poller_nests():
                 return False
@@ -290,7 +290,7 @@ def _new_hub() -> Hub:
     _hubs.add(hub)
     try:
         trio.lowlevel.spawn_system_task(hub.attend, name="anyio_mio.trio's attendant")
-    except RuntimeError:  # the run is ending: what still asks waits on Trio's poller (H2)
+    except RuntimeError:  # the run is ending: its sockets wait on Trio's poller (H2)
         hub.is_closed = True
     return hub
 

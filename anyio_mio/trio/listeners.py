@@ -1,4 +1,4 @@
-"""Listeners with Trio's interface, around the acceptor that all of mio shares."""
+"""Listeners with Trio's interface, around mio's acceptor."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SocketListener(trio.abc.Listener[SocketStream]):
 
     @property
     def socket(self) -> trio.socket.SocketType:
-        """The listener's socket as Trio's object; from here on it waits where Trio's own do."""
+        """The listener's socket as Trio's object; the listener then waits where Trio's own do."""
         if self._trio_socket is None:
             self._trio_socket = trio.socket.from_stdlib_socket(self._sock)
             self._registration.share()
@@ -78,7 +78,7 @@ class SocketListener(trio.abc.Listener[SocketStream]):
         Raises:
             trio.ClosedResourceError: the listener was closed, before the call or during it.
             trio.BusyResourceError: another task waits for a connection.
-            OSError: what the system said, if it concerns more than one connection.
+            OSError: an error of the system that concerns more than one connection.
 
         Checkpoint: always. Cancellation: no connection is lost.
         """
@@ -87,7 +87,7 @@ class SocketListener(trio.abc.Listener[SocketStream]):
     async def aclose(self) -> None:
         """Close the socket at once and wake the task that waits on it.
 
-        The path of a listener that `open_unix_listener()` made is removed, if it is still ours.
+        A listener of `open_unix_listener()` removes its path, unless another server replaced it.
 
         Checkpoint: always.
         """
@@ -113,12 +113,12 @@ class SocketListener(trio.abc.Listener[SocketStream]):
 
 
 def raise_at_once(_error: OSError, kind: AcceptErrorKind) -> AcceptErrorKind:
-    """Return what Trio does in ``accept()``: it has no back-off, the caller may have one."""
+    """Return the kind for ``accept()``: as in Trio it does not back off, but raises."""
     return AcceptErrorKind.RAISE if kind is AcceptErrorKind.BACK_OFF else kind
 
 
 def require_listening(socket: trio.socket.SocketType) -> None:
-    """Refuse a socket that does not listen; not every system can tell."""
+    """Raise ValueError if the socket does not listen and the system can tell."""
     with suppress(OSError):
         if not socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
             raise ValueError("SocketListener requires a listening socket")

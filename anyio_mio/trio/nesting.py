@@ -1,8 +1,8 @@
-"""Does a poller nest on this system: does an inner set wake the set that watches it?
+"""Test whether a poller nests on this system: whether an inner set wakes the set that watches it.
 
-Nested readiness has been broken more than once: Linux 5.5 lost wake-ups of nested epolls for some
-releases, and emulated kernels had bugs of the same kind. It takes a dozen system calls to ask, so
-this module asks, once per process, and the hub stays on Trio's own poller if the answer is no.
+Nested readiness has had bugs: Linux 5.5 lost wake-ups of nested epolls for some releases, and
+emulated kernels had similar bugs. The test takes a dozen system calls and runs once in a process.
+If it fails, the hub stays on Trio's own poller.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ PAIRS: int = 8
 
 @functools.cache
 def poller_nests() -> bool:
-    """Say whether this system's poller can be watched by another one; asked once.
-
-    Running out of descriptors is no answer: the question is then put again.
+    """Return whether another poller can watch this system's poller; the answer is cached.
 
     Raises:
-        OSError: there was no descriptor left to ask with.
+        OSError: no descriptor is left for the test. This is not cached.
     """
     try:
         with ExitStack() as stack:
@@ -35,7 +33,7 @@ def poller_nests() -> bool:
             inner = stack.enter_context(default_selector())
             outer = stack.enter_context(default_selector())
             return inner.edge_triggered and _wakes(inner, outer, reader, writer)
-    except io.UnsupportedOperation:  # the selector has no descriptor that could be watched
+    except io.UnsupportedOperation:  # the selector has no descriptor
         return False
 
 

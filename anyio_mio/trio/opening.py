@@ -1,4 +1,4 @@
-"""Opening sockets: connecting, and listening, with the signatures of Trio's functions."""
+"""Connect and listen, with the signatures of Trio's functions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ async def open_tcp_stream(
 ) -> SocketStream:
     """Connect to a host and port over TCP; `trio.open_tcp_stream()`.
 
-    Names are resolved by Trio, through the program's own resolver if it has set one, and if there
-    are several addresses they are tried as Trio does: one after the other, without waiting long for
-    any of them.
+    Trio resolves the name, with the program's own resolver if it has set one, and tries several
+    addresses one after the other, without waiting long for any of them.
 
     Args:
         host: a name or a numeric address.
@@ -66,9 +65,9 @@ async def open_tcp_listeners(
     """Listen on a port of each address of a host; `trio.open_tcp_listeners()`.
 
     Args:
-        port: the port; 0 lets the system choose, for each address another one.
+        port: the port; 0 lets the system choose one for each address.
         host: a name or an address; None for all interfaces.
-        backlog: connections that may wait for being accepted; None for the system's most.
+        backlog: how many connections may wait in the system's queue; None for the most.
 
     Raises:
         OSError: an address could not be bound.
@@ -89,9 +88,9 @@ async def open_unix_listener(
     """Listen on a UNIX socket.
 
     Args:
-        path: where to make the socket. One that a dead server left there is replaced, and the path
-            is removed when the listener is closed. A name that begins with a null byte is abstract.
-        backlog: connections that may wait for being accepted; None for the system's most.
+        path: where to make the socket. It replaces a socket that a dead server left there. Closing
+            the listener removes the path. A name that begins with a null byte is abstract.
+        backlog: how many connections may wait in the system's queue; None for the most.
         mode: the file's permissions; None leaves them to the umask.
 
     Raises:

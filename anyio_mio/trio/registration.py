@@ -1,23 +1,22 @@
 """A registration that can wait in two places: in the hub's nested set, or on Trio's own poller.
 
-A task that must wait takes the place that the hub recommends at that moment (`Hub.is_nested`), with
-three exceptions:
+A task waits where the hub says at that moment (`Hub.is_nested`), with three exceptions:
 
-1. A socket does not change its place while a task waits in the nested set for the other direction:
-   withdrawing the descriptor would leave that task there for ever.
-2. A shared descriptor (`may_be_shared`) always waits on Trio's poller. The program has got hold of
-   the socket itself, and may close it, or wait for it, through Trio.
-3. So does a registration whose hub is over, or that is used by a run in another thread. Trio's
-   poller is that of the run that calls.
+1. A socket does not change its place while a task waits in the nested set for the other direction.
+   Without its registration, that task would never wake up.
+2. A shared descriptor (`may_be_shared`) always waits on Trio's poller. The program holds the socket
+   itself, and may close it, or wait for it, through Trio.
+3. A registration whose hub is closed, or that a run in another thread uses, waits on Trio's poller
+   too: on the poller of the run that calls.
 
-A task yields first and tries again, once, before it waits where waiting costs an ``epoll_ctl``: on
-Trio's poller, or for the first time in the nested set. It looks like waste and is not. Going to
-sleep and being woken costs more than a tick, and a peer that answers at once answers within one.
-Without it, a single connection made 0.85 times the round trips of Trio's sockets (which yield after
-each send), and with it as many.
+Before a wait that costs an ``epoll_ctl`` (on Trio's poller, or the first in the nested set), the
+task yields once and tries again. This pays: to sleep and wake up costs more than a tick, and a peer
+that answers at once answers within a tick. Without it, a single connection made 0.85 times the
+round trips of Trio's sockets, which yield after each send; with it, it makes as many.
 
-Keyboard interrupts are kept out of everything here: one between the note "this task waits" and the
-waiting would leave a task on the books that does not wait, and waking it would crash the run.
+All methods that wait are protected from KeyboardInterrupt. If one were raised between the note
+"this task waits" and the wait, the registration would name a task that does not wait, and waking
+that task would crash the run.
 """
 
 from __future__ import annotations
@@ -68,10 +67,10 @@ class HostedRegistration(Registration):
 
     Attributes:
         direct: the directions that a task waits for on Trio's own poller.
-        sock: the socket, which the program may close behind our back once it is shared.
+        sock: the socket. If it is shared, the program may close it without calling us.
         yields_first: whether a receive yields before it waits. A listener does not: the loop that
             drains it has just yielded.
-        has_yielded: the last yield did not help a receive, so the next wait is a proper one.
+        has_yielded: the last receive yielded and then saw WouldBlock, so the next one waits.
     """
 
     __slots__ = ("direct", "has_yielded", "hub", "sock", "yields_first")
@@ -148,7 +147,7 @@ class HostedRegistration(Registration):
         self.ready |= WRITABLE
 
     def receive_would_block(self) -> None:
-        """Note that a receive saw WouldBlock: the first one, or although it yielded."""
+        """Note that a receive saw WouldBlock."""
         self.ready &= READ_WOULD_BLOCK
         self.has_yielded = True
 
@@ -183,12 +182,12 @@ class HostedRegistration(Registration):
             self.hub.scheduler.fail(task, trio.ClosedResourceError(CLOSED))
 
     def _require_open(self) -> None:
-        # The program may have closed the socket itself, and then the number can be another's.
+        # The program may have closed the socket itself; its number may then be another socket's.
         if self.sock is not None and self.sock.fileno() == -1:
             raise trio.ClosedResourceError(CLOSED)
 
     def _may_nest(self, other: object) -> bool:
-        """Choose the place; `other` waits for the other direction in the nested set."""
+        """Return whether to wait in the nested set; `other` is the other direction's waiter."""
         hub = self.hub
         if hub.is_nested and not self.may_be_shared:
             return threading.get_ident() == hub.thread

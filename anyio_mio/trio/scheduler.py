@@ -1,4 +1,4 @@
-"""Trio as the scheduler of mio's sockets: the reactor's protocol in Trio's words."""
+"""Trio as the scheduler of mio's sockets: the reactor's protocol on Trio's functions."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class TrioScheduler:
     """Parks Trio's tasks, in the run that calls.
 
     Attributes:
-        budget: never positive, which sends each operation of shared code through `checkpoint()`.
-            Nothing in Trio would refill a budget at each step of a task; the streams of this
-            package keep an account of their own instead (see `anyio_mio.trio.streams`).
+        budget: never positive, so that each operation of shared code calls `checkpoint()`. Trio
+            could not refill a budget at each step of a task. The streams of this package count
+            their operations themselves (see `anyio_mio.trio.streams`).
     """
 
     __slots__ = ("budget",)
@@ -43,7 +43,7 @@ class TrioScheduler:
         return current_task()
 
     def park(self, waitable: Waitable, /) -> Awaitable[None]:
-        """Suspend the current task on ``waitable``; a cancellation takes it out again."""
+        """Suspend the current task on ``waitable``; a cancellation removes it from there."""
         abort = partial(abort_wait, waitable, current_task())
         return wait_task_rescheduled(abort)  # noqa: ASYNC105 - the caller awaits it
 
@@ -66,5 +66,5 @@ class TrioScheduler:
 
 
 def abort_wait(waitable: Waitable, task: Task, _raise_cancel: object) -> Abort:
-    """Take a cancelled task out of what it waits for."""
+    """Remove a cancelled task from the object that it waits for."""
     return Abort.SUCCEEDED if waitable.abort(task) else Abort.FAILED

@@ -1,19 +1,19 @@
-"""Serving: accept whatever has come, start a handler for each, and survive running out.
+"""Serve connections: accept them, start a handler for each, and survive a lack of descriptors.
 
-The acceptor is the one of all of mio (`anyio_mio._net.acceptor`): it accepts until accepting would
-block or the batch is spent, knows what each error of ``accept()`` means, and waits while there is
-no descriptor left. No await lies between accepting a connection and handing it to its handler.
+The acceptor is mio's (`anyio_mio._net.acceptor`). It accepts until ``accept()`` would block or the
+batch is full, classifies each error of ``accept()``, and waits while no descriptor is left. No
+await stands between accepting a connection and starting its handler.
 
-The signatures are Trio's, with keywords behind them:
+The signatures are Trio's, with three more keywords:
 
-* ``max_connections``, the most that are open at once in this call. A permit is taken before each
-  accept, so what exceeds the limit stays in the system's queue.
-* ``accept_batch``, the most connections that are accepted before the other tasks get their turn; 1
-  where several processes share a socket.
+* ``max_connections``, the most connections that this call has open at once. The loop takes a permit
+  before each accept, so more connections wait in the system's queue.
+* ``accept_batch``, the most connections to accept before the other tasks run; 1 if several
+  processes share a socket.
 * ``on_accept_error(error, kind)``, which may return another `AcceptErrorKind`.
 
-A server stops when it is cancelled, and its handlers with it. To let them finish, give them a
-nursery of their own, as with Trio:
+Cancel a server to stop it. This cancels its handlers too; to let them finish, give them their own
+nursery, as with Trio:
 
     async with trio.open_nursery() as handlers:
         with trio.CancelScope() as server:          # server.cancel() stops accepting
@@ -63,9 +63,9 @@ async def serve_tcp(
         handler: called with each stream, in a task of its own; the stream is closed after it.
         port: the port; 0 lets the system choose.
         host: a name or an address; None for all interfaces.
-        backlog: connections that may wait for being accepted; None for the system's most.
-        handler_nursery: where the handlers' tasks go; None for a nursery of the call's own.
-        task_status: with ``nursery.start(...)``, its value are the listeners.
+        backlog: how many connections may wait in the system's queue; None for the most.
+        handler_nursery: the nursery for the handlers' tasks; None for one of this call.
+        task_status: ``nursery.start(...)`` returns the listeners.
         **limits: ``max_connections``, ``accept_batch`` and ``on_accept_error``; see the module.
 
     Raises:
@@ -73,9 +73,9 @@ async def serve_tcp(
         ValueError: a limit is below 1.
         OSError: an address could not be bound, or accepting failed for good.
 
-    It returns only when it is cancelled. An error of a handler is not caught.
+    It returns only when it is cancelled. It does not catch errors of a handler.
     """
-    loop = AcceptLoop(handler, limits)  # before there is a listener that an error would leak
+    loop = AcceptLoop(handler, limits)  # first, so that an error leaves no listener open
     listeners = await open_tcp_listeners(port, host=host, backlog=backlog)
     await loop.serve(listeners, handler_nursery, task_status)
 
@@ -95,7 +95,7 @@ async def serve_unix(
     Args:
         handler: as for `serve_tcp()`.
         path: where to make the socket, as for `open_unix_listener()`.
-        backlog: connections that may wait for being accepted; None for the system's most.
+        backlog: how many connections may wait in the system's queue; None for the most.
         mode: the file's permissions; None leaves them to the umask.
         handler_nursery: as for `serve_tcp()`.
         task_status: as for `serve_tcp()`.
@@ -121,11 +121,11 @@ async def serve_listeners(
 
     Args:
         handler: as for `serve_tcp()`.
-        listeners: closed at the end. Those that are not `SocketListener` (`trio.SSLListener` around
-            one, say) are served by `trio.serve_listeners()`.
+        listeners: the listeners; it closes them at the end. It passes listeners of other classes
+            than `SocketListener`, such as `trio.SSLListener`, to `trio.serve_listeners()`.
         handler_nursery: as for `serve_tcp()`.
-        task_status: with ``nursery.start(...)``, its value are the listeners.
-        **limits: as for `serve_tcp()`. They concern `SocketListener` only.
+        task_status: ``nursery.start(...)`` returns the listeners.
+        **limits: as for `serve_tcp()`; for listeners of the class `SocketListener` only.
 
     Raises:
         OSError: accepting failed for good.
@@ -201,7 +201,7 @@ class AcceptLoop:
 
 
 def trio_name(handler: object) -> str:
-    """Return the name of a handler's task, made once and not for each connection."""
+    """Return the name of a handler's tasks."""
     function = getattr(handler, "func", handler)  # a partial's
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)

@@ -1,17 +1,17 @@
-"""Socket streams with Trio's interface, and how many schedule points they make.
+"""Socket streams with Trio's interface, and when their operations yield.
 
-In Trio every operation yields, even one that could finish at once, and that is a large part of what
-it costs (python-trio/trio#1595, #1757). Here every operation checks for cancellation, and
+In Trio every operation yields, even one that could finish at once, and that is a large part of its
+cost (python-trio/trio#1595, #1757). Here every operation checks for cancellation, and
 
-* each `receive_some()` is a schedule point, by waiting or else by yielding once, and pays for the
-  next `SENDS_PER_RECEIVE` sends on the same stream;
-* a `send_all()` that is paid for does not yield, unless it has to wait. Any other yields once. One
-  of many bytes counts as several, and each `MAX_SEND` bytes of it yield;
-* in a handler that the serve loop has started, the start of its task pays for the first receive,
-  and a receive also for closing the stream.
+* each `receive_some()` is a schedule point: it waits, or it yields once. The next
+  `SENDS_PER_RECEIVE` sends on the same stream are then free;
+* a free `send_all()` yields only if it has to wait. Any other yields once. A send of many bytes
+  counts as several, and yields after each `MAX_SEND` bytes;
+* in a handler that the serve loop has started, the first receive is free, because the task has just
+  started. After a receive, closing the stream is free too.
 
-So an answer is sent in the same step in which its request was received, a task that only sends
-yields each time, and no task does more than so many operations in a row.
+So a task sends the answer in the step that received the request, a task that only sends yields each
+time, and no task does more than `SENDS_PER_RECEIVE` sends in a row.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from anyio_mio.trio.registration import HostedRegistration
 SENDS_PER_RECEIVE: Final = 16
 
 NOT_SENT_LOW_WATER: Final = 2**14
-"""Bytes in the kernel, not sent yet, from which on a socket counts as not writable; Trio's."""
+"""With more unsent bytes in the system, a socket counts as not writable; the value is Trio's."""
 
 MAX_SEND: Final = 262144
-"""As `_net.socket_base.MAX_SEND`, and half of it: because of the mark above, larger pieces cost
-16 % more for each byte, and a quiet client waits longer (measured: three downloads).
+"""Bytes; half of `_net.socket_base.MAX_SEND`. With `NOT_SENT_LOW_WATER`, larger pieces cost 16 %
+more for each byte, and a quiet client waits longer (measured: three downloads).
 """
 
 CLOSED_ERRNOS: Final = (errno.EBADF, errno.ENOTSOCK)
@@ -83,9 +83,9 @@ def translate(error: OSError) -> Exception:
 
 
 def take_over(socket: trio.socket.SocketType) -> stdlib_socket.socket:
-    """Take the socket out of Trio's object, so that one object waits on it and closes it.
+    """Take the socket out of Trio's object, which then behaves as if it was closed.
 
-    Wrapping a socket takes ownership of it: the object behaves as if it had been closed.
+    Wrapping a socket takes ownership of it: one object waits on it and closes it.
     """
     family, kind, protocol = socket.family, socket.type, socket.proto
     trio.lowlevel.notify_closing(socket)
@@ -151,7 +151,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         self._trio_socket: trio.socket.SocketType | None = None
 
     def _hand_to_handler(self) -> None:
-        """Note that the serve loop starts a task for this stream: it pays for the first receive."""
+        """Note that the serve loop starts a task for this stream, so the first receive is free."""
         self._is_served = self._is_first_step = True
 
     def __repr__(self) -> str:
@@ -162,8 +162,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
     def socket(self) -> trio.socket.SocketType:
         """The stream's socket as Trio's object, to ask for names, to set options, to close.
 
-        The program may now close the socket, or wait for it, through Trio. So from here on the
-        stream waits where Trio's own do, and at their price.
+        The program may then close the socket, or wait for it, through Trio. So from the first use
+        of this attribute on, the stream waits where Trio's own sockets wait, and costs the same.
         """
         if self._trio_socket is None:
             self._trio_socket = trio.socket.from_stdlib_socket(self._sock)
@@ -174,8 +174,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         """Receive what has arrived, waiting for the first byte.
 
         Args:
-            max_bytes: the most to return, at least 1; None for what is reasonable. At most 64 KiB
-                come at a time.
+            max_bytes: the most bytes to return, at least 1; None for the most, which is 64 KiB.
 
         Returns:
             The bytes; none at the end of the stream.
@@ -263,7 +262,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
             await cancel_shielded_checkpoint()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the system would take some data.
+        """Wait until the system accepts more data.
 
         Raises:
             trio.ClosedResourceError: the stream was closed, before the call or during it.
@@ -277,7 +276,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
             raise trio.ClosedResourceError(ALREADY_CLOSED)
         self._is_sending = True
         try:
-            # The cached readiness says that trying is worth it. This asks for a fact.
+            # The cached readiness is a hint only, so ask the system.
             await self._registration.wait_writable_directly()
         finally:
             self._is_sending = False
@@ -310,8 +309,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         Safe to call again, and while cancelled: the descriptor is released in any case.
 
-        Checkpoint: always of cancellation; a schedule point too, except in a handler that the serve
-        loop started, if a receive has paid for it.
+        Checkpoint: it always checks for cancellation. It yields too, except in a handler that the
+        serve loop started, after a receive.
         """
         self._close()
         if self._is_served and self._sends_left > 0:
@@ -344,7 +343,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         return self._sock.getsockopt(level, option, buffersize)
 
     def _close(self) -> None:
-        """Close, if that has not happened. Not a checkpoint."""
+        """Close the socket, unless it is closed. Not a checkpoint."""
         sock = self._sock
         if sock.fileno() != -1:
             registration = self._registration
@@ -358,7 +357,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                     registration.hub.has_room()
 
     async def _send_rest(self, view: memoryview) -> None:
-        """Send what the first system call did not take, or what is not bytes."""
+        """Send the rest after the first system call, or a buffer that is not bytes."""
         registration = self._registration
         if self._sock.fileno() == -1:
             raise trio.ClosedResourceError(ALREADY_CLOSED)
@@ -366,21 +365,21 @@ class SocketStream(trio.abc.HalfCloseableStream):
         try:
             while view:
                 if not registration.ready & WAKES_WRITER:
-                    self._sends_left = max(self._sends_left, 1)  # it waits: that pays for this send
+                    self._sends_left = max(self._sends_left, 1)  # it waits, so this send is free
                 sent = await registration.attempt(
                     WAKES_WRITER, translate, self._send_some, view[:MAX_SEND], NO_WAIT
                 )
                 view = view[sent:]
                 self._sends_left -= sent >> BYTES_PER_UNIT_SHIFT
                 if view and self._sends_left <= 0:
-                    self._sends_left = 1  # paid by this checkpoint
+                    self._sends_left = 1  # this checkpoint yields, so the next piece is free
                     await checkpoint()
         finally:
             self._is_sending = False
 
 
 def require_trio_stream_socket(socket: object, wrapper: str) -> None:
-    """Refuse what `trio.SocketStream` and `trio.SocketListener` refuse, in their words."""
+    """Raise the errors of `trio.SocketStream` and `trio.SocketListener`, with their messages."""
     if not isinstance(socket, trio.socket.SocketType):
         raise TypeError(f"{wrapper} requires a Trio socket object")
     if socket.type != stdlib_socket.SOCK_STREAM:

@@ -1,8 +1,8 @@
-"""Waiting for descriptors that the program owns, with the signatures of `trio.lowlevel`.
+"""Wait for descriptors that the program owns, with the functions of `trio.lowlevel`.
 
-A program may leave bytes behind when it reads from its own descriptor, so each wait has to ask the
-system afresh. Trio's own poller does exactly that, and knows the waits of the rest of the program;
-a second set beside it could only miss its conflicts. These three are therefore Trio's.
+A program may leave bytes unread on its own descriptor, so each wait has to ask the system again.
+Trio's own poller does that. It also knows the other waits of the program, and reports two tasks
+that wait for one descriptor. So these functions are Trio's.
 """
 
 from __future__ import annotations

@@ -30,7 +30,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "shared"))  # for `ports`
+
 import cpython_suite  # type: ignore[import-not-found] # beside this script
+import ports  # type: ignore[import-not-found] # in tests/shared
 import pytest
 import servers  # type: ignore[import-not-found] # beside this script
 
@@ -120,7 +123,7 @@ def prepare(folder: Path, project: Project) -> None:
 def postgres() -> Iterator[None]:
     """Start a server, and name it as libpq wants."""
     place = Path(tempfile.mkdtemp(prefix="project-postgres-"))
-    with servers.postgres(place) as port:
+    with ports.reserved_port() as port, servers.postgres(place, port):
         os.environ.update(PGHOST="127.0.0.1", PGPORT=str(port), PGUSER="postgres")
         yield
 

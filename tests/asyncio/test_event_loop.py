@@ -243,3 +243,20 @@ def test_a_reader_is_called_once_for_each_poll_however_long_the_callbacks_take()
         loop.close()
 
     assert errors == []
+
+
+def test_an_event_that_another_thread_sets_wakes_the_loop() -> None:
+    async def main() -> None:
+        event = asyncio.Event()
+        reports: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
+        timer = threading.Timer(0.05, event.set)
+        timer.start()
+        async with asyncio.timeout(5):
+            await event.wait()
+        timer.join()
+        assert "right: loop.call_soon_threadsafe" in reports[0]
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main())

@@ -40,7 +40,7 @@ from anyio_mio._kernel.entry import EntryQueue
 from anyio_mio._kernel.idle import IdleWaiters
 from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.outcome import Outcome
-from anyio_mio._kernel.running import running
+from anyio_mio._kernel.running import Presence, running
 from anyio_mio._kernel.starting import Starting
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.task_group import TaskGroup
@@ -530,7 +530,7 @@ def test_an_interrupt_in_a_wait_or_a_scope_is_the_only_error(program: Any, codes
 
 def test_after_an_interrupt_at_the_begin_or_the_end_of_a_run_there_can_be_another() -> None:
     functions = (
-        *(Kernel.run_until, Kernel._withdraw, Detection.__enter__, Detection.__exit__),
+        *(Presence.surround, Presence.withdraw, Detection.__enter__, Detection.__exit__),
         *(AsyncGenerators.__enter__, AsyncGenerators.__exit__),
     )
     codes = {function.__code__ for function in functions}
