@@ -128,7 +128,7 @@ class Kernel:
         self.ending: tuple[Task, object, BaseException | None] | None = None
         self.asyncio: ForeignLoop | None = None
         self.reactor: Reactor = Reactor(Poll(selector), self)
-        self._select = self.reactor.poll.harvest
+        self._select = self.reactor.poll.select
         try:
             self.entry: EntryQueue = EntryQueue(self._make_waker())
         except BaseException:
@@ -294,7 +294,7 @@ class Kernel:
             timeout = 0
         elif self.deadlines:
             timeout = self.clock.time_to_wait(self.deadlines.next())
-        select = self._select  # as an attribute's call it would look the class up each time
+        select = self._select  # the selector's method; a local name saves a look-up in the class
         events = select(timeout, EVENTS_PER_POLL)
         self.turns += 1
         if events:
@@ -478,7 +478,7 @@ class Kernel:
             queue.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()
-        self._select = self.reactor.poll.harvest
+        self._select = self.reactor.poll.select
         with suppress(OSError):
             self.entry.die_in_child()
         if running.kernel is self:  # the child may begin a run of its own here

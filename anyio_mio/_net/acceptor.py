@@ -31,7 +31,7 @@ from anyio_mio._reactor.registration import READ_WOULD_BLOCK, WAKES_READER
 from anyio_mio._reactor.scheduler import OPERATION
 
 if TYPE_CHECKING:
-    from anyio_mio._net.socket_base import StreamCounter
+    from anyio_mio._net.socket_base import CountsStreams
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.registration import Registration
 
@@ -50,7 +50,7 @@ WRONG_ANSWER: Final = (
 class AcceptedStream(Protocol):
     """What an acceptor makes of a connection."""
 
-    _counter: StreamCounter | None
+    _accepted_by: CountsStreams | None
 
     def _close(self) -> None:
         """Close it at once."""
@@ -324,7 +324,7 @@ class Acceptor(Generic[StreamT]):
             self._last_errno = exc.errno or 0
             self._give_up(sock)
             return None
-        stream._counter = self
+        stream._accepted_by = self
         self.open_streams += 1
         return stream
 

@@ -69,7 +69,7 @@ class Reactor:
     Open for one subclass: the hub of `anyio_mio.trio`, whose registrations can wait in two places.
 
     Attributes:
-        poll: what it harvests from, and registers with.
+        poll: waits for the events; its registry is where descriptors are registered.
         registry: the poll's.
         scheduler: parks and wakes the tasks.
         emulated: whether edges are made by the selector and not by the system.
@@ -130,7 +130,7 @@ class Reactor:
         """Set the bits of each event and wake the tasks that wait for them.
 
         Args:
-            pairs: what ``poll.harvest()`` returned.
+            pairs: what ``poll.select()`` returned.
             wake: called once for each task that an event concerns.
             wake_hung_up: called instead for a task that receives from a socket of ours whose peer
                 has closed it, or its sending side: most such peers wait for nothing.

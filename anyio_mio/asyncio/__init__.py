@@ -23,7 +23,8 @@ A program that is written for asyncio can run on mio's poller::
 Map: `loop` is the loop; `run_loop` is that of a run, `event_loop` one of its own. Below it are
 `callbacks`, `descriptors` and `transports`. `task_face` is what asyncio sees of a task of mio, with
 `time_limits`, `clean_up` and `circles` for what it may wait for and how it is cancelled; `tasks`
-goes the other way. `task_states` describes both for the task tree. `asyncio_internals` has the
+goes the other way. `task_states` describes both for the task tree. `other_threads` deals with calls
+from other threads. `asyncio_internals` has the
 private names.
 
 Rules:

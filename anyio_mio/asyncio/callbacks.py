@@ -403,7 +403,7 @@ def report(handle: StockHandle, error: BaseException) -> None:
 
 def poll_between(kernel: Kernel) -> None:
     """Poll without waiting, in the midst of a turn: set readiness, and wake or call what waits."""
-    events = kernel.reactor.poll.harvest(0, EVENTS_PER_POLL)
+    events = kernel.reactor.poll.select(0, EVENTS_PER_POLL)
     kernel.turns += 1
     if events:
         kernel.reactor.turn(events, kernel.run_queue.append, kernel.hung_up.append)
