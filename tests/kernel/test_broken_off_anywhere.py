@@ -463,6 +463,9 @@ async def wait_for_all(log: list[str]) -> None:
         await event.wait()
         await anyio.sleep(0.0001)
 
+    async def wait_for_socket() -> None:
+        await anyio.wait_readable(second)
+
     async def visit_thread() -> None:
         await anyio.to_thread.run_sync(anyio.from_thread.run, anyio.lowlevel.checkpoint)
 
@@ -473,7 +476,7 @@ async def wait_for_all(log: list[str]) -> None:
                     group.start_soon(use)
                 for function in (visit_thread, stream.receive):
                     group.start_soon(function)
-                group.start_soon(anyio.wait_readable, second)
+                group.start_soon(wait_for_socket)
                 await anyio.wait_all_tasks_blocked()
                 event.set()
                 second.send(b"x")
