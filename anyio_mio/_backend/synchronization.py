@@ -53,18 +53,19 @@ class Event(anyio.Event):
             RuntimeError: it was called from another thread, and the waiters would not hear of it.
         """
         waiters = self._waiters
-        if waiters is not None:
-            try:
-                for task in waiters:
-                    kernel = task.kernel
-                    if kernel.current is None:
-                        kernel.require_own_thread()
-                    kernel.run_queue.append(task)
-            except BaseException:
-                self._complete(waiters)
-                raise
-            self._waiters = None
-        self._flag = True
+        if waiters is None:
+            self._flag = True
+            return
+        try:
+            for task in waiters:
+                kernel = task.kernel
+                if kernel.current is None:
+                    kernel.require_own_thread()
+                kernel.run_queue.append(task)
+        except BaseException:
+            self._complete(waiters)
+            raise
+        self._flag, self._waiters = True, None
 
     def _complete(self, waiters: dict[Task, None]) -> None:
         """Wake the rest of the waiters, if a signal's handler has raised after the first."""
