@@ -1,8 +1,9 @@
-"""The private names of asyncio that this room builds on. No other module uses one.
+"""The private names of asyncio that this package uses. No other module uses any.
 
-asyncio documents its loop as an interface, and its own loops share code through methods with an
-underscore. That code is what makes this room small, so it is inherited. Each name is looked up when
-this module is imported: a Python that lacks one says so then, and not in the midst of a run.
+asyncio documents its loop as an interface. Its own loops share code in methods whose names begin
+with an underscore; `Loop` inherits that code, which keeps this package small. Each name is looked
+up when this module is imported. So a Python without one of them fails at the import and not during
+a run.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         def _run(self) -> None: ...
 
     class ThreadSafeHandle(StockHandle):
-        """A callback of another thread; from Python 3.14 that thread can cancel it as it runs."""
+        """A callback from another thread. From Python 3.14 that thread can cancel it safely."""
 
     class StockTimerHandle(StockHandle, events.TimerHandle):
         """A callback that waits for its time."""
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         _when: float
 
     class StockLoop(asyncio.SelectorEventLoop):
-        """What asyncio's own loops know of themselves."""
+        """The private attributes and methods of asyncio's own loop."""
 
         _asyncgens: Any
         _closed: bool
@@ -110,11 +111,11 @@ LOOP_METHODS: Final = (
 
 
 def check() -> None:
-    """Raise ImportError if this version of Python has another asyncio than the one we know."""
+    """Raise ImportError if the asyncio of this Python lacks a method that the loop needs."""
     missing = [name for name in LOOP_METHODS if not hasattr(StockLoop, name)]
     if missing:
         raise ImportError(
-            f"anyio_mio does not know the asyncio of this Python: it has no {', '.join(missing)}.\n"
+            f"anyio_mio does not support the asyncio of this Python: it has no {', '.join(missing)}\n"
             "  right: upgrade anyio-mio, or use a version of Python that its README names"
         )
 
@@ -124,9 +125,9 @@ def current_task_setters(
 ) -> tuple[Callable[[Any], object], Callable[[], object]]:
     """Return a function that sets the current task of ``loop``, and one that clears it.
 
-    asyncio keeps one for each loop: Python 3.11 and 3.12 in a dict, later versions behind a
-    function. (3.12 has that function too, but it raises if there is no current task to clear.) The
-    first is called before each step of a task, so both are C functions.
+    asyncio stores the current task of each loop: Python 3.11 and 3.12 in a dict, later versions
+    behind a function. (That of 3.12 raises if there is no current task to clear.) The setter is
+    called before each step of a task, so both are C functions.
     """
     if sys.version_info >= (3, 13):
         swap: Callable[..., object] = tasks._swap_current_task  # type: ignore[attr-defined]
@@ -136,7 +137,7 @@ def current_task_setters(
 
 
 def teach_task_groups(cancelled: type[BaseException]) -> None:
-    """Have ``asyncio.TaskGroup`` take a kind of ``CancelledError`` for a cancellation.
+    """Make ``asyncio.TaskGroup`` treat a subclass of ``CancelledError`` as a cancellation.
 
     Up to Python 3.12 it compares the class by ``is``, so the error that cancels its parent would be
     raised in an exception group, and ``except CancelledError`` around the group would not catch it.
