@@ -334,5 +334,5 @@ async def give_way(kernel: Stepper) -> None:
     Others go first if there are any; alone, a task only spends budget.
     """
     kernel.budget -= 1
-    if kernel.budget <= 0 or kernel.run_queue or kernel.spent:
+    if kernel.budget <= 0 or kernel.run_queue or kernel.spent or kernel.hung_up:
         await kernel.yield_now()

@@ -33,6 +33,10 @@ class Refusable(Protocol):
 class EntryQueue(deque[Callback]):
     """Callbacks from outside, run by the kernel in the order of arrival.
 
+    Most are plain functions. A call into a worker thread (`Job`) and a call from a thread (`Call`
+    in `_backend.threads`) put themselves into the queue, because they also have to be `Refusable`:
+    the kernel calls their ``__call__()``.
+
     It subclasses deque so that ``if self.entry:`` costs no method call.
     """
 

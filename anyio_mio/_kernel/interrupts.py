@@ -225,8 +225,9 @@ def repair(kernel: Interruptible) -> None:
     """
     task = kernel.current
     ending, kernel.ending = kernel.ending, None
-    for twice in set(kernel.spent).intersection(kernel.run_queue):
-        kernel.spent.remove(twice)  # it was on its way to the run queue
+    for queue in (kernel.hung_up, kernel.spent):
+        for twice in set(queue).intersection(kernel.run_queue):
+            queue.remove(twice)  # it was on its way to the run queue
     try:
         if ending is not None:
             kernel.finish(*ending)
@@ -238,7 +239,7 @@ def repair(kernel: Interruptible) -> None:
 
 def is_to_be_stepped(kernel: Interruptible, task: Task) -> bool:
     """Return whether a task was taken out of its queue, and its step has not begun."""
-    return not (task.done or task.parked_on is not None or kernel.is_runnable(task))
+    return not (task.done or task.parked_on is not None or task in kernel.runnable_tasks())
 
 
 def is_ours(frame: FrameType | None) -> bool:

@@ -25,6 +25,7 @@ from anyio_mio._kernel.fairness import (
     SLICE,
     STEPS_PER_LOOK,
     OtherThreads,
+    admit_hung_up,
     stand_still,
 )
 from anyio_mio._kernel.foreign_loop import ForeignLoop, wait_elsewhere
@@ -51,6 +52,7 @@ class Kernel:
         current: the task that is being stepped; None in callbacks and between steps.
         budget: see `Scheduler.budget`; refilled at each step.
         run_queue: tasks that were woken or started, in that order; they run first.
+        hung_up: tasks whose peer has hung up; they run after as many woken ones, and in slices.
         spent: tasks that yielded, in that order; they run in slices, between polls (K3).
         root: the scope that the main task and its descendants are in.
         system: the scope of system tasks, cancelled when the main task has ended.
@@ -99,7 +101,7 @@ class Kernel:
         self.turns = self.slow_steps = 0
         self.budget: int = 0
         self.run_queue: deque[Task] = queue_type()
-        self.spent: deque[Task] = queue_type()
+        self.hung_up, self.spent = queue_type(), queue_type()
         # A shuffled order is repeatable only if time does not decide when a slice ends.
         self._slice_clock: Callable[[], float] = self.now if queue_type is deque else stand_still
         self.deadlines: Deadlines = Deadlines()
@@ -125,7 +127,7 @@ class Kernel:
         self.ending: tuple[Task, object, BaseException | None] | None = None
         self.asyncio: ForeignLoop | None = None
         self.reactor: Reactor = Reactor(Poll(selector), self)
-        self._select = self.reactor.poll.harvest
+        self._select = self.reactor.poll.select
         try:
             self.entry: EntryQueue = EntryQueue(self._make_waker())
         except BaseException:
@@ -257,17 +259,13 @@ class Kernel:
         """Return all tasks that are not done, parents before their children."""
         return tasks_inside([*self.abandoned, self.system, self.root])
 
-    def is_runnable(self, task: Task) -> bool:
-        """Return whether a task waits for its next step, woken or spent."""
-        return task in self.run_queue or task in self.spent
-
     def runnable_tasks(self) -> list[Task]:
         """Return all tasks that wait for their next step and for nothing else."""
-        return [*self.run_queue, *self.spent]
+        return [*self.run_queue, *self.hung_up, *self.spent]
 
     def has_nothing_to_do(self) -> bool:
         """Return whether every task of the run is done, and no callback waits to be called."""
-        scopes = (self.root, self.system, *self.abandoned)
+        scopes = self.root, self.system, *self.abandoned
         return not (self.entry or any(scope.members for scope in scopes))
 
     # The turn.
@@ -301,18 +299,18 @@ class Kernel:
         if self.interrupted:  # check before blocking: nothing re-checks during select()
             self.interruption.deliver(self)
         timeout: float | None = None
-        if self.run_queue or self.spent or self.entry or self.idle:
+        if self.run_queue or self.hung_up or self.spent or self.entry or self.idle:
             self.other_threads.let_run()
             timeout = 0
         elif self.deadlines:
             timeout = self.clock.time_to_wait(self.deadlines.next())
-        select = self._select  # as an attribute's call it would look the class up each time
+        select = self._select  # the selector's method; a local name saves a look-up in the class
         events = select(timeout, EVENTS_PER_POLL)
         self.turns += 1
         if events:
-            self.reactor.turn(events, self.run_queue.append)
+            self.reactor.turn(events, self.run_queue.append, self.hung_up.append)
         elif self._quiet is not None and not (
-            self.run_queue or self.spent or self.entry or self.idle
+            self.run_queue or self.hung_up or self.spent or self.entry or self.idle
         ):
             self._quiet(self.deadlines.next())
         if self.instruments:
@@ -320,31 +318,33 @@ class Kernel:
         expired = self.deadlines.expire(self.now()) if self.deadlines else False
         if self.entry:
             self.entry.run(self.crash_with)
-        if self.idle and not (self.run_queue or self.spent or events or expired):
+        if self.idle and not (self.run_queue or self.hung_up or self.spent or events or expired):
             self.idle.wake(self)
+        if self.hung_up:
+            admit_hung_up(self.run_queue, self.hung_up)
         self._run_tasks()
 
     @door
     def _run_tasks(self) -> None:  # noqa: C901, PLR0912, PLR0915 - the hottest loop: one frame
-        """Step what was woken; then, for a slice, what these wake and the spent tasks (K2, K3).
+        """Step what was woken; then, for a slice, what these wake and the other queues (K2, K3).
 
-        A spent task has its turn when the run queue is empty; else one joins the queue's end at the
-        first look at the clock, and one for each `STEPS_PER_LOOK` quick steps.
+        If another queue is not empty, a spent task joins the run queue's end at the first look at
+        the clock, and one for each `STEPS_PER_LOOK` quick steps.
         """
-        queue, spent, slice_clock = self.run_queue, self.spent, self._slice_clock
+        queue, hung_up, spent = self.run_queue, self.hung_up, self.spent
         steps, looks, last_look, end_of_slice = len(queue), 0, 0.0, 0.0
         full_budget = 0 if self.interrupted else self.full_budget  # a Ctrl-C: operations look
         instruments = self.instruments.of_steps or None  # quicker to test than an empty list
-        while runnable := queue or spent:
+        while runnable := queue or hung_up or spent:
             if not steps:
-                now = slice_clock()
+                now = self._slice_clock()
                 if not looks:
                     first = self.deadlines[0][0] if self.deadlines else inf
                     end_of_slice = min(now + SLICE, first)
                 elif now >= end_of_slice or looks == LOOKS_PER_SLICE:
                     break
                 steps = STEPS_PER_LOOK if looks and now - last_look < QUICK else 1
-                if queue and spent and (steps > 1 or not looks):
+                if spent and runnable is not spent and (steps > 1 or not looks):
                     queue.append(spent[0])  # in both for a moment; see repair()
                     spent.popleft()
                 looks, last_look = looks + 1, now
@@ -483,11 +483,11 @@ class Kernel:
         self.current = None
         if self.asyncio is not None:
             self.asyncio.die_in_child()
-        self.run_queue.clear()
-        self.spent.clear()
+        for queue in (self.run_queue, self.hung_up, self.spent):
+            queue.clear()
         self.full_budget = self.budget = 0
         self.reactor.die_in_child()
-        self._select = self.reactor.poll.harvest
+        self._select = self.reactor.poll.select
         with suppress(OSError):
             self.entry.die_in_child()
         if running.kernel is self:  # the child may begin a run of its own here

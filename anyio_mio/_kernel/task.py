@@ -127,7 +127,7 @@ class Task:
             return "done"
         if self.kernel.current is self:
             return "running"
-        return "runnable" if self.kernel.is_runnable(self) else "parked"
+        return "runnable" if self in self.kernel.runnable_tasks() else "parked"
 
     def end_earlier_wait(self, waitable: Waitable | None) -> None:
         """Undo a wait of this task, which runs, that other code has begun and dropped (K9).
@@ -148,7 +148,7 @@ class Task:
             earlier.abort(self), earlier.abort(self)
             raise RuntimeError(WAIT_DROPPED)
         self.error = None
-        for queue in (self.kernel.run_queue, self.kernel.spent):
+        for queue in (self.kernel.run_queue, self.kernel.hung_up, self.kernel.spent):
             while self in queue:  # it was woken, too, or had only yielded
                 queue.remove(self)
 

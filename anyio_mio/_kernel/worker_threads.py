@@ -194,11 +194,12 @@ class Job(Outcome[T]):
         # First the result, then the thread: the task that awaits finds an idle thread at once,
         # and a run that is over already drops both.
         WORKERS.release(worker)
+        # The job itself is the entry: the kernel calls `__call__()`, or `refuse()` if the run ends.
         if not self._kernel.entry.put(self):
             self.refuse()
 
     def __call__(self) -> None:
-        """Resume the task, as an entry in the kernel's thread: the worker thread is through."""
+        """Resume the task that waits. The kernel calls this in its own thread, as an entry."""
         task, self._task = self._task, None
         if task is not None and task.parked_on is self:
             self._kernel.resume(task)

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, Type
 
 from anyio_mio._net.accept_errors import OUT_OF_DESCRIPTORS, AcceptErrorKind, after_many, classify
 from anyio_mio._net.backoff import BackOff
+from anyio_mio._net.descriptor_table import grow_descriptor_table
 from anyio_mio._net.logs import LimitedLog
 from anyio_mio._net.non_blocking import NON_BLOCKING
 from anyio_mio._reactor.registration import READ_WOULD_BLOCK, WAKES_READER
 from anyio_mio._reactor.scheduler import OPERATION
 
 if TYPE_CHECKING:
-    from anyio_mio._net.socket_base import StreamCounter
+    from anyio_mio._net.socket_base import CountsStreams
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.registration import Registration
 
@@ -49,7 +50,7 @@ WRONG_ANSWER: Final = (
 class AcceptedStream(Protocol):
     """What an acceptor makes of a connection."""
 
-    _counter: StreamCounter | None
+    _accepted_by: CountsStreams | None
 
     def _close(self) -> None:
         """Close it at once."""
@@ -146,6 +147,7 @@ class Acceptor(Generic[StreamT]):
         make_stream: Callable[[socket.socket, Any], StreamT],
         set_options: Callable[[socket.socket], None] | None = None,
     ) -> None:
+        grow_descriptor_table(sock.fileno())
         self._sock = sock
         self._registration = registration
         self._reactor = reactor
@@ -322,7 +324,7 @@ class Acceptor(Generic[StreamT]):
             self._last_errno = exc.errno or 0
             self._give_up(sock)
             return None
-        stream._counter = self
+        stream._accepted_by = self
         self.open_streams += 1
         return stream
 

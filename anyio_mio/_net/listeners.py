@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from weakref import WeakSet
 
 import anyio
 from anyio.abc import SocketListener as AbstractSocketListener
 
-from anyio_mio._net.acceptor import ACCEPT_BATCH, Acceptor, HandOver, ListenerStatistics
+from anyio_mio._net.acceptor import ACCEPT_BATCH, Acceptor, ListenerStatistics
 from anyio_mio._net.arguments import task_name
 from anyio_mio._net.socket_base import SocketBase, set_no_delay
 from anyio_mio._net.socket_names import describe_address
@@ -88,11 +87,16 @@ class SocketListener(SocketBase, AbstractSocketListener):
         async with AsyncExitStack() as stack:
             if task_group is None:
                 task_group = await stack.enter_async_context(anyio.create_task_group())
+            start_soon = task_group.start_soon
             name = task_name(handler)  # once, and not for each connection
-            hand_over: HandOver[SocketStream] = partial(task_group.start_soon, handler, name=name)  # type: ignore[arg-type]
+
+            # A function: on CPython 3.11 a partial with a keyword takes twice as long (measured).
+            def start_handler(stream: SocketStream) -> None:
+                start_soon(handler, stream, name=name)
+
             while True:
                 await self.acceptor.wait_until_ready()
-                self.acceptor.drain(hand_over, ACCEPT_BATCH)
+                self.acceptor.drain(start_handler, ACCEPT_BATCH)
         raise AssertionError  # the loop above ends by an exception only
 
     def statistics(self) -> ListenerStatistics:

@@ -97,8 +97,12 @@ a quiet client beside three downloads waits longer (measured).
 S = TypeVar("S", bound="SocketBase")
 
 
-class StreamCounter(Protocol):
-    """What accepted a stream, and counts those that are open."""
+class CountsStreams(Protocol):
+    """The acceptor of a stream, as the stream knows it: closing the stream counts down.
+
+    Attributes:
+        open_streams: how many of the accepted streams are open.
+    """
 
     open_streams: int
 

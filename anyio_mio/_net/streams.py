@@ -25,7 +25,7 @@ from anyio_mio._reactor.scheduler import BYTES_PER_UNIT_SHIFT, FREE_BYTES, OPERA
 from anyio_mio.poll._sys.bits import READABLE
 
 if TYPE_CHECKING:
-    from anyio_mio._net.socket_base import StreamCounter
+    from anyio_mio._net.socket_base import CountsStreams
     from anyio_mio._reactor.reactor import Reactor
     from anyio_mio._reactor.registration import Registration
 
@@ -36,7 +36,7 @@ MAX_BYTES_ERROR = "max_bytes must be a positive integer"
 class SocketStream(SocketBase, AbstractSocketStream):
     """A connected TCP socket, or a UNIX one of a kind that carries no descriptors."""
 
-    __slots__ = ("_counter", "_is_sending", "_peer", "_receive_some", "_send_some")
+    __slots__ = ("_accepted_by", "_is_sending", "_peer", "_receive_some", "_send_some")
 
     def __init__(
         self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
@@ -45,7 +45,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         self._receive_some: Callable[[int, int], bytes] = sock.recv
         self._send_some = sock.send
         self._is_sending = False
-        self._counter: StreamCounter | None = None
+        self._accepted_by: CountsStreams | None = None
         self._peer: Any = None
 
     async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: C901, PLR0912 - hot: one frame
@@ -151,8 +151,8 @@ class SocketStream(SocketBase, AbstractSocketStream):
         return self._peer
 
     def _release(self) -> None:
-        if self._counter is not None:
-            self._counter.open_streams -= 1
+        if self._accepted_by is not None:
+            self._accepted_by.open_streams -= 1
         self._sock.close()
 
     async def _send_rest(self, view: memoryview) -> None:

@@ -69,7 +69,7 @@ class Reactor:
     Open for one subclass: the hub of `anyio_mio.trio`, whose registrations can wait in two places.
 
     Attributes:
-        poll: what it harvests from, and registers with.
+        poll: waits for the events; its registry is where descriptors are registered.
         registry: the poll's.
         scheduler: parks and wakes the tasks.
         emulated: whether edges are made by the selector and not by the system.
@@ -121,12 +121,19 @@ class Reactor:
         """Make a registration for a descriptor of ours; the poll hears of it later (R1)."""
         return Registration(self, fd)
 
-    def turn(self, pairs: list[tuple[int, int]], wake: Callable[[TaskRef], None]) -> None:
+    def turn(
+        self,
+        pairs: list[tuple[int, int]],
+        wake: Callable[[TaskRef], None],
+        wake_hung_up: Callable[[TaskRef], None],
+    ) -> None:
         """Set the bits of each event and wake the tasks that wait for them.
 
         Args:
-            pairs: what ``poll.harvest()`` returned.
+            pairs: what ``poll.select()`` returned.
             wake: called once for each task that an event concerns.
+            wake_hung_up: called instead for a task that receives from a socket of ours whose peer
+                has closed it, or its sending side: most such peers wait for nothing.
         """
         self._events += len(pairs)
         get, stream_type = self.registry.book.get, self.stream_type
@@ -141,7 +148,10 @@ class Reactor:
             owner.ready |= bits
             if bits & WAKES_READER and (task := owner.reader) is not None:
                 owner.reader = None
-                wake(task)
+                if bits & READ_HANGUP:
+                    wake_hung_up(task)
+                else:
+                    wake(task)
             if bits & WAKES_WRITER and (task := owner.writer) is not None:
                 owner.writer = None
                 wake(task)

@@ -115,7 +115,7 @@ def check() -> None:
     missing = [name for name in LOOP_METHODS if not hasattr(StockLoop, name)]
     if missing:
         raise ImportError(
-            f"anyio_mio does not support the asyncio of this Python: it has no {', '.join(missing)}\n"
+            f"anyio_mio does not support this Python: its asyncio has no {', '.join(missing)}\n"
             "  right: upgrade anyio-mio, or use a version of Python that its README names"
         )
 
@@ -163,27 +163,27 @@ def warn(message: str, *args: object) -> None:
 
 
 def awaited_future(task: Any) -> Any:
-    """Return the future that a task of asyncio awaits; None if it is runnable or runs."""
+    """Return the future that an asyncio task awaits; None if it is runnable or running."""
     return getattr(task, "_fut_waiter", None)
 
 
 def children_of_gather(future: object) -> Any:
-    """Return the futures that ``asyncio.gather()`` made this one of; empty for any other."""
+    """Return the futures that ``asyncio.gather()`` got, if it returned this future; else nothing."""
     return getattr(future, "_children", ())
 
 
 def callbacks_of(future: object) -> list[Any]:
-    """Return what a future calls at its end: pairs of a function and its context."""
+    """Return the done-callbacks of a future: pairs of a function and its context."""
     return [*(getattr(future, "_callbacks", None) or ())]
 
 
 def set_running_loop(loop: events.AbstractEventLoop | None) -> None:
-    """Make a loop what ``asyncio.get_running_loop()`` returns in this thread."""
+    """Make ``asyncio.get_running_loop()`` return a loop in this thread."""
     events._set_running_loop(loop)
 
 
 def running_loop() -> events.AbstractEventLoop | None:
-    """Return the running loop of this thread, if there is one."""
+    """Return the running loop of this thread, or None."""
     return events._get_running_loop()
 
 

@@ -345,8 +345,8 @@ class Callbacks:
         try:
             self._run_round()
             while self.ready and not self.is_stopping:
-                others = kernel.run_queue or kernel.spent or kernel.entry or kernel.interrupted
-                if others or time.monotonic() >= end:
+                others = kernel.run_queue or kernel.hung_up or kernel.spent or kernel.entry
+                if others or kernel.interrupted or time.monotonic() >= end:
                     kernel.entry.append(self.wake)
                     break
                 poll()
@@ -404,9 +404,9 @@ def report(handle: StockHandle, error: BaseException) -> None:
 
 def poll_between(kernel: Kernel) -> None:
     """Poll without waiting within a turn: set readiness, wake tasks and queue handles."""
-    events = kernel.reactor.poll.harvest(0, EVENTS_PER_POLL)
+    events = kernel.reactor.poll.select(0, EVENTS_PER_POLL)
     kernel.turns += 1
     if events:
-        kernel.reactor.turn(events, kernel.run_queue.append)
+        kernel.reactor.turn(events, kernel.run_queue.append, kernel.hung_up.append)
     if kernel.instruments:
         kernel.instruments.after_poll(len(events))
