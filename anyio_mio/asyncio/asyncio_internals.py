@@ -168,7 +168,7 @@ def awaited_future(task: Any) -> Any:
 
 
 def children_of_gather(future: object) -> Any:
-    """Return the futures that ``asyncio.gather()`` got, if it returned this future; else nothing."""
+    """Return the futures given to ``asyncio.gather()``, if that has returned this one; else ()."""
     return getattr(future, "_children", ())
 
 
