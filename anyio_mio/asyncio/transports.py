@@ -1,7 +1,7 @@
-"""The transport of a socket: asyncio's own, with reads of a size that the allocator likes.
+"""`SocketTransport`: asyncio's transport of a socket, with smaller reads and fewer calls.
 
-asyncio asks for 256 KiB in each ``recv()``. An object of more than 128 KiB is mapped from the
-system and given back, page faults and all, for a message of 60 bytes.
+asyncio reads up to 256 KiB with each ``recv()``. The allocator maps an object of more than 128 KiB
+and unmaps it afterwards, with page faults, even if a message has only 60 bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ READ_SIZE: Final = 64 * 1024
 """Bytes, as in mio's own streams."""
 
 PLAIN: Final = (bytes, memoryview)
-"""What `SocketTransport.write()` sends itself; asyncpg writes memory views."""
+"""Types of data that `SocketTransport.write()` sends itself. asyncpg writes memory views."""
 
 
 @final
@@ -33,12 +33,12 @@ class SocketTransport(StockSocketTransport):
         super().__init__(loop, *args, **options)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have another protocol take what is received from now on."""
+        """Use another protocol from now on."""
         super().set_protocol(protocol)
         self._is_buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
     def write(self, data: Any) -> None:
-        """Send what the system takes now, and the rest when it can: asyncio's, shortened."""
+        """Send what the system accepts now, and buffer the rest: asyncio's method, shortened."""
         self._callbacks.expects_answer = True
         is_plain = self._empty_waiter is None and not (self._buffer or self._eof or self._conn_lost)
         if not is_plain or type(data) not in PLAIN or not data:
@@ -58,15 +58,15 @@ class SocketTransport(StockSocketTransport):
             super().write(rest)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
-        """Send several pieces."""
+        """Send several pieces of data."""
         self._callbacks.expects_answer = True
         super().writelines(list_of_data)
 
     def receive(self, run: Callable[..., object]) -> None:
-        """Read once and hand over what came: asyncio's two functions in one.
+        """Read once and give the data to the protocol: two methods of asyncio in one.
 
         Args:
-            run: calls a function of the protocol, in the context of the connection.
+            run: calls a method of the protocol in the context of the connection.
         """
         if self._is_buffered or self._conn_lost:
             run(self._read_ready_cb)
@@ -91,10 +91,10 @@ class SocketTransport(StockSocketTransport):
             run(self._fatal_error, error, "Fatal error: protocol.data_received() call failed.")
 
     def _read_ready(self) -> None:
-        """Read, when the reader's handle is run from the queue, in its context."""
+        """Read. The handle of the reader calls this, in the context of the connection."""
         self.receive(call)
 
 
 def call(function: Callable[..., object], *args: object) -> None:
-    """Call a function of the protocol where its context is entered already."""
+    """Call a method of the protocol, in a context that has been entered already."""
     function(*args)

@@ -253,6 +253,14 @@ async def test_a_number_that_its_owner_closed_without_a_word_can_be_used_again()
         loop.remove_reader(first)
 
 
+def until_it_sleeps(loop: Any) -> None:
+    """Wait in another thread until the run of a loop has nothing to do."""
+    for _ in range(2):  # between two steps it looks like that too
+        time.sleep(0.02)
+        while loop._kernel.current is not None or loop._callbacks.is_running:
+            time.sleep(0.001)
+
+
 async def test_calls_from_another_thread() -> None:
     loop, errors = asyncio.get_running_loop(), list[str]()
     loop.get_debug()
@@ -264,7 +272,7 @@ async def test_calls_from_another_thread() -> None:
 
     def work() -> None:
         for call in calls:
-            time.sleep(0.01)  # until the run sleeps
+            until_it_sleeps(loop)
             try:
                 call()
             except RuntimeError as error:
@@ -303,7 +311,7 @@ async def test_what_another_thread_sets_wakes_all_that_wait_and_is_reported(
     set_it, wait = SETS[kind]
 
     def work() -> None:
-        time.sleep(0.05)  # until the run sleeps
+        until_it_sleeps(loop)
         set_it(target)
 
     async def wait_for_it() -> None:
