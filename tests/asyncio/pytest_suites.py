@@ -30,7 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "shared"))  # for `ports`
+SHARED = str(Path(__file__).parents[1] / "shared")
+if SHARED not in sys.path:  # AnyIO's worker processes import this script, too
+    sys.path.append(SHARED)
 
 import cpython_suite  # type: ignore[import-not-found] # beside this script
 import ports  # type: ignore[import-not-found] # in tests/shared
