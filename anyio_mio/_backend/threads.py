@@ -161,6 +161,15 @@ class Call(Outcome[T]):
         self.error = anyio.RunFinishedError()
         self._arrived.release()
 
+    def fail(self, error: BaseException, /) -> bool:
+        """Give the error to the thread that waits, unless it has its result."""
+        is_news = not self.is_done
+        if is_news:
+            self.error, self.is_done = error, True
+        if self._arrived.locked():
+            self._arrived.release()
+        return is_news
+
     def wait(self, kernel: Kernel) -> T:
         """Block the calling thread until the result is there."""
         if running.kernel is kernel:
@@ -232,7 +241,8 @@ class ThreadResult(Outcome[T]):
     def __init__(self, *, is_independent: bool) -> None:
         super().__init__()
         self._is_independent = is_independent
-        self._arrived = threading.Event()
+        self._arrived = threading.Lock()  # an Event's own lock stays locked if a signal comes
+        self._arrived.acquire()
 
     def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
         """Take over the result of the task."""
@@ -240,12 +250,13 @@ class ThreadResult(Outcome[T]):
             # The end of the run cancelled it; that is no cancellation in the thread's world.
             error = anyio.RunFinishedError()
         super().task_done(task, value, error)
-        self._arrived.set()
+        if self._arrived.locked():  # else this is called a second time, see `repair()`
+            self._arrived.release()
         del error, value
 
     def wait(self) -> T:
         """Block the calling thread until the task has ended."""
-        self._arrived.wait()
+        self._arrived.acquire()
         return self.unwrap()
 
 

@@ -129,8 +129,7 @@ class ForeignWaits:
         if wait.reader is not None and wait.reader is not scheduler.current:
             raise scheduler.errors.busy("reading from")
         wait.reader = scheduler.current
-        self._arm(wait)
-        return scheduler.park(wait)
+        return self._arm_and_park(wait)
 
     def wait_writable(self, fd: int) -> Awaitable[None]:
         """Park the current task until ``fd`` is writable; see `wait_readable()`."""
@@ -139,13 +138,12 @@ class ForeignWaits:
         if wait.writer is not None and wait.writer is not scheduler.current:
             raise scheduler.errors.busy("writing to")
         wait.writer = scheduler.current
-        self._arm(wait)
-        return scheduler.park(wait)
+        return self._arm_and_park(wait)
 
     def settle(self, wait: ForeignWait) -> None:
         """Arm the entry, after an event, for the direction that is left, or end a duplicate."""
         if wait.interest():
-            self._rearm_the_other_direction(wait)
+            self._rearm(wait)
         elif wait.watched != wait.fd:
             self.end(wait)
 
@@ -187,6 +185,12 @@ class ForeignWaits:
             close(wait.watched)
             wait.watched = wait.fd
 
+    def rearm(self) -> None:
+        """Arm the entries of all waits again, in case that the events of a poll were lost."""
+        for wait in list(self.waits.values()):
+            if wait.interest():
+                self._rearm(wait)
+
     def tasks_waiting(self) -> int:
         """Return how many tasks are parked here."""
         return sum((w.reader is not None) + (w.writer is not None) for w in self.waits.values())
@@ -206,16 +210,17 @@ class ForeignWaits:
                 scheduler.fail(task, scheduler.errors.closed())
         wait.reader = wait.writer = None
 
-    def _arm(self, wait: ForeignWait) -> None:
+    def _arm_and_park(self, wait: ForeignWait) -> Awaitable[None]:
         try:
             if wait.watched == wait.fd and self._belongs_to_a_stream(wait.fd):
                 self._duplicate(wait)
             self._register(wait)
-        except BaseException:
+            self.waits[wait.fd] = wait
+            return self._reactor.scheduler.park(wait)
+        except BaseException:  # the selector refuses it, or a signal's handler has raised
             wait.abort(self._reactor.scheduler.current)
             self._forget_if_idle(wait)
             raise
-        self.waits[wait.fd] = wait
 
     def _belongs_to_a_stream(self, fd: int) -> bool:
         owner = self._reactor.registry.book.get(fd)
@@ -235,7 +240,7 @@ class ForeignWaits:
         except (FileNotFoundError, FileExistsError):
             second(wait.watched, wait, bits, edge=False)
 
-    def _rearm_the_other_direction(self, wait: ForeignWait) -> None:
+    def _rearm(self, wait: ForeignWait) -> None:
         # One event disarms both directions. If the descriptor has been closed since, there is
         # nothing left to arm, and its waiter gets the error.
         try:

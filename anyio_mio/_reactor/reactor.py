@@ -19,7 +19,7 @@ from typing import ClassVar, Final, NoReturn, final
 
 from anyio_mio._reactor.dead_selector import DeadSelector
 from anyio_mio._reactor.foreign import ForeignWait, ForeignWaits
-from anyio_mio._reactor.registration import WAKES_READER, WAKES_WRITER, Registration
+from anyio_mio._reactor.registration import READY, WAKES_READER, WAKES_WRITER, Registration
 from anyio_mio._reactor.scheduler import Scheduler, TaskRef
 from anyio_mio.poll import Poll, Registry
 from anyio_mio.poll._sys.bits import PRIORITY, READ_HANGUP, READABLE, WRITABLE
@@ -155,6 +155,18 @@ class Reactor:
             if bits & WAKES_WRITER and (task := owner.writer) is not None:
                 owner.writer = None
                 wake(task)
+
+    def try_all(self, wake: Callable[[TaskRef], None]) -> None:
+        """Take each socket for ready: a signal's handler may have raised with events in hand.
+
+        Every wake-up is a hint (R5), so one too many does no harm.
+        """
+        for registration in self.registrations():
+            registration.ready |= READY
+            for task in (registration.reader, registration.writer):
+                if task is not None and registration.abort(task):
+                    wake(task)
+        self.foreign.rearm()
 
     def arm(self, registration: Registration) -> None:
         """Register a socket at its first WouldBlock: edge-triggered, for both directions.

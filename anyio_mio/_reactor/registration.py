@@ -134,9 +134,13 @@ class Registration:
         if self.reader is not None and self.reader is not scheduler.current:
             raise scheduler.errors.busy("reading from")
         self.reader = scheduler.current
-        if not self.armed or self.reactor.emulated:
-            self._arm(READABLE)
-        return scheduler.park(self)
+        try:
+            if not self.armed or self.reactor.emulated:
+                self._arm(READABLE)
+            return scheduler.park(self)
+        except BaseException:  # the selector refuses it, or a signal's handler has raised
+            self.reader = None
+            raise
 
     def wait_writable(self) -> Awaitable[None]:
         """Park the current task until an event says that writing may not block.
@@ -147,9 +151,13 @@ class Registration:
         if self.writer is not None and self.writer is not scheduler.current:
             raise scheduler.errors.busy("writing to")
         self.writer = scheduler.current
-        if not self.armed or self.reactor.emulated:
-            self._arm(WRITABLE)
-        return scheduler.park(self)
+        try:
+            if not self.armed or self.reactor.emulated:
+                self._arm(WRITABLE)
+            return scheduler.park(self)
+        except BaseException:  # as above
+            self.writer = None
+            raise
 
     def try_writing_again(self) -> None:
         """Make the next write be tried, and wake the writer: call it after ``shutdown(SHUT_WR)``.
@@ -224,16 +232,9 @@ class Registration:
             self.reactor.forget(self)
 
     def _arm(self, direction: int) -> None:
-        """Tell the selector; if it refuses, no task is left waiting."""
-        try:
-            if self.armed:
-                self.reactor.rearm(self.fd, direction)
-            else:
-                self.reactor.arm(self)
-                self.armed = True
-        except BaseException:
-            if direction == READABLE:
-                self.reader = None
-            else:
-                self.writer = None
-            raise
+        """Tell the selector."""
+        if self.armed:
+            self.reactor.rearm(self.fd, direction)
+        else:
+            self.reactor.arm(self)
+            self.armed = True
