@@ -73,7 +73,7 @@ class Lifespan:
             self._judge_early_end()
 
     def _judge_early_end(self) -> None:
-        """Decide about an application that ended early: it has no lifespan, or it failed."""
+        """Judge an application that ended early: it has no lifespan, or it failed."""
         name = describe(self._app)
         if self._cannot_be_called():
             raise ApplicationError(
