@@ -126,8 +126,7 @@ class Server:
         statistics = self._options.pop("statistics", None)
         serving.options.Settings.of(self._handle, self._options)  # before the application starts
         self._grace: float = self._options.get("grace", 10.0)
-        self._site = Site(app, settings, self._stop, statistics)
-        self._site.run = run_of_this_thread()
+        self._site = Site(app, settings, self._stop, run_of_this_thread(), statistics)
         if settings.proxy_protocol:
             self._site.shake_hands = self._take_handshake()
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
