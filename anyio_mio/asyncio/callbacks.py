@@ -34,7 +34,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from anyio_mio._kernel.fairness import EVENTS_PER_POLL
 from anyio_mio._kernel.interrupts import door
@@ -44,9 +44,6 @@ from anyio_mio.asyncio.asyncio_internals import StockHandle, StockTimerHandle, f
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
-
-Receive: TypeAlias = "Callable[[Callable[..., object]], None]"
-"""`SocketTransport.receive()`."""
 
 SLICE: Final = 0.0005
 """Seconds of callbacks in one step of the kernel, beyond those that events have queued."""
@@ -228,36 +225,6 @@ class Callbacks:
         self.add(handle)
         self.due = len(self.ready)
 
-    @door
-    def run_event(self, handle: StockHandle, receive: Receive) -> None:
-        """Have a transport read now; if older handles are queued, behind them.
-
-        What earlier events of the same poll have queued is not older: asyncio queues the handles of
-        all events first.
-
-        Args:
-            handle: the transport's reader.
-            receive: the transport's `SocketTransport.receive()`.
-        """
-        self.expects_answer = False
-        if (self.ready and not self.are_of_events) or self.run_handle is not None:
-            self.add_event(handle)
-            return
-        self.names["name"] = "asyncio"
-        self.is_running = True
-        try:
-            receive(handle._context.run)
-        except (SystemExit, KeyboardInterrupt) as error:
-            self.on_raise(error)
-        except BaseException as error:
-            report(handle, error)
-        finally:
-            self.is_running = False
-            # The step for them comes in this turn, since it was scheduled before the turn's steps.
-            if self.ready:
-                self.are_of_events = True
-            self.names["name"] = "mio"
-
     def schedule(self) -> None:
         """Ask the kernel for a step.
 
@@ -345,6 +312,7 @@ class Callbacks:
                 if others or time.monotonic() >= end:
                     kernel.entry.append(self.wake)
                     break
+                self.are_of_events = False
                 poll()
                 self._run_round()
         finally:

@@ -2,7 +2,8 @@
 
 asyncio's ``add_reader()`` is level-triggered: its callback is called in each turn in which the
 descriptor is readable. So a descriptor is registered level-triggered, beside the edge-triggered
-ones of mio's own streams, and an event queues the callback.
+ones of mio's own streams, and an event queues the callback. Our own transports know when they have
+read everything, and are edge-triggered too: see `transports`.
 
 A descriptor has one owner. If a stream of mio's or a task in ``wait_readable()`` has it, asyncio is
 refused, and the other way round.
@@ -12,70 +13,23 @@ from __future__ import annotations
 
 import contextlib
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, final
 
 from anyio_mio._reactor.foreign import ForeignWait
 from anyio_mio.asyncio.transports import SocketTransport
-from anyio_mio.poll._sys.bits import READABLE, WRITABLE
+from anyio_mio.asyncio.watch import Watch
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
-    from anyio_mio._reactor.scheduler import TaskRef
     from anyio_mio.asyncio.asyncio_internals import StockHandle
-    from anyio_mio.asyncio.callbacks import Callbacks, Receive
+    from anyio_mio.asyncio.callbacks import Callbacks
 
 TWO_OWNERS: Final = (
     "descriptor {} has an owner already: a stream of mio's uses it, or a task waits for it.\n"
     "  wrong: loop.add_reader(stream.extra(anyio.abc.SocketAttribute.raw_socket), callback)\n"
     "  right: await stream.receive(), or os.dup() the descriptor and give the duplicate to asyncio"
 )
-
-
-@final
-class Watch:
-    """A descriptor of asyncio's, and the handles of its reader and its writer.
-
-    Attributes:
-        receive: reads at once, if the reader belongs to a transport of ours. It may be called in
-            the midst of the events of a poll: a read that comes too early does no harm there.
-        queued_in: how many rounds of `Callbacks` there had been when its handles were queued.
-    """
-
-    __slots__ = ("callbacks", "fd", "fileobj", "queued_in", "reader", "receive", "writer")
-
-    def __init__(self, fileobj: Any, fd: int, callbacks: Callbacks) -> None:
-        self.fileobj = fileobj
-        self.fd = fd
-        self.callbacks = callbacks
-        self.receive: Receive | None = None
-        self.queued_in = -1
-        self.reader: StockHandle | None = None
-        self.writer: StockHandle | None = None
-
-    def bits(self) -> int:
-        """Return what the reactor has to watch for."""
-        reads = READABLE if self.reader is not None else 0
-        return reads | (WRITABLE if self.writer is not None else 0)
-
-    def deliver(self, bits: int, wake: Callable[[TaskRef], None], /) -> None:
-        """Call a transport, or queue the handles that an event concerns.
-
-        An error or a hang-up concerns both handles. If a poll in the midst of a turn has queued
-        them, the next poll does not queue them again.
-        """
-        reader, receive, callbacks = self.reader, self.receive, self.callbacks
-        if reader is not None and receive is not None and bits & ~WRITABLE:
-            callbacks.run_event(reader, receive)
-            reader = None
-        if self.queued_in == callbacks.rounds:
-            return
-        if reader is not None and bits & ~WRITABLE:
-            self.queued_in = callbacks.rounds
-            callbacks.add_event(reader)
-        if self.writer is not None and bits & ~READABLE:
-            self.queued_in = callbacks.rounds
-            callbacks.add_event(self.writer)
 
 
 @final
@@ -93,9 +47,7 @@ class Descriptors(selectors.BaseSelector):
 
     def set_reader(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
         """Have ``handle`` called while the descriptor is readable; return the one before."""
-        watch = self._watch(fileobj)
-        owner = getattr(handle._callback, "__self__", None)
-        watch.receive = owner.receive if isinstance(owner, SocketTransport) else None
+        watch = self._watch(fileobj, handle)
         previous, watch.reader = watch.reader, handle
         if previous is None:
             self._tell_poll(watch)
@@ -103,7 +55,7 @@ class Descriptors(selectors.BaseSelector):
 
     def set_writer(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
         """Have ``handle`` called while the descriptor is writable; return the one before."""
-        watch = self._watch(fileobj)
+        watch = self._watch(fileobj, handle)
         previous, watch.writer = watch.writer, handle
         if previous is None:
             self._tell_poll(watch)
@@ -165,9 +117,15 @@ class Descriptors(selectors.BaseSelector):
         for watch in list(self.watches.values()):
             self._forget(watch)
 
-    def _watch(self, fileobj: Any) -> Watch:
+    def _watch(self, fileobj: Any, handle: StockHandle) -> Watch:
         fd = number_of(fileobj)
-        return self.watches.get(fd) or Watch(fileobj, fd, self._callbacks)
+        watch = self.watches.get(fd)
+        if watch is not None:
+            return watch
+        owner = getattr(handle._callback, "__self__", None)
+        if isinstance(owner, SocketTransport):
+            return owner.watch(fileobj, fd, edges=self._reactor.trusts_short)
+        return Watch(fileobj, fd, self._callbacks)
 
     def _number(self, fileobj: Any) -> int:
         """Return the number of a descriptor, also of an object that is closed by now."""
@@ -186,28 +144,28 @@ class Descriptors(selectors.BaseSelector):
             RuntimeError: the descriptor has another owner in this run.
             OSError: it is closed, or a regular file.
         """
-        bits, registry = watch.bits(), self._reactor.registry
+        (bits, edge), registry = watch.registration(), self._reactor.registry
         if not bits:
             self._forget(watch)
         elif registry.book.get(watch.fd) is watch:
-            registry.change(watch.fd, watch, bits, edge=False)
+            registry.change(watch.fd, watch, bits, edge=edge)
         else:
-            self._add(watch, bits)
+            self._add(watch, bits, edge=edge)
             self.watches[watch.fd] = watch
 
-    def _add(self, watch: Watch, bits: int) -> None:
+    def _add(self, watch: Watch, bits: int, *, edge: bool) -> None:
         registry, fd = self._reactor.registry, watch.fd
         owner = registry.book.get(fd)
         if isinstance(owner, ForeignWait) and not owner.interest():
             self._reactor.foreign.end(owner)
             owner = None
         try:
-            registry.add(fd, watch, bits, edge=False)
+            registry.add(fd, watch, bits, edge=edge)
         except FileExistsError:
             if owner is not None:
                 raise RuntimeError(TWO_OWNERS.format(fd)) from None
             # A duplicate outlived the close of this number.
-            registry.change(fd, watch, bits, edge=False)
+            registry.change(fd, watch, bits, edge=edge)
 
     def _forget(self, watch: Watch) -> None:
         self.watches.pop(watch.fd, None)
