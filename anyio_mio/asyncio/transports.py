@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 READ_SIZE: Final = 64 * 1024
 """Bytes, as in mio's own streams."""
 
-PLAIN: Final = (bytes, memoryview)
-"""What `SocketTransport.write()` sends itself; asyncpg writes memory views."""
-
 EDGES: Final = READABLE | READ_HANGUP | PRIORITY
 """What makes an edge for a connection that only reads; the last two are there for R2's proof."""
 
@@ -83,8 +80,15 @@ class SocketTransport(StockSocketTransport):
     def write(self, data: Any) -> None:
         """Send what the system takes now, and the rest when it can: asyncio's, shortened."""
         self._callbacks.expects_answer = True
-        is_plain = self._empty_waiter is None and not (self._buffer or self._eof or self._conn_lost)
-        if not is_plain or type(data) not in PLAIN or not data:
+        kind = type(data)
+        if (
+            (kind is not bytes and kind is not memoryview)
+            or self._buffer
+            or self._conn_lost
+            or self._eof
+            or self._empty_waiter is not None
+            or not data
+        ):
             super().write(data)
             return
         try:
@@ -96,9 +100,8 @@ class SocketTransport(StockSocketTransport):
         except BaseException as error:
             self._fatal_error(error, "Fatal write error on socket transport")
             return
-        rest = data[sent:]
-        if rest:
-            super().write(rest)
+        if sent != (len(data) if kind is bytes else data.nbytes):
+            super().write(memoryview(data).cast("B")[sent:])
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Send several pieces."""
