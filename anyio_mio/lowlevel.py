@@ -99,7 +99,7 @@ def statistics_of(kernel: Kernel) -> RunStatistics:
     """Return what a run is doing; for tools that observe it."""
     return RunStatistics(
         tasks=len(kernel.tasks()),
-        runnable=len(kernel.run_queue) + len(kernel.spent),
+        runnable=len(kernel.runnable_tasks()),
         deadlines=kernel.deadlines.alive(),
         next_deadline=kernel.deadlines.next() - kernel.now(),
         reactor=kernel.reactor.statistics(),

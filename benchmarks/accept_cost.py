@@ -1,9 +1,9 @@
-"""What it costs to accept a connection: one for each wake-up, and until it would block.
+"""Compare the cost of one accept for each wake-up with accepts until one would block.
 
     python benchmarks/accept_cost.py
 
-A child process connects in bursts; the server sleeps until a burst is queued, and takes it. Both
-ways are right: the first is level-triggered, and so is told again of what it has left in the queue.
+A child process connects in bursts; the server sleeps until a burst is queued, and accepts it. Both
+ways are right: the first is level-triggered, so the poll reports the rest of the queue again.
 """
 
 import os
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def measure(burst: int, *, drain: bool) -> tuple[int, int, float]:
-    """System calls, sleeps and seconds of CPU time for all connections."""
+    """Return system calls, sleeps and seconds of CPU time for all connections."""
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.create_server(("127.0.0.1", 0), backlog=burst) as server:
         if not (child := os.fork()):
@@ -53,7 +53,7 @@ def measure(burst: int, *, drain: bool) -> tuple[int, int, float]:
 
 
 def accept_burst(selector: Selector, server: socket.socket, burst: int, drain: bool) -> int:
-    """Take a burst; how many system calls that were."""
+    """Accept a burst; return the number of system calls."""
     calls = accepted = 0
     while accepted < burst:
         selector.select(None, 64)

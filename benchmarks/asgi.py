@@ -1,13 +1,13 @@
-"""What a request costs a web application, on anyio_mio's server and on others.
+"""Measure the cost of a request to a web application, on anyio_mio's server and on others.
 
     python benchmarks/asgi.py [--application starlette] [--connections 50] [--rounds 3]
         [--seconds 3] [--servers mio,uvicorn-uvloop]
 
 The application answers "hello": `raw` is a function of three arguments, `starlette` and `fastapi`
-are what they say. The servers take turns. The load holds its connections open and sends the next
-request when the answer to the last one is there, so p50, p95 and p99 are those of a busy server.
-CPU time is the server's, for each request; it is not measured before a second of requests has
-warmed it up. Needs Linux, and `pip install starlette fastapi uvicorn httptools uvloop anycorn`.
+use these frameworks. The servers take turns. The load keeps its connections open and sends the next
+request when it has the last answer, so p50, p95 and p99 are those of a busy server. CPU time is the
+server's, for each request, after a second of requests to warm it up. Needs Linux, and
+`pip install starlette fastapi uvicorn httptools uvloop anycorn`.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def installed() -> list[str]:
 
 
 def runnable(text: str) -> list[str]:
-    """The servers in a list with commas, for an option of `argparse`."""
+    """Return the servers of a comma-separated list, for an option of `argparse`."""
     names = text.split(",")
     for name in names:
         if name not in installed():
@@ -135,7 +135,7 @@ def runnable(text: str) -> list[str]:
 
 
 def serve(name: str, application: str, port: str, place: str) -> None:
-    """The server process, on the processor `place` if that is a number."""
+    """Run the server process, on the processor `place` if that is a number."""
     stay_on(int(place) if place else None)
     SERVERS[name][0](APPLICATIONS[application](), int(port))
 
@@ -160,7 +160,7 @@ def connected(port: int) -> socket.socket:
 
 
 def answer_length(client: socket.socket) -> int:
-    """Answers are all of one length, so the load can count bytes instead of parsing."""
+    """Return the length of an answer: all are equal, so the load counts bytes, not answers."""
     client.sendall(REQUEST)
     answer = b""
     while not answer.endswith(b"hello"):
@@ -170,7 +170,7 @@ def answer_length(client: socket.socket) -> int:
 
 
 def drive(clients: list[socket.socket], length: int, seconds: float) -> list[float]:
-    """Let each client ask again and again; how long each answer took, in seconds."""
+    """Let each client send requests; return the seconds of each answer."""
     poller = select.epoll()
     asked = {}
     now = time.perf_counter

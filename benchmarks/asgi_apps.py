@@ -1,4 +1,4 @@
-"""The applications that `asgi_servers.py` has served. Needs `pip install fastapi`."""
+"""The applications for `asgi_servers.py`. Needs `pip install fastapi`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def file(request: Request) -> Response:
 
 
 async def large(request: Request) -> Response:
-    """Answer more than the socket of a client that does not read takes."""
+    """Answer more bytes than the socket of a client that does not read can hold."""
     return Response(LARGE)
 
 

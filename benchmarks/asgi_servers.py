@@ -1,4 +1,4 @@
-"""What ASGI applications cost under mio, uvicorn and granian.
+"""Measure the cost of ASGI applications under mio, uvicorn and granian.
 
     python -m benchmarks.asgi_servers [ROW ...] [--servers NAME,...] [--rounds 3] [--seconds 2]
 
@@ -61,7 +61,7 @@ FILE: Final = 1 << 20
 
 
 class Row(NamedTuple):
-    """A row of requests: which application and path, and how it is loaded."""
+    """A row of requests: an application, a path, and a load."""
 
     app: str
     path: str = "/"
@@ -83,7 +83,7 @@ ROWS: Final = {
 
 
 class Figures(NamedTuple):
-    """What a load has measured.
+    """The results of a load.
 
     Attributes:
         cpu: microseconds of the server for each request.
@@ -105,7 +105,7 @@ class Server:
         self.load = load
 
     def processes(self) -> list[int]:
-        """The server's process and those that it has started."""
+        """Return the server's process and its children."""
         found = [self.pid]
         for pid in found:
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -122,7 +122,7 @@ class Server:
         return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
 
     def run_load(self, command: list[str]) -> str:
-        """Run a load on the processor for it; what it printed."""
+        """Run a load on its processor; return its output."""
         on_its_own = [] if self.load is None else ["taskset", "-c", str(self.load)]
         return subprocess.run(
             [*on_its_own, *command], capture_output=True, text=True, check=True
@@ -131,7 +131,7 @@ class Server:
 
 @contextmanager
 def running(name: str, app: str, *, is_tls: bool = False, workers: int = 1) -> Iterator[Server]:
-    """Run a server until it has served what the caller asks."""
+    """Run a server during the block."""
     place, load = processor_pair()
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +160,7 @@ def running(name: str, app: str, *, is_tls: bool = False, workers: int = 1) -> I
 
 
 def wait_until_it_serves(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait for the server's start: for an answer of any kind, also TLS's to a request in clear."""
+    """Wait until the server answers; an answer of TLS to a request in clear text counts too."""
     for _ in range(200):
         if process.poll() is not None:
             sys.exit(f"ended with {process.returncode}: {process.args!r}")
@@ -190,7 +190,7 @@ def measure(name: str, row: Row, seconds: float) -> Figures:
 
 
 def drive_requests(server: Server, row: Row, seconds: float) -> tuple[int, float]:
-    """Ask again and again by wrk; how many answers, and the 99th percentile in milliseconds."""
+    """Send requests by wrk; return the number of answers, and the 99th percentile in ms."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         if row.is_post:
             script.write(f'wrk.method = "POST"\nwrk.body = string.rep("x", {BODY})\n')
@@ -215,7 +215,7 @@ def drive_requests(server: Server, row: Row, seconds: float) -> tuple[int, float
 
 
 def drive_websockets(server: Server, row: Row, seconds: float) -> tuple[int, float]:
-    """Send messages and get them back, in a process of its own."""
+    """Send messages and receive them back, in a separate process."""
     command = [
         sys.executable,
         "-m",
@@ -229,7 +229,7 @@ def drive_websockets(server: Server, row: Row, seconds: float) -> tuple[int, flo
 
 
 def talk(port: int, seconds: float) -> None:
-    """The load of WebSockets: each client sends the next message when the last has come back."""
+    """Run the load of WebSockets: each client sends a message when the last one is back."""
     import select
 
     payload = b"hello world"
@@ -261,7 +261,7 @@ def talk(port: int, seconds: float) -> None:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value that ``share`` percent of them do not exceed."""
+    """Return the value that ``share`` percent of the values do not exceed."""
     return sorted(values)[min(int(len(values) * share / 100), len(values) - 1)]
 
 
@@ -269,7 +269,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def measure_rate(name: str, seconds: float) -> str:
-    """Percentiles at one rate, which each server can serve."""
+    """Return percentiles at one rate that each server can serve."""
     with running(name, "plain") as server, tempfile.TemporaryDirectory() as folder:
         log = f"{folder}/log"
         options = [
@@ -291,7 +291,7 @@ def measure_rate(name: str, seconds: float) -> str:
 
 
 def measure_idle(name: str, seconds: float) -> str:
-    """Resident memory for each open connection that has had one answer."""
+    """Return the resident memory of an open connection that has had one answer."""
     with running(name, "plain") as server:
         first = [connect_and_ask(server.port) for _ in range(100)]
         before = server.resident()
@@ -334,7 +334,7 @@ KINDS: Final[dict[str, tuple[Callable[[socket.socket], None], ...]]] = {
 
 
 def measure_slow(name: str, seconds: float) -> str:
-    """The 99th percentile of quick clients at a rate, beside many slow ones of each kind."""
+    """Return the 99th percentile of quick clients at a rate, beside many slow ones."""
     shown = []
     for kind, begins in KINDS.items():
         with running(name, "starlette") as server:
@@ -349,7 +349,7 @@ def measure_slow(name: str, seconds: float) -> str:
 
 
 def open_slow(port: int, begin: Callable[[socket.socket], None]) -> socket.socket:
-    """A client that begins and then trickles; it has little room for an answer."""
+    """Open a client that begins a request and then trickles, with a small receive buffer."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", port))
@@ -359,7 +359,7 @@ def open_slow(port: int, begin: Callable[[socket.socket], None]) -> socket.socke
 
 
 async def ask_beside(port: int, slow: list[socket.socket], seconds: float) -> list[float]:
-    """Ask by eight quick clients a thousand times a second while the slow ones trickle."""
+    """Send a thousand requests a second by eight quick clients, while the slow ones trickle."""
     end = time.monotonic() + seconds
     times: list[float] = []
 

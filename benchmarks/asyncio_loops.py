@@ -1,4 +1,4 @@
-"""What asyncio's loops cost an echo server: asyncio's own, mio's and uvloop's.
+"""Compare the cost of an echo server on three loops: asyncio's own, mio's and uvloop's.
 
     python -m benchmarks.asyncio_loops [--rounds 3] [--seconds 1]
 
@@ -63,7 +63,7 @@ async def serve(kind: str) -> None:
 
 
 def answer() -> None:
-    """Say what this process has used, for each line of standard input."""
+    """Print the resources that this process has used, for each line of standard input."""
     for _ in sys.stdin:
         say(used())
 

@@ -1,4 +1,4 @@
-"""The programs whose cost `benchmarks.curves` shows as there are more and more tasks and timers.
+"""Programs with more and more tasks and timers, whose cost `benchmarks.curves` shows.
 
 Run as a process, as `anyio_mio._bench.inside` is: `python -m benchmarks.crowds BACKEND NAME`.
 """
@@ -14,7 +14,7 @@ from anyio_mio._bench.programs import Goes, start_and_wait
 
 
 async def crowd(n: int) -> None:
-    """Start a task that waits until all of them do, and let it go."""
+    """Start tasks that wait until all of them wait, and wake them."""
     gate = anyio.Event()
     async with anyio.create_task_group() as group:
         await start_and_wait(group, n, gate.wait)
@@ -22,9 +22,9 @@ async def crowd(n: int) -> None:
 
 
 async def timers(n: int) -> None:
-    """Start a task that sleeps longer than it takes to start all of them, and see it through.
+    """Start tasks that sleep longer than it takes to start all of them, and wait for their ends.
 
-    The deadlines lie in no order, and a hundred thousand of them in each second.
+    The deadlines are out of order, a hundred thousand in each second.
     """
     start = anyio.current_time() + 0.002 + n * 60e-6
     window = max(n, 1) * 10e-6

@@ -1,4 +1,4 @@
-"""How costs grow: the same operation with more and more of something around it.
+"""Measure how the cost of an operation grows with connections, bursts, payloads, tasks, timers.
 
     python -m benchmarks.curves [CURVES] [--out FOLDER]      # from the checkout's folder
 
@@ -40,17 +40,17 @@ OTHERS: Final = 200  # descriptors that a process needs for other things
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One way to grow.
+    """One curve: the cost of an operation at several sizes.
 
     Attributes:
-        name: As the command line has it; the figure's file is named after it.
-        title: What the figure shows.
-        below: What grows.
-        beside: What is measured.
+        name: Its name on the command line, and of the figure's file.
+        title: The figure's title.
+        below: The label of the size.
+        beside: The label of the cost.
         points: The sizes.
-        measure: Gives the processor time of an operation in microseconds, from the backend, the
-            size and how many seconds to take.
-        amount: How much work one operation is, from the size; 1 unless it grows along.
+        measure: A function of the backend, the size and the seconds to take. It returns the
+            processor time of an operation in microseconds.
+        amount: A function from the size to the work of one operation; 1 if that is constant.
         descriptors: Whether each unit of size takes a descriptor.
     """
 
@@ -126,7 +126,7 @@ Costs = dict[str, dict[int, list[float]]]
 
 
 def sizes(curve: Curve, descriptors: int) -> list[int]:
-    """The sizes that this process may have descriptors for."""
+    """Return the sizes for which this process may have enough descriptors."""
     fit = [size for size in curve.points if size + OTHERS <= descriptors]
     return fit if curve.descriptors else list(curve.points)
 
@@ -162,9 +162,9 @@ def draw(curve: Curve, costs: Costs) -> str:
 
 
 def growth(curve: Curve, costs: dict[int, list[float]]) -> float:
-    """With which power of the size the whole cost grows at the end; 1 is linear.
+    """Return the exponent with which the total cost grows with the size at the end; 1 is linear.
 
-    It is taken between the last size and the one that is nearest to a tenth of it.
+    It is computed from the last size and the size that is nearest to a tenth of it.
     """
     last = max(costs)
     tenth = min(costs, key=lambda size: abs(math.log(size * 10 / last)))
@@ -177,7 +177,7 @@ def growth(curve: Curve, costs: dict[int, list[float]]) -> float:
 
 
 def make_folder(context: click.Context, parameter: click.Parameter, folder: Path) -> Path:
-    """The folder for the figures, made before anything is measured."""
+    """Make the folder for the figures, before anything is measured."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -217,8 +217,8 @@ def curves(  # noqa: PLR0913 - one for each option of the command line
 ) -> None:
     """Show how costs grow with connections, bursts, payloads, tasks and timers; CURVES or all.
 
-    Each gives a figure NAME.svg; curves.json has the numbers. The exponent says with which power of
-    the size the whole cost grows at the end: 1 is linear.
+    Each makes a figure NAME.svg; curves.json has the numbers. The exponent says how the total cost
+    grows with the size at the end: 1 is linear.
     """
     console = Console(highlight=False)
     document = read_numbers(out / NUMBERS)
@@ -248,7 +248,7 @@ def up_to(most: int | None, within: list[int]) -> list[int]:
 
 
 def read_numbers(path: Path) -> dict[str, Any]:
-    """The numbers of earlier runs: this one's are put beside them."""
+    """Return the numbers of earlier runs, to add new ones to them."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -261,12 +261,12 @@ def read_numbers(path: Path) -> dict[str, Any]:
 
 
 def in_words(exponent: float) -> str:
-    """An exponent, in red if costs grow faster than linearly."""
+    """Return an exponent, in red if costs grow faster than linearly."""
     return f"[red]{exponent:.2f}[/red]" if exponent > SUPERLINEAR else f"{exponent:.2f}"
 
 
 def say_growth(console: Console, curve: Curve, costs: Costs) -> None:
-    """Print the figures of each backend, and how fast its cost grows at the end."""
+    """Print the figures of each backend, and the exponent of its growth."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title in (curve.below, *costs):
         table.add_column(title, justify="right")

@@ -1,10 +1,10 @@
-"""What a quiet client waits for a round trip beside greedy ones, over each kind of stream.
+"""Measure the round trips of a quiet client beside greedy ones, over each kind of stream.
 
     python -m benchmarks.fairness [--backends mio,trio,asyncio,uvloop] [--streams tcp,unix,...]
 
-`anyio-mio bench fairness` has the rows over TCP. This has the same over UNIX sockets and TLS,
-beside datagrams and memory streams, for a client whose answer goes through memory streams, and for
-Trio programs on Trio's sockets and on those of `anyio_mio.trio` (backends `trio-native` and
+`anyio-mio bench fairness` has the rows over TCP. This program has them over UNIX sockets and TLS,
+beside datagrams and memory streams, for a client whose answer passes through memory streams, and
+for Trio programs on Trio's sockets and on those of `anyio_mio.trio` (backends `trio-native` and
 `trio-hosted`). The greedy clients are on another processor than the server.
 """
 
@@ -44,7 +44,7 @@ DATAGRAM: Final = 32768
 
 
 async def answer(stream: anyio.abc.ByteStream) -> None:
-    """Send back what comes, or the pieces that it asks for."""
+    """Send each message back, or the pieces that it asks for."""
     async with stream:
         with suppress(anyio.BrokenResourceError, anyio.EndOfStream):
             while True:
@@ -55,7 +55,7 @@ async def answer(stream: anyio.abc.ByteStream) -> None:
 
 
 async def answer_through_memory(stream: anyio.abc.ByteStream) -> None:
-    """As `answer()`, but another task sends, and the two talk over a memory stream."""
+    """Do as `answer()`, but send in another task, behind a memory stream."""
     sender, receiver = anyio.create_memory_object_stream[bytes](1)
 
     async def send_all() -> None:
@@ -162,7 +162,7 @@ def connect(kind: str, folder: str, port: int) -> socket.socket:
 
 
 def load(kind: str, folder: str, port: int, clients: int, size: int) -> None:
-    """Receive as much as comes, on all connections, until the process is killed."""
+    """Receive as much as possible on all connections until the process is killed."""
     if kind == "beside-udp":
         flood(port, clients)
     opened = [connect(kind, folder, port) for _ in range(clients)]
@@ -196,7 +196,7 @@ def flood(port: int, clients: int) -> None:
 
 @contextmanager
 def process(*arguments: object, place: int | None, **options: Any) -> Iterator[Any]:
-    """This module as a process, killed when the block is left."""
+    """Run this module as a process, and kill it at the end of the block."""
     command = [sys.executable, "-m", "benchmarks.fairness", *map(str, arguments)]
     with subprocess.Popen([*command, f"--processor={place}"], text=True, **options) as child:
         try:
@@ -228,7 +228,7 @@ def wait_beside(backend: str, kind: str, clients: int, size: int) -> tuple[float
 
 
 def round_trip(client: socket.socket) -> float:
-    """Return what one takes, in milliseconds, after a pause."""
+    """Return the time of a round trip in milliseconds, after a pause."""
     time.sleep(PAUSE)
     began = time.perf_counter()
     client.send(b"p")

@@ -1,4 +1,4 @@
-"""Makes the figures and tables of the documentation: `python -m benchmarks.figures [ROW ...]`.
+"""Make the figures and tables of the documentation: `python -m benchmarks.figures [ROW ...]`.
 
 It runs `anyio-mio bench`, `benchmarks.asgi` and `benchmarks.curves`, and writes the tables of
 README.md and, to docs/figures/:
@@ -8,9 +8,9 @@ README.md and, to docs/figures/:
     asgi.json               requests to web applications, on several servers
     curves.json, NAME.svg   how costs grow
 
-Use a machine that does nothing else; it takes about half an hour. Named rows or groups are measured
-alone and take the place of the old ones in rows.json; `asgi` and `curves` measure these alone.
-`--quick` makes worthless figures in two minutes, to see that all is well.
+Use a machine that does nothing else; it takes about half an hour. With names of rows or groups it
+measures only these, and replaces them in rows.json; `asgi` and `curves` are names too. `--quick`
+makes worthless figures in two minutes, to test that everything works.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run(module: str, *arguments: str) -> None:
 
 
 def chart(document: dict[str, Any]) -> str:
-    """The figures by which backends are compared, as multiples of the first one's."""
+    """Return a chart of the compared figures, as multiples of the first backend's."""
     bars = [(name, multiples(row)) for name, row in document["rows"].items()]
     first = next(iter(next(iter(document["rows"].values()))["backends"]))
     title = f"Cost of an operation, as a multiple of {first}'s (shorter is better)"
@@ -47,7 +47,7 @@ def chart(document: dict[str, Any]) -> str:
 
 
 def multiples(row: dict[str, Any]) -> dict[str, float]:
-    """How many times the first backend's cost each of the others is."""
+    """Return the cost of each backend as a multiple of the first one's."""
     figure = row["compared_by"]
     medians = {name: each["median"].get(figure) for name, each in row["backends"].items()}
     first = next(iter(medians.values()))
@@ -55,7 +55,7 @@ def multiples(row: dict[str, Any]) -> dict[str, float]:
 
 
 def tables(document: dict[str, Any]) -> str:
-    """The rows as Markdown: the machine, what operations cost, and their system calls."""
+    """Return the rows as Markdown: the machine, the costs of operations, and system calls."""
     machine, options = document["machine"], document["options"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     rows = document["rows"]
@@ -74,7 +74,7 @@ def tables(document: dict[str, Any]) -> str:
 
 
 def rates(rows: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """The rates of the rows with a load, with the times of their round trips."""
+    """Return the rates of the rows with a load, and the times of their round trips."""
     return {
         name: {backend: rate(each["median"]) for backend, each in row["backends"].items()}
         for name, row in rows.items()
@@ -82,7 +82,7 @@ def rates(rows: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def rate(median: dict[str, float]) -> str:
-    """One backend in one row; empty if no round trips were timed."""
+    """Return the rate of one backend in one row; empty if no round trips were timed."""
     if "p95_us" not in median:
         return ""
     times = (f"{median[name] / 1000:.2f}" for name in ("p50_us", "p95_us", "p99_us"))
@@ -90,7 +90,7 @@ def rate(median: dict[str, float]) -> str:
 
 
 def table(title: str, backends: dict[str, str], rows: dict[str, dict[str, str]]) -> str:
-    """One table; rows without any figure are left out."""
+    """Return one table, without the rows that have no figure."""
     lines = [f"| {title} | {' | '.join(backends)} |", f"|---|{'--:|' * len(backends)}"]
     lines += [
         f"| {name} | {' | '.join(row.values())} |"
@@ -101,7 +101,7 @@ def table(title: str, backends: dict[str, str], rows: dict[str, dict[str, str]])
 
 
 def costs_of(row: dict[str, Any]) -> dict[str, str]:
-    """The figures by which backends are compared in a row, by backend."""
+    """Return the compared figures of a row, by backend."""
     return {name: cost(each, row["compared_by"]) for name, each in row["backends"].items()}
 
 
@@ -115,13 +115,13 @@ def cost(measured: dict[str, Any], figure: str) -> str:
 
 
 def calls_of(row: dict[str, Any]) -> dict[str, str]:
-    """System calls in a row, by backend; empty where they were not counted."""
+    """Return the system calls of a row, by backend; empty if they were not counted."""
     counts = {name: sum(each["system_calls"].values()) for name, each in row["backends"].items()}
     return {name: f"{count:.2f}" if count else "" for name, count in counts.items()}
 
 
 def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The new document, and the old one's rows that were not measured again, in their order."""
+    """Return the new document with the old rows that were not measured again, in order."""
     order = [*old["rows"], *(name for name in new["rows"] if name not in old["rows"])]
     return {**new, "rows": {name: new["rows"].get(name) or old["rows"][name] for name in order}}
 

@@ -1,9 +1,9 @@
-"""Writes the tables of README.md from what `benchmarks.figures` has measured.
+"""Write the tables of README.md from the figures of `benchmarks.figures`.
 
     python -m benchmarks.front_page
 
 `benchmarks.figures` does this at its end. tests/benchmarks/test_front_page.py compares README.md
-with the measured files, so a figure there is one that was measured.
+with the measured files, so each figure in it was measured.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Figures = dict[str, float]
 
 
 def front_page(rows: dict[str, Any], applications: dict[str, Any]) -> str:
-    """The tables, and the sentence in front of them."""
+    """Return the tables, and the sentence before them."""
     medians = {
         name: {backend: each["median"] for backend, each in rows["rows"][name]["backends"].items()}
         for name in (*SHOWN_ROWS, "idle")
@@ -82,7 +82,7 @@ def table(
     medians: dict[str, dict[str, Figures]],
     cell: Callable[[Figures], str],
 ) -> str:
-    """One table: a line for each row that is shown, a column for each backend or server."""
+    """Return one table: a line for each row, a column for each backend or server."""
     head = line("", list(columns.values())) + f"|---|{'--:|' * len(columns)}\n"
     return head + "".join(
         line(title, [cell(medians[name][column]) for column in columns])
@@ -106,7 +106,7 @@ def cpu(each: Figures) -> str:
 
 
 def rate(each: Figures) -> str:
-    """A rate and how long its slowest operations took."""
+    """Return a rate and the time of its slowest operations."""
     times = f"{each['p95_us'] / 1000:.1f}, {each['p99_us'] / 1000:.1f}"
     return f"{each['rate']:,.0f} ({times})"
 

@@ -1,4 +1,4 @@
-"""What a request costs a client that uses httpx: one at a time, and twenty at once.
+"""Measure the cost of a request in a client that uses httpx: one at a time, and twenty at once.
 
     python -m benchmarks.http_client                  # each backend that is installed
     python -m benchmarks.http_client --backends mio,trio --rounds 5 --seconds 2
@@ -43,7 +43,7 @@ anyio_mio.run(main)
 
 @functools.cache
 def url() -> str:
-    """Where a server answers, started once for this process."""
+    """Return the URL of a server, which is started once for this process."""
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
     atexit.register(server.wait)
     atexit.register(server.kill)

@@ -51,12 +51,12 @@ def chosen(names: str) -> list[str]:
 
 
 def pass_on(command: list[str], given: argparse.Namespace) -> None:
-    """What pyperf's processes must be told, besides its own options."""
+    """Add our options to the command line of pyperf's processes."""
     command += ["--backend", given.backend, "--rows", given.rows]
 
 
 def main() -> None:
-    """Measure the rows that the command line asks for."""
+    """Measure the rows of the command line."""
     runner = pyperf.Runner(add_cmdline_args=pass_on)
     runner.argparser.add_argument("--backend", choices=installed(), default="mio")
     runner.argparser.add_argument("--rows", default=",".join(GOES))

@@ -1,4 +1,4 @@
-"""What it costs to look inside: an echo server under full load, with and without an observer.
+"""Measure the cost of looking inside: an echo server under load, with and without an observer.
 
     python -m benchmarks.observing top
     python -m benchmarks.observing slow_step
@@ -147,7 +147,7 @@ def measure_top(rounds: int, seconds: float) -> None:
 
 
 def measure_slow_step(rounds: int, seconds: float) -> None:
-    """Measure a server without, and one with the watchdog, in turns."""
+    """Measure a server without and one with the watchdog, in turns."""
     off: list[Turn] = []
     on: list[Turn] = []
     with serving() as without, serving("--slow-step", "0.1") as watched:
@@ -170,7 +170,7 @@ def measure_tree(rounds: int, seconds: float) -> None:
 
 
 async def many_tasks(console: Path, rounds: int) -> None:
-    """Take the tree of many tasks, and have it taken while another task ticks."""
+    """Take the tree of many tasks, here and from another process, while a task ticks."""
     async with anyio.create_task_group() as group:
         for _ in range(TASKS):
             group.start_soon(anyio.sleep, 1000)
@@ -207,10 +207,9 @@ async def ask_elsewhere(console: Path, question: str) -> tuple[float, float]:
 
 
 async def tick(stops: list[tuple[float, float]]) -> None:
-    """Note how long the loop did other things, all the time: wall time, and this process's CPU.
+    """Record the pauses between the steps of this task: wall time, and this process's CPU time.
 
-    The CPU time is that of the console's thread too. It is what a machine with other programs on it
-    does not change.
+    The CPU time includes the console's thread. Other programs on the machine do not change it.
     """
     while True:
         start, cpu = time.perf_counter(), time.process_time()

@@ -1,7 +1,7 @@
-"""Charts as SVG, written by hand so that nothing need be installed for them.
+"""Charts as SVG, without a library.
 
-A chart has a background of its own, and its colours follow the reader's light or dark scheme, so it
-is legible on any page. Names stand beside their lines: colour is never the only difference.
+A chart has its own background, and its colours follow the reader's light or dark scheme, so it is
+legible on any page. The names stand beside their lines, so colour is never the only difference.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Line:
     """One line of a chart.
 
     Attributes:
-        name: What stands beside it.
+        name: The text beside it.
         points: From left to right; both coordinates are greater than 0.
     """
 
@@ -49,7 +49,7 @@ class Axis:
     """A logarithmic axis.
 
     Args:
-        values: What must have a place on it, all greater than 0.
+        values: The values to show, all greater than 0.
         start: The pixel of the smallest.
         end: The pixel of the largest.
     """
@@ -67,7 +67,7 @@ class Axis:
         return round(self._start + share * (self._end - self._start), 1)
 
     def ticks(self) -> list[float]:
-        """Round numbers on it: powers of ten where there are enough, else 1, 2 and 5 of each."""
+        """Return round numbers on it: powers of ten if enough, else 1, 2 and 5 of each."""
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         for factors in ((1,), (1, 2, 5)):
             found = [f * 10.0**d for d in decades for f in factors]
@@ -78,7 +78,7 @@ class Axis:
 
 
 def short(number: float) -> str:
-    """A number in a few characters: 0.5, 20, 4k, 1M."""
+    """Return a number in a few characters: 0.5, 20, 4k, 1M."""
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if number >= unit:
             return f"{number / unit:g}{name}"
@@ -101,12 +101,12 @@ def document(height: float, title: str, parts: Iterator[str]) -> str:
 
 
 def line_chart(title: str, below: str, beside: str, lines: list[Line]) -> str:
-    """A chart with two logarithmic axes.
+    """Return a chart with two logarithmic axes.
 
     Args:
-        title: What it shows.
-        below: What goes from left to right.
-        beside: What goes up.
+        title: The title.
+        below: The label of the horizontal axis.
+        beside: The label of the vertical axis.
         lines: The first is the one that matters.
     """
     across = Axis([x for line in lines for x, _ in line.points], LEFT, WIDTH - RIGHT)
@@ -142,7 +142,7 @@ def curve(number: int, line: Line, across: Axis, up: Axis) -> str:
 
 
 def names(lines: list[Line], up: Axis) -> Iterator[str]:
-    """The lines' names at their right ends, apart from each other."""
+    """Return the lines' names at their right ends, with space between them."""
     ends = sorted((up.place(line.points[-1][1]), number) for number, line in enumerate(lines))
     lowest = float(TOP)
     for y, number in ends:
@@ -153,10 +153,10 @@ def names(lines: list[Line], up: Axis) -> Iterator[str]:
 
 
 def bar_chart(title: str, rows: list[tuple[str, dict[str, float]]]) -> str:
-    """Bars side by side: how many times the first one's figure each of the others is.
+    """Return a chart of bars: each backend's figure as a multiple of the first one's.
 
     Args:
-        title: What it shows.
+        title: The title.
         rows: The name of each row, and by backend its multiple of the first backend's figure.
     """
     room = WIDTH - 2 * LEFT - RIGHT

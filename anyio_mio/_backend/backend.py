@@ -78,7 +78,7 @@ class MioBackend(anyio.abc.AsyncBackend):
     @classmethod
     async def checkpoint(cls) -> None:
         kernel = thread.kernel or running_kernel()  # which says what is wrong
-        if kernel.budget <= 0 or kernel.run_queue or kernel.spent:
+        if kernel.budget <= 0 or kernel.run_queue or kernel.spent or kernel.hung_up:
             await kernel.yield_now()
             if kernel.budget <= 0 or kernel.interrupted:
                 kernel.raise_if_cancelled()

@@ -2,15 +2,16 @@
 
 Facts. httpcore and httpcore2 refuse to run when sniffio answers anything else, although all that
 they do under the name asyncio is call AnyIO, and so does httpx-socks. asyncer looks for the task
-group in a private module of AnyIO that is named after the backend. stamina, Litestar and
-asgi-lifespan call asyncio, which works in a task of mio, but only if the name is asyncio. Libraries
-that call asyncio for any name but trio need nothing: the ASGI transports of httpx, and tenacity.
+group in a private module of AnyIO that is named after the backend. stamina, Litestar, dnspython,
+valkey-glide and asgi-lifespan call asyncio, which works in a task of mio, but only if the name is
+asyncio. Libraries that call asyncio for any name but trio need nothing: the ASGI transports of
+httpx, tenacity, and the clients of Elasticsearch, OpenAI and Anthropic.
 
 Decision. Exactly these names are replaced, by the first run for what is imported already, and later
 at the import: while mio runs in the calling thread, the answer is the one that leads to AnyIO or to
 asyncio; otherwise the library's own function answers. Nothing is imported for that, and a program
 that imports this package and runs nothing sees no change. A module whose code no longer shows what
-the answer relies on is left alone, with a warning: a httpcore2 whose asyncio backend does not go
+the answer relies on is left alone, with a warning: an httpcore2 whose asyncio backend does not go
 through AnyIO must not be sent there. ``ANYIO_MIO_COMPAT=0`` turns it all off. The same changes for
 the libraries themselves are in docs/upstream/.
 
@@ -166,6 +167,24 @@ PATCHES: Final = {
             "0.13.1",
             "AsyncProxyConnection._open_aio_stream",
             "AnyIOStream",
+        ),
+        Patch(
+            module="dns.asyncbackend",
+            name="sniff",
+            replace=asyncio_while_mio_runs,
+            reason="queries refuse any name but asyncio and trio",
+            tested="2.9.2",
+            evidence="get_backend",
+            mentions="_asyncio_backend",
+        ),
+        patch_of_sniffio(
+            "glide.glide_client", "2.6.0", "_get_new_future_instance", "create_future"
+        ),
+        patch_of_sniffio(
+            "glide.monitor_client",
+            "2.6.0",
+            "MonitorClient.get_monitor_message",
+            "_asyncio_queue",
         ),
     )
 }

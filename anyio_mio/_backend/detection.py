@@ -55,14 +55,17 @@ class Detection(AbstractContextManager[None]):
 
     sniffio reads its thread-local name before its context variable. So the answer is right in
     callbacks that run in another context, and code between two steps of the test runner detects
-    nothing.
+    nothing. It can be left twice, if a signal's handler has cut the first time short.
     """
 
     __slots__ = ("_kernel", "_previous")
 
+    def __init__(self) -> None:
+        self._kernel: Kernel | None = None
+        self._previous = sniffio.thread_local.name
+
     def __enter__(self) -> None:
         self._kernel = running_kernel()
-        self._previous = sniffio.thread_local.name
         sniffio.thread_local.name = "mio"
         for side in asyncio_sides:
             side.begin(self._kernel)
@@ -74,8 +77,9 @@ class Detection(AbstractContextManager[None]):
         exc_tb: TracebackType | None,
     ) -> None:
         sniffio.thread_local.name = self._previous
-        for side in asyncio_sides:
-            side.end(self._kernel)
+        if self._kernel is not None:
+            for side in asyncio_sides:
+                side.end(self._kernel)
 
 
 @contextmanager
@@ -95,6 +99,15 @@ def without_asyncio_loop(kernel: Kernel) -> Iterator[None]:
         task = kernel.current
         if kernel.asyncio is not None and task is not None:
             kernel.asyncio.enter(task.face or kernel.asyncio.make_face(task))
+
+
+def forget_name() -> None:
+    """Clear the context variable in which AnyIO has put the backend's name before a run.
+
+    `Detection` says the same for the thread alone. The context of a task is copied into threads,
+    by ``asyncio.to_thread()`` for example, and there no run would begin: "already running mio".
+    """
+    sniffio.current_async_library_cvar.set(None)
 
 
 def forget_in_child() -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from anyio_mio._backend import compat
 from anyio_mio._backend.anyio_internals import get_callable_name
+from anyio_mio._backend.detection import forget_name
 from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel import run as kernel_run
 from anyio_mio._kernel.interrupts import door
@@ -38,6 +39,7 @@ def run(
             f"  right: anyio_mio.run({func.__name__})"
         )
     compat.install()
+    forget_name()
     kernel = make_kernel(options)
     return kernel_run.run(kernel, main(func, args, kwargs), get_callable_name(func))
 

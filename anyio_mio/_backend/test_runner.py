@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, final
 from anyio.abc import TestRunner as AbstractTestRunner
 
 from anyio_mio._backend import compat
+from anyio_mio._backend.detection import forget_name
 from anyio_mio._backend.options import make_kernel
 from anyio_mio._kernel.interrupts import Interrupts, door
 from anyio_mio._kernel.outcome import Outcome
@@ -76,6 +77,7 @@ class TestRunner(AbstractTestRunner):
 
     def __enter__(self) -> TestRunner:
         kernel = self._kernel
+        forget_name()
         self._interrupts.__enter__()
         kernel.main = kernel.spawn(self._run_items(), "test runner", self._end, kernel.root)
         return self

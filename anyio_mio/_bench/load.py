@@ -1,9 +1,8 @@
 """The load, as a process: `python -m anyio_mio._bench.load KIND PORT ...`.
 
-It prints `{"standing": ...}` when everything is connected, begins when it gets a line, prints
-`{"done": fraction}` on the way and `{"figures": ...}` when its time is over, and closes its sockets
-when standard input ends. So the server can be observed while it does the work in question and no
-other.
+It prints `{"standing": ...}` when everything is connected, and begins when it receives a line. It
+prints `{"done": fraction}` as it proceeds, and `{"figures": ...}` at the end. It closes its sockets
+when standard input ends. So the server does only the measured work between these two moments.
 """
 
 from __future__ import annotations
@@ -46,14 +45,13 @@ MOST_CONNECTIONS: Final = 13_000
 
 @dataclass(frozen=True, slots=True)
 class LoadFigures:
-    """What one run of the load measured.
+    """The measurements of one run of the load.
 
     Attributes:
         connections: How many were opened.
-        verified_bytes: How many bytes came back and were the right ones; all that were sent, since
-            anything else ends the run.
+        verified_bytes: How many bytes came back and were right. A wrong byte ends the run.
         round_trips: How many payloads came back within the time.
-        seconds: How long that took.
+        seconds: The time that they took.
         p50_us: The median time of a round trip, in microseconds.
         p95_us: The time that one round trip in twenty exceeds.
         p99_us: The time that one round trip in a hundred exceeds.
@@ -69,7 +67,7 @@ class LoadFigures:
 
 
 class Progress:
-    """Tells how far a run has come, now and then."""
+    """Reports the progress of a run at intervals."""
 
     def __init__(self, seconds: float) -> None:
         self.start = time.perf_counter_ns()
@@ -77,10 +75,10 @@ class Progress:
         self._next_report = self.start
 
     def goes_on(self, share: float = 0.0) -> bool:
-        """Report, and say whether there is time left.
+        """Report, and return whether time is left.
 
         Args:
-            share: How far the run has come by another measure than time.
+            share: The progress of the run by another measure than time.
         """
         now = time.perf_counter_ns()
         if now >= self._next_report:
@@ -99,7 +97,7 @@ Kind = Callable[[argparse.Namespace], AbstractContextManager[Run]]
 
 @contextmanager
 def trips(given: argparse.Namespace) -> Iterator[Run]:
-    """Round trips on all connections, each as soon as the last is back."""
+    """Make round trips on all connections, each as soon as the one before is back."""
     choice = payloads(given.size)
     with selectors.DefaultSelector() as selector, ExitStack() as stack:
         talks = [stack.enter_context(closing(dial(given, n, choice))) for n in range(given.peers)]
@@ -126,7 +124,7 @@ def trips(given: argparse.Namespace) -> Iterator[Run]:
 
 
 def dial(given: argparse.Namespace, number: int, choice: list[bytes]) -> Conversation:
-    """Return a peer of the kind that the command line asks for."""
+    """Return a peer of the kind in the command line."""
     if given.kind == "udp":
         return Conversation(given.port, number, choice, socket.SOCK_DGRAM)
     if given.kind == "tls":
@@ -170,7 +168,7 @@ def open_one(
 
 
 def goes_on(progress: Progress, opened: int) -> bool:
-    """Return whether there is time, and whether there are ports, for another connection."""
+    """Return whether time and ports are left for another connection."""
     return progress.goes_on(opened / MOST_CONNECTIONS) and opened < MOST_CONNECTIONS
 
 
@@ -180,7 +178,7 @@ def counted_in(result: LoadFigures, in_time: int) -> LoadFigures:
 
 
 def one_burst(port: int, count: int, choice: list[bytes], times: array[int]) -> None:
-    """Open so many connections before reading from any; add how long each took."""
+    """Open all connections before reading from one; add the time of each."""
     with selectors.DefaultSelector() as selector, ExitStack() as stack:
         for number in range(count):
             talk = open_one(selector, port, number, choice)
@@ -192,7 +190,7 @@ def one_burst(port: int, count: int, choice: list[bytes], times: array[int]) -> 
 
 @contextmanager
 def bursts(given: argparse.Namespace) -> Iterator[Run]:
-    """Yield connections opened all at once, a round trip on each; then the next burst."""
+    """Yield a run of bursts: open many connections at once, make a round trip on each."""
     choice = payloads(given.size)
 
     def run(progress: Progress) -> LoadFigures:
@@ -209,7 +207,7 @@ def bursts(given: argparse.Namespace) -> Iterator[Run]:
 
 @contextmanager
 def probe(given: argparse.Namespace) -> Iterator[Run]:
-    """Yield one connection that makes a round trip now and then, to see how long it takes."""
+    """Yield one connection that makes timed round trips with pauses."""
     [payload, *_] = payloads(given.size)
     go_first()
     with socket.create_connection(("127.0.0.1", given.port), PATIENCE) as client:
@@ -231,7 +229,7 @@ def probe_for(client: socket.socket, payload: bytes, progress: Progress) -> Load
 
 @contextmanager
 def upload(given: argparse.Namespace) -> Iterator[Run]:
-    """Send to the server, a transfer after the other; it says when it has one whole."""
+    """Send transfers to the server, which confirms each."""
     data = bytes(TRANSFER)
     with socket.create_connection(("127.0.0.1", given.port), PATIENCE) as client:
 
@@ -245,7 +243,7 @@ def upload(given: argparse.Namespace) -> Iterator[Run]:
 
 @contextmanager
 def download(given: argparse.Namespace) -> Iterator[Run]:
-    """Receive from the server, a transfer after the other."""
+    """Receive transfers from the server, one after the other."""
     room = memoryview(bytearray(MEBIBYTE))
     with socket.socket() as client:
         # If Linux tunes the buffer, up to 32 MiB, a transfer has two speeds: a connection keeps one
@@ -280,7 +278,7 @@ def transfers(transfer: Callable[[], None], progress: Progress) -> LoadFigures:
 
 @contextmanager
 def flood(given: argparse.Namespace) -> Iterator[Run]:
-    """Send as much as goes to a server that sends it back; what comes back is not compared."""
+    """Send as much as possible to an echo server, without comparing the bytes."""
     with hogs(given) as (selector, clients):
         for client in clients:
             selector.register(client, selectors.EVENT_READ | selectors.EVENT_WRITE)
@@ -290,7 +288,7 @@ def flood(given: argparse.Namespace) -> Iterator[Run]:
 
 @contextmanager
 def pieces(given: argparse.Namespace) -> Iterator[Run]:
-    """Receive as much as comes from a server that sends pieces of one size without end."""
+    """Receive as much as possible from a server that sends pieces of one size without end."""
     with hogs(given) as (selector, clients):
         for client in clients:
             selector.register(client, selectors.EVENT_READ)
@@ -302,7 +300,7 @@ def pieces(given: argparse.Namespace) -> Iterator[Run]:
 def hogs(
     given: argparse.Namespace,
 ) -> Iterator[tuple[selectors.BaseSelector, list[socket.socket]]]:
-    """Yield connections that do as much as they can."""
+    """Yield connections that transfer as much as they can."""
     with selectors.DefaultSelector() as selector, ExitStack() as stack:
         place = ("127.0.0.1", given.port)
         clients = [
@@ -317,7 +315,7 @@ def hogs(
 def receive_all(
     selector: selectors.BaseSelector, payload: bytes, progress: Progress
 ) -> LoadFigures:
-    """Receive what comes, and send what goes, until time is up; counted in mebibytes."""
+    """Receive and send as much as possible until time is up; count mebibytes."""
     room, received = bytearray(MEBIBYTE), 0
     while progress.goes_on():
         for key, mask in ready(selector):
@@ -328,7 +326,7 @@ def receive_all(
 
 
 def exchange(client: socket.socket, mask: int, room: bytearray, payload: bytes) -> int:
-    """Receive and send once, as far as the socket is ready; how many bytes came."""
+    """Receive and send once, as far as the socket is ready; return how many bytes came."""
     received = 0
     with suppress(BlockingIOError):
         if mask & selectors.EVENT_READ:
@@ -370,7 +368,7 @@ KINDS: Final[dict[str, Kind]] = {
 
 
 def main() -> int:
-    """Run the load that the command line asks for."""
+    """Run the load of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("port", type=int)

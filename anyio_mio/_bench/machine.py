@@ -1,4 +1,4 @@
-"""The facts of the machine without which figures mean little."""
+"""The machine on which figures were measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("anyio-mio", "anyio", "trio", "uvloop")
 
 
 def facts() -> dict[str, Any]:
-    """Return what the machine is, what runs on it, and how busy it is now."""
+    """Return the machine, its software, and its load now."""
     return {
         "processor": processor_name(),
         "processors": os.cpu_count(),

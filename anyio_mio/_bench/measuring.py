@@ -1,4 +1,4 @@
-"""One server process, one load process, and what the server used while the load ran."""
+"""One server process, one load process, and the resources that the server used during the load."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BUSY: Final = Drive("tcp", peers=20)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a load did, and what the server used for it.
+    """One run of a load, and the resources that the server used for it.
 
     Attributes:
-        load: What the load measured.
+        load: The measurements of the load.
         cpu_seconds: Processor time of the server.
         sleeps: How often the server gave its processor away to wait.
     """
@@ -35,7 +35,7 @@ class Run:
 
 
 def run(server: Server, load: Load, report: Report | None = None) -> Run:
-    """Let a load work, and note what the server used for it."""
+    """Run a load, and return its figures and the resources that the server used."""
     before = server.statistics()
     load.begin()
     result = load.figures(report)
@@ -48,7 +48,7 @@ def run(server: Server, load: Load, report: Report | None = None) -> Run:
 
 
 def figures(done: Run, drive: Drive) -> Figures:
-    """Return what one operation cost the server."""
+    """Return the server's cost of one operation."""
     return {
         "cpu_us": done.cpu_us(drive.size),
         "rate": done.load.round_trips / done.load.seconds,
@@ -84,7 +84,7 @@ def measure_burst(backend: str, drive: Drive, seconds: float) -> Figures:
 
 
 def measure_beside(backend: str, drive: Drive, seconds: float) -> Figures:
-    """Measure what a quiet connection waits for its round trips beside those that want all."""
+    """Measure the round trips of a quiet connection beside greedy ones."""
     with (
         serving(backend, drive.kind) as server,
         loading(server, PROBE, seconds) as probe,

@@ -1,4 +1,4 @@
-"""Starting servers, loads and programs as processes, and talking to them in lines of JSON."""
+"""Start servers, loads and programs as processes, and talk to them in lines of JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from anyio_mio._bench.resources import family_of, processor_pair, third_processo
 SERVER: Final = "anyio_mio._bench.server"
 TRIO_SERVER: Final = "anyio_mio._bench.trio_server"
 LOAD: Final = "anyio_mio._bench.load"
-# What the server must be for a load that is not named like it.
+# The kind of server for a load of another name.
 SERVER_KINDS: Final = {
     "upload": "take",
     "download": "give",
@@ -43,13 +43,13 @@ Report = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """How a server is driven.
+    """The load for a server.
 
     Attributes:
-        kind: Of the load, as its command line has it.
-        peers: How many at once.
-        size: Bytes of each payload; for transfers, of what counts as one operation.
-        every: Seconds between the beginnings of two bursts, unless one takes longer.
+        kind: The kind of load, as in its command line.
+        peers: How many peers work at once.
+        size: Bytes of each payload; for transfers, bytes of one operation.
+        every: Seconds between the starts of two bursts, unless a burst takes longer.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class Drive:
 
 
 class Target(Protocol):
-    """What a load has to know of a server."""
+    """The part of a server that a load needs."""
 
     @property
     def port(self) -> int:
@@ -75,8 +75,8 @@ class Server:
 
     Args:
         process: The process.
-        say_why: Reads what the process wrote to standard error.
-        folder: Where its UNIX socket and its certificate are.
+        say_why: Returns the text that the process wrote to standard error.
+        folder: The folder of its UNIX socket and its certificate.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Server:
         return self._process.pid
 
     def statistics(self) -> dict[str, Any]:
-        """Ask for what the process has used so far and for what its listener has counted."""
+        """Ask for the resources that the process has used, and for its listener's counters."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write("statistics\n")
@@ -131,10 +131,10 @@ class Load:
         self._process.stdin.flush()
 
     def figures(self, report: Report | None = None) -> LoadFigures:
-        """Wait until it is done; its connections are still open then.
+        """Wait for the figures; the connections are still open then.
 
         Args:
-            report: Called now and then with the share that is done.
+            report: Called at intervals with the fraction that is done.
         """
         return LoadFigures(**self._await("figures", report))
 
@@ -154,11 +154,11 @@ class Load:
 
 @contextmanager
 def serving(backend: str, kind: str) -> Iterator[Server]:
-    """Start a server for a kind of load; it ends when the block is left.
+    """Start a server for a kind of load; it ends with the block.
 
     Args:
         backend: A name that `backends.installed()` or `backends.variants()` gives.
-        kind: Of the load, or of the server where a load has no server of its own.
+        kind: The kind of load, or of server if the load has no server of its own.
 
     Raises:
         MeasurementError: The server did not start; the text has the last line that it wrote.
@@ -177,7 +177,7 @@ def serving(backend: str, kind: str) -> Iterator[Server]:
 
 @contextmanager
 def running_server(command: list[str], backend: str, folder: str) -> Iterator[Server]:
-    """Yield a server process, and kill it when the block is left: it has nothing to lose."""
+    """Yield a server process, and kill it at the end of the block."""
     with tempfile.TemporaryFile("w+") as errors:
 
         def say_why() -> str:
@@ -215,7 +215,7 @@ def make_certificate(folder: str) -> None:
 
 
 def come_and_go(place: int | str) -> None:
-    """Connect and close once, as every server has seen that has been up for a moment.
+    """Connect and close once: a server in use has seen a connection come and go.
 
     asyncio reads with buffers of 256 KiB, and until one of them is freed unused, at the end of a
     connection, glibc's malloc maps and unmaps each: an echo then costs twice as much.
@@ -230,7 +230,7 @@ def come_and_go(place: int | str) -> None:
 
 @contextmanager
 def loading(server: Target, drive: Drive, seconds: float) -> Iterator[Load]:
-    """Start a load process that has connected; it is over when the block is left."""
+    """Start a load process, which has connected; it ends with the block."""
     place = third_processor() if drive.kind == "probe" else processor_pair()[1]
     command = python_module(LOAD, drive.kind, place)
     command += [str(server.port), f"--peers={drive.peers}", f"--size={drive.size}"]

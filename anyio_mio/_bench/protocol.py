@@ -1,4 +1,4 @@
-"""What all parts of a measurement agree on: lines of JSON, sizes, and the error if it fails."""
+"""The protocol between the processes of a measurement: lines of JSON, sizes, and the error."""
 
 from __future__ import annotations
 

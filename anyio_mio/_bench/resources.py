@@ -1,8 +1,8 @@
-"""What a process uses and may use: processors, descriptors, memory.
+"""The resources of a process: processors, descriptors, memory.
 
-The server and the load are placed on processors of their own where the system can do that. Two
-busy processes that the scheduler moves about make figures that differ from run to run by more than
-the backends differ from each other.
+The server and the load run on different processors, if the system can pin processes. If the
+scheduler moves two busy processes about, figures differ more from run to run than from backend to
+backend.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STATM = Path("/proc/self/statm")
 
 
 def processor_pair() -> tuple[int | None, int | None]:
-    """Return one processor for the server and one for the load; none where there are not two."""
+    """Return one processor for the server and one for the load; none if there are not two."""
     available = usable_processors()
     return (available[0], available[1]) if len(available) >= 2 else (None, None)
 
@@ -65,7 +65,7 @@ def raise_descriptor_limit() -> int:
 
 
 def resident_bytes() -> int:
-    """Return how much of this process is in memory now; its peak where that cannot be known."""
+    """Return the memory of this process in bytes; its peak where the system tells only that."""
     if sys.platform == "win32":
         return 0
     if STATM.exists():
@@ -77,7 +77,7 @@ def resident_bytes() -> int:
 
 
 def sleeps() -> int:
-    """Return how often this process has given its processor away because it had to wait."""
+    """Return how often this process has slept: its voluntary context switches."""
     if sys.platform == "win32":
         return 0
     import resource

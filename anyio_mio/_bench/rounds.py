@@ -1,4 +1,4 @@
-"""Rounds in which the backends take turns, and what comes of them."""
+"""Rounds in which the backends take turns, and their results."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Report = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class Cell:
-    """What was measured of one backend in one row.
+    """The results of one backend in one row.
 
     Attributes:
         rounds: The figures of each round.
         system_calls: For each operation, by name; empty where they were not counted.
-        problem: Why there are no more.
+        problem: Why rounds are missing.
     """
 
     rounds: list[Figures] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The rows: what can be measured, and how."""
+"""The rows of the benchmark, and how each is measured."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Row:
 
     Attributes:
         name: As the command line has it.
-        group: The name for it and its like.
-        what: What is done, and what one operation is.
+        group: The name of its group of rows.
+        what: A sentence about the row and its operation.
         measure: Measures a backend for so many seconds.
         drive: How its server is driven, so that its system calls can be counted too.
         figure: The key of the figure by which backends are compared; less is better.

@@ -1,8 +1,8 @@
 """A server on a given backend, as a process: `python -m anyio_mio._bench.server BACKEND KIND`.
 
-It prints `{"port": ...}` once it serves (0 for a UNIX socket). It answers each line on standard
-input by a line with what it has used so far and what its listener has counted, and ends when
-standard input does.
+It prints `{"port": ...}` when it serves (0 for a UNIX socket). For each line on standard input it
+prints a line with the resources that it has used and its listener's counters. It ends when standard
+input ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from anyio_mio._bench.system_calls import allow_tracing
 
 
 async def echo(stream: anyio.abc.SocketStream) -> None:
-    """Send back what comes until the client is done."""
+    """Send each message back until the client ends."""
     async with stream:
         try:
             while True:
@@ -52,7 +52,7 @@ async def give(stream: anyio.abc.ByteStream) -> None:
 
 
 async def echo_or_give(stream: anyio.abc.ByteStream) -> None:
-    """Send back what came, or send pieces of the size that it asks for until the client goes."""
+    """Send a message back, or send pieces of the size that it asks for until the client ends."""
     data = await stream.receive(READ_SIZE)
     if not data.startswith(PIECES):
         await stream.send(data)
@@ -65,7 +65,7 @@ async def echo_or_give(stream: anyio.abc.ByteStream) -> None:
 def repeated(
     step: Callable[[anyio.abc.ByteStream], Awaitable[None]],
 ) -> Callable[[anyio.abc.ByteStream], Awaitable[None]]:
-    """Return a handler that takes this step until the client is done."""
+    """Return a handler that repeats this step until the client ends."""
 
     async def handle(stream: anyio.abc.ByteStream) -> None:
         async with stream:
@@ -77,7 +77,7 @@ def repeated(
 
 
 async def return_packets(socket: anyio.abc.UDPSocket) -> None:
-    """Send each datagram back to where it came from."""
+    """Send each datagram back to its sender."""
     async for packet, (host, port) in socket:
         await socket.sendto(packet, host, port)
 
@@ -91,7 +91,7 @@ HANDLERS: Final = {
 
 
 async def listen(kind: str, where: str) -> tuple[Any, int]:
-    """Open what serves this kind.
+    """Open the listener or socket for this kind of load.
 
     Args:
         kind: One of the command line's.
@@ -132,7 +132,7 @@ async def serve(kind: str, where: str) -> None:
 
 
 def counted(listener: Any) -> dict[str, Any]:
-    """Return what a listener has counted; nothing where the backend's listeners do not count.
+    """Return a listener's counters; nothing if the backend's listeners do not count.
 
     Args:
         listener: A listener, or several in a multi-listener.
@@ -152,7 +152,7 @@ def counted(listener: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the server that the command line asks for."""
+    """Run the server of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("backend")
     parser.add_argument("kind", choices=["tcp", "tls", "udp", "unix", *HANDLERS])

@@ -1,8 +1,8 @@
 """Counting the system calls of a running process with strace.
 
-strace stops a process at each call, so nothing is timed while it counts. A slow server finds more
-events at each wait, so the waits that connections share are fewer than otherwise; the rest of the
-counts is exact. The cheap ones, such as getpid, are among them.
+strace stops a process at each call, so do not measure time while it counts. The slower server
+finds more events at each wait, so it makes fewer waits than usual. The other counts are exact, and
+include cheap calls such as getpid.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ANYBODY: Final = -1
 
 
 def allow_tracing() -> None:
-    """Let strace attach to this process; Linux' Yama would allow it to parents alone."""
+    """Let strace attach to this process; Linux' Yama allows that to parents only."""
     if sys.platform == "linux":
         import ctypes
 
@@ -37,7 +37,7 @@ def allow_tracing() -> None:
 
 
 def can_count() -> bool:
-    """Return whether strace is there; it may still not be allowed to trace."""
+    """Return whether strace is installed; the system may still not allow it to trace."""
     return shutil.which("strace") is not None
 
 

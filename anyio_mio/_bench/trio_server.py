@@ -2,8 +2,8 @@
 
     python -m anyio_mio._bench.trio_server PROGRAM tcp
 
-`trio-native` takes Trio's sockets, `trio-hosted` those of `anyio_mio.trio`; nothing else differs.
-It talks as the server of AnyIO's backends does.
+`trio-native` uses Trio's sockets, and `trio-hosted` those of `anyio_mio.trio`; all else is equal.
+Its protocol is that of the server for AnyIO's backends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SERVE: Final[dict[str, Any]] = {
 
 
 async def echo(stream: trio.abc.Stream) -> None:
-    """Send back what comes, or what it asks for, until the client is done."""
+    """Send each message back, or what it asks for, until the client ends."""
     try:
         while data := await stream.receive_some(READ_SIZE):
             if data.startswith(PIECES):
@@ -38,7 +38,7 @@ async def echo(stream: trio.abc.Stream) -> None:
 
 
 async def give(stream: trio.abc.Stream, piece: bytes) -> None:
-    """Send a piece over and over until the client goes."""
+    """Send a piece repeatedly until the client ends."""
     while True:
         await stream.send_all(piece)
 
@@ -60,7 +60,7 @@ async def serve(program: str) -> None:
 
 
 def main() -> None:
-    """Run the server that the command line asks for."""
+    """Run the server of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("program", choices=[*SERVE])
     parser.add_argument("kind", choices=["tcp", "either"])

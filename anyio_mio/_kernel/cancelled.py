@@ -44,6 +44,18 @@ def is_cancellation(error: BaseException) -> bool:
     return isinstance(error, (Cancelled, adopted))
 
 
+def uncover(error: BaseException | None) -> BaseException | None:
+    """Return the error that a cancellation has taken the place of; if there is none, ``error``.
+
+    If an error leaves a cancelled scope open, the clean-up on its way is cancelled, too. Then the
+    error is the context of a `Cancelled` that no scope around it has made.
+    """
+    cause = error
+    while cause is not None and is_cancellation(cause):
+        cause = cause.__context__
+    return error if cause is None else cause
+
+
 class Cancelling(Protocol):
     """A task's asyncio face, which can be cancelled by itself."""
 

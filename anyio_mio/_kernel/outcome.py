@@ -58,3 +58,10 @@ class Outcome(Generic[T]):
             return value  # type: ignore[return-value]
         finally:
             del value, error, self  # a frame of the error's traceback would hold them
+
+
+def holds(error: BaseException | None, other: BaseException) -> bool:
+    """Return whether an error is the other one, or a group that has it in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(lambda each: each is other) is not None
+    return error is other

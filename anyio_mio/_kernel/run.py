@@ -87,7 +87,7 @@ def run_main(kernel: Kernel, outcome: Outcome[Any], *, is_patient: bool = True) 
         if kernel.is_dead or main is None or main.done:
             raise
         if not kernel.throw(main, error):
-            if not (is_patient or kernel.is_runnable(main)):
+            if not (is_patient or main in kernel.runnable_tasks()):
                 raise
             if not throw_when_it_waits(kernel, main, error, outcome.done):
                 error.__context__ = outcome.error

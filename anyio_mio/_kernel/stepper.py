@@ -43,6 +43,10 @@ class Stepper(Scheduler, Protocol):
         """Tasks that were woken or started."""
 
     @property
+    def hung_up(self) -> deque[TaskRef]:
+        """Tasks whose peer has closed its connection, or half of it."""
+
+    @property
     def spent(self) -> deque[TaskRef]:
         """Tasks that yielded."""
 
@@ -68,8 +72,8 @@ class Stepper(Scheduler, Protocol):
     def throw(self, task: TaskRef, error: BaseException, /) -> bool:
         """End a task's wait with an error; False if it does not wait, or cannot leave."""
 
-    def is_runnable(self, task: TaskRef, /) -> bool:
-        """Return whether a task waits for its next step."""
+    def runnable_tasks(self) -> list[TaskRef]:
+        """Return all tasks that wait for their next step and for nothing else."""
 
     async def checkpoint_if_cancelled(self) -> None:
         """Raise the cancellation or interrupt that is pending, after the others have run."""

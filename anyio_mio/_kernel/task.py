@@ -127,7 +127,7 @@ class Task:
             return "done"
         if self.kernel.current is self:
             return "running"
-        return "runnable" if self.kernel.is_runnable(self) else "parked"
+        return "runnable" if self in self.kernel.runnable_tasks() else "parked"
 
     def end_earlier_wait(self, waitable: Waitable | None) -> None:
         """Undo a wait of this task, which runs, that other code has begun and dropped (K9).
@@ -148,7 +148,7 @@ class Task:
             earlier.abort(self), earlier.abort(self)
             raise RuntimeError(WAIT_DROPPED)
         self.error = None
-        for queue in (self.kernel.run_queue, self.kernel.spent):
+        for queue in (self.kernel.run_queue, self.kernel.hung_up, self.kernel.spent):
             while self in queue:  # it was woken, too, or had only yielded
                 queue.remove(self)
 
@@ -161,7 +161,8 @@ class Task:
         if parked_on is None or self.error is not None:
             return
         if parked_on.abort(self) or (isinstance(parked_on, Leavable) and parked_on.leave(self)):
-            self.kernel.fail(self, error)
+            self.error = error
+            self.kernel.run_queue.append(self)
 
     def add_wanted(self, thing: Wanted) -> None:
         """Note that another task waits for a thing that this one holds.
@@ -194,7 +195,8 @@ class Task:
 
     def expire(self) -> None:
         """End its sleep."""
-        self.kernel.resume(self)
+        if self.parked_on is self.kernel.deadlines:  # else a signal's handler has ended the sleep
+            self.kernel.run_queue.append(self)
 
     def interrupt(self, message: str) -> None:
         """End its wait, if the wait allows: its innermost scope has become cancelled (K6).

@@ -8,9 +8,10 @@ UNIX paths, and the checks of a server's arguments.
 
 Map: `socket_base` is what all have in common; `streams`, `unix_streams`, `datagrams` and `pipes`
 are the kinds; `connect` makes outgoing connections. `acceptor` takes incoming ones, `accept_errors`
-says what an error means, `backoff` waits, and `listeners` has AnyIO's face of it. Small parts:
-`non_blocking` sockets, `unix_paths`, `arguments` and `logs` of servers, and `socket_names`, which
-the task tree shows.
+says what an error means, `backoff` waits, `accept_queue` ends a listener so that no connection is
+lost, and `listeners` has AnyIO's face of it. Small parts: `non_blocking` sockets, `unix_paths`,
+`arguments` and `logs` of servers, `descriptor_table`, which makes room for connections, and
+`socket_names`, which the task tree shows.
 
 Rules:
 

@@ -13,6 +13,7 @@ import socket
 from dataclasses import replace
 from typing import TypeAlias, final
 
+from anyio_mio._net.accept_queue import is_reached_by_network, refuse_new
 from anyio_mio._supervisor.binding import NOT_HERE, BindError, TcpAddress, UnixAddress, parse
 from anyio_mio._supervisor.port_holder import find_port_holder
 
@@ -38,6 +39,7 @@ class ListeningSockets:
         self.are_shared = False
         self._backlog = backlog
         self._share = share
+        self._own: list[tuple[Address, socket.socket]] = []
         self._at_end = contextlib.ExitStack()
 
     def __enter__(self) -> ListeningSockets:
@@ -49,6 +51,20 @@ class ListeningSockets:
     def close(self) -> None:
         """Remove the paths that were made and no other server's, and close the sockets."""
         self._at_end.close()
+
+    def refuse_new(self) -> bool:
+        """Let no new client connect; the workers accept those that are queued.
+
+        Sockets that were given to this process are left alone: another one may serve them next.
+
+        Returns:
+            Whether handshakes may be under way, so that some more will be queued.
+        """
+        for address, sock in self._own:
+            address.clean_up()
+            if isinstance(address, TcpAddress):
+                refuse_new(sock)
+        return any(is_reached_by_network(sock) for _, sock in self._own)
 
     def addresses(self) -> list[str]:
         """Return the addresses as they turned out, each once."""
@@ -91,6 +107,7 @@ class ListeningSockets:
             # SO_REUSEPORT alone would let two servers share a port, each with half of the clients.
             address.bind(backlog=None, reuse_port=False).close()
         first = address.bind(backlog=self._backlog, reuse_port=own)
+        self._own.append((address, first))
         if not own:
             self.add(first)
             self._at_end.callback(address.clean_up)  # called before the socket is closed
@@ -98,6 +115,8 @@ class ListeningSockets:
         same = TcpAddress(*first.getsockname()[:2])
         for number, slot in enumerate(self.slots):
             sock = same.bind(backlog=self._backlog, reuse_port=True) if number else first
+            if number:
+                self._own.append((same, sock))
             self._at_end.callback(sock.close)
             slot.append(sock)
         return same.port

@@ -55,6 +55,7 @@ from typing import Final, final
 import anyio
 from anyio.abc import TaskGroup
 
+from anyio_mio._net.accept_queue import HANDSHAKE_TIME
 from anyio_mio._supervisor.configuration import Configuration
 from anyio_mio._supervisor.listening import ListeningSockets
 from anyio_mio._supervisor.log import Log
@@ -421,11 +422,13 @@ class Supervisor:
         workers = self.processes()
         for worker in workers:
             await worker.launched.wait()  # it needs the sockets until then
+        if self._sockets.refuse_new():
+            await anyio.sleep(HANDSHAKE_TIME)
+        self._sockets.close()  # first: the workers accept what is queued and close the last copy
         async with anyio.create_task_group() as stops:
             for worker in workers:
                 worker.stop()
                 stops.start_soon(worker.wait_or_kill)
-            self._sockets.close()
         self._log("stopped")
         assert self._group is not None
         self._group.cancel_scope.cancel()

@@ -15,18 +15,14 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from typing import Any, Final, final
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
 from anyio.abc import ByteStream
 
 from anyio_mio.asgi import proxy
 from anyio_mio.asgi.background import Successors
-from anyio_mio.asgi.client import GONE, abort, linger, raw_socket, reset_on_close
+from anyio_mio.asgi.client import GONE, abort, has_unread, linger, reset_on_close
 from anyio_mio.asgi.errors import (
     ApplicationError,
     ClientDisconnected,
@@ -34,7 +30,7 @@ from anyio_mio.asgi.errors import (
     is_about_the_client,
 )
 from anyio_mio.asgi.exchange import Exchange
-from anyio_mio.asgi.files import read_at
+from anyio_mio.asgi.files import copy_from_file, send_from_file
 from anyio_mio.asgi.proxy_protocol import ProxyHeaderError, parse_header
 from anyio_mio.asgi.refusal import refusal
 from anyio_mio.asgi.request_parser import NOTED, PIECE, RequestParser
@@ -78,6 +74,7 @@ class Connection:
         conversations: how often another task has taken the connection over.
         successors: the tasks that have taken it over; None if there was none.
         is_gone: whether nothing more can come from the client.
+        is_parting: whether the client has its last answer, and may still send.
         session: its WebSocket, once it has become one.
     """
 
@@ -92,6 +89,7 @@ class Connection:
         "idle_since",
         "is_broken",
         "is_gone",
+        "is_parting",
         "parser",
         "read_due",
         "session",
@@ -107,7 +105,7 @@ class Connection:
         self.stream = stream
         self.read_due = self.write_due = NEVER
         self.idle_since = site.tick
-        self.is_gone = self.is_broken = False
+        self.is_gone = self.is_broken = self.is_parting = False
         self.current: Exchange | None = None
         self.conversations = 0
         self.successors: Successors | None = None
@@ -164,10 +162,13 @@ class Connection:
                     self.is_gone = True
                     break
                 parser.feed(data)
+                del data  # or an idle connection would hold it
                 if was_idle and not parser.is_idle:
                     self.read_due = site.head_due  # one limit from the first byte on
             if goes_on and parser.fault and not self.is_gone:
                 await self._refuse(parser.fault)
+            if self.is_parting:
+                await linger(self.stream)
             if self.successors is not None and answered is None:
                 await self.successors.wait()
         finally:
@@ -210,8 +211,7 @@ class Connection:
         site.count_request()
         if site.statistics is not None:
             site.statistics.begin(exchange.wants_websocket)
-        limit = site.settings.limit_concurrency
-        began = time.perf_counter()
+        limit, began = site.settings.limit_concurrency, time.perf_counter()
         if limit is not None and site.active >= limit:
             await self._refuse(503, exchange)
             self._note_end(exchange, time.perf_counter() - began)
@@ -255,15 +255,13 @@ class Connection:
         if self.current is not exchange:  # another task has taken over
             return False
         self.current = None
-        return exchange.keeps_alive if exchange.is_complete else await self._go_on(exchange)
+        return (exchange.is_complete and exchange.keeps_alive) or await self._go_on(exchange)
 
     async def _go_on(self, exchange: Exchange) -> bool:
         """Find the end of a request that is answered; True if another one may follow."""
-        if exchange.is_complete:
-            return exchange.keeps_alive
-        if exchange.keeps_alive and await self._skip_body(exchange):
+        if exchange.keeps_alive and (exchange.is_complete or await self._skip_body(exchange)):
             return True
-        await linger(self.stream)
+        self.is_parting = not exchange.is_complete or self.has_next or has_unread(self.stream)
         return False
 
     async def _become_websocket(self, exchange: Exchange) -> None:
@@ -281,7 +279,7 @@ class Connection:
             await abort(self.stream)
 
     async def _refuse(self, status: int, exchange: Exchange | None = None) -> None:
-        """Answer without the application, and part from the client."""
+        """Answer without the application; the connection ends."""
         answer = refusal(status, with_body=exchange is None or exchange.method != "HEAD")
         try:
             await self.write(answer)
@@ -292,7 +290,7 @@ class Connection:
         elif self.site.statistics is not None:
             self.site.statistics.refused[status] += 1
         self.read_due = NEVER
-        await linger(self.stream)
+        self.is_parting = True
 
     async def _skip_body(self, exchange: Exchange) -> bool:
         """Read what the application left of a body, so that the next request can be found."""
@@ -316,7 +314,7 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether it waits for the first byte of a request."""
-        return self.parser.is_idle and self.current is None
+        return self.parser.is_idle and self.current is None and not self.is_parting
 
     @property
     def has_next(self) -> bool:
@@ -438,11 +436,11 @@ class Connection:
             ClientDisconnected: the client is gone.
             ApplicationError: the file has become shorter.
         """
-        send_some = self._read_and_send if self._must_copy else self._send_from_file
+        send_some = copy_from_file if self._must_copy else send_from_file
         try:
             while count:
                 self.write_due = self.site.send_due
-                sent = await send_some(fd, offset, min(count, LARGEST_WRITE))
+                sent = await send_some(self.stream, fd, offset, min(count, LARGEST_WRITE))
                 if not sent:
                     raise ApplicationError("a file became shorter while it was sent")
                 offset += sent
@@ -454,29 +452,12 @@ class Connection:
             raise
         self.write_due = NEVER
 
-    async def _send_from_file(self, fd: int, offset: int, count: int) -> int:
-        """Let the system copy; the number of bytes that it took."""
-        if sys.platform == "win32":
-            raise NotImplementedError("Windows has no sendfile(), so _must_copy is True there")
-        sock = raw_socket(self.stream)
-        # A client that reads fast must not keep the others waiting.
-        await anyio.lowlevel.checkpoint()
-        while True:
-            try:
-                return os.sendfile(sock.fileno(), fd, offset, count)
-            except BlockingIOError:
-                await anyio.wait_writable(sock)
-
-    async def _read_and_send(self, fd: int, offset: int, count: int) -> int:
-        data = await anyio.to_thread.run_sync(read_at, fd, count, offset)
-        await self.stream.send(data)
-        return len(data)
-
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         """Return what the application is told about a request."""
         path = exchange.path
-        # All keys stand in the base: to copy it and replace values takes half the time of merging.
-        scope = self._base.copy()
+        scope = (
+            self._base.copy()
+        )  # it has all keys: to replace values takes half the time of adding
         scope["http_version"] = exchange.version
         scope["method"] = exchange.method
         scope["path"] = decode_path(path) if PERCENT in path else path.decode("ascii")

@@ -17,6 +17,12 @@ import sys
 from types import TracebackType
 from typing import Any, Final, Self, final
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+from anyio.abc import ByteStream
+
+from anyio_mio.asgi.client import raw_socket
 from anyio_mio.asgi.errors import ApplicationError
 
 PATH_SEND: Final = "http.response.pathsend"
@@ -117,3 +123,32 @@ def descriptor_of(file: Any) -> int:
         raise ApplicationError(
             f"the file is {file!r}\n  right: a file that was opened with 'rb'"
         ) from None
+
+
+async def send_from_file(stream: ByteStream, fd: int, offset: int, count: int) -> int:
+    """Let the system copy from a file to a stream.
+
+    Returns:
+        The number of bytes that it took; 0 at the end of the file.
+    """
+    if sys.platform == "win32":
+        raise NotImplementedError("Windows has no sendfile()")
+    sock = raw_socket(stream)
+    # A client that reads fast must not keep the others waiting.
+    await anyio.lowlevel.checkpoint()
+    while True:
+        try:
+            return os.sendfile(sock.fileno(), fd, offset, count)
+        except BlockingIOError:
+            await anyio.wait_writable(sock)
+
+
+async def copy_from_file(stream: ByteStream, fd: int, offset: int, count: int) -> int:
+    """Read from a file in a worker thread, and send that: below TLS, or without `os.sendfile`.
+
+    Returns:
+        The number of bytes that were sent; 0 at the end of the file.
+    """
+    data = await anyio.to_thread.run_sync(read_at, fd, count, offset)
+    await stream.send(data)
+    return len(data)

@@ -126,8 +126,7 @@ class Server:
         statistics = self._options.pop("statistics", None)
         serving.options.Settings.of(self._handle, self._options)  # before the application starts
         self._grace: float = self._options.get("grace", 10.0)
-        self._site = Site(app, settings, self._stop, statistics)
-        self._site.run = run_of_this_thread()
+        self._site = Site(app, settings, self._stop, run_of_this_thread(), statistics)
         if settings.proxy_protocol:
             self._site.shake_hands = self._take_handshake()
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
@@ -256,11 +255,14 @@ class Server:
         if is_slow_reader or client.current is not None:
             await abort(stream)
             return
-        if not client.parser.is_idle:
-            with anyio.move_on_after(LAST_WORDS), suppress(*GONE, anyio.BusyResourceError):
-                await stream.send(refusal(408))
-                if self._site.statistics is not None:
-                    self._site.statistics.refused[408] += 1
+        if client.parser.is_idle:
+            client.read_due = self._site.head_due  # of the request that has come just now, if any
+            await self._close_if_idle(client)
+            return
+        with anyio.move_on_after(LAST_WORDS), suppress(*GONE, anyio.BusyResourceError):
+            await stream.send(refusal(408))
+            if self._site.statistics is not None:
+                self._site.statistics.refused[408] += 1
         await stream.aclose()
 
     # Stopping.
@@ -278,21 +280,25 @@ class Server:
         """Close connections without a request: at once, or as soon as they have none."""
         assert self._house is not None
         await self._stopping.wait()
-        for client in self._site.clients:
-            if client.session is not None:
-                self._house.start_soon(self._shut_down_session, client.session)
         self._close_those(lambda client: client.idle_since < self._site.tick)
         while True:
             await anyio.sleep(RECENT)
             self._close_those(lambda client: True)
 
+    def _close_those(self, condition: Callable[[Connection], bool]) -> None:
+        """Close idle connections that meet a condition, and tell each WebSocket that is open."""
+        assert self._house is not None
+        for client in self._site.clients:
+            if client.session is not None:
+                self._house.start_soon(self._shut_down_session, client.session)
+            elif client.is_idle and condition(client):
+                self._house.start_soon(self._close_if_idle, client)
+
     async def _shut_down_session(self, session: WebSocket) -> None:
         with suppress(ClientDisconnected):
             await session.shut_down()
 
-    def _close_those(self, condition: Callable[[Connection], bool]) -> None:
-        assert self._house is not None
-        for client in self._site.clients:
-            is_idle = client.is_idle and condition(client)
-            if is_idle and not has_unread(client.stream):
-                self._house.start_soon(client.stream.aclose)
+    async def _close_if_idle(self, client: Connection) -> None:
+        """Close a connection, unless a request has come. Nothing may run between test and close."""
+        if client.is_idle and not has_unread(client.stream):
+            await client.stream.aclose()

@@ -33,16 +33,6 @@ ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
 
 
 @final
-class AnyRun:
-    """A run that may have a loop for asyncio."""
-
-    asyncio = True
-
-
-ANY_RUN: Final = AnyRun()
-
-
-@final
 class Site:
     """One application as it is served.
 
@@ -106,6 +96,7 @@ class Site:
         app: Application,
         settings: Settings,
         stop: anyio.Event,
+        run: Run,
         statistics: RequestStatistics | None = None,
     ) -> None:
         self.app = app
@@ -113,7 +104,7 @@ class Site:
         self.stop = stop
         self.state: dict[str, Any] = {}
         self.clients: set[Any] = set()
-        self.run: Run = ANY_RUN
+        self.run = run
         self.shake_hands: Handshake | None = None
         self.is_stopping = False
         self.active = self.requests = 0

@@ -1,12 +1,12 @@
-"""asyncio's readers and writers on the reactor of the run.
+"""`Descriptors`: asyncio's readers and writers, registered with the kernel's reactor.
 
-asyncio's ``add_reader()`` is level-triggered: its callback is called in each turn in which the
-descriptor is readable. So a descriptor is registered level-triggered, beside the edge-triggered
-ones of mio's own streams, and an event queues the callback. Our own transports know when they have
-read everything, and are edge-triggered too: see `transports`.
+asyncio's ``add_reader()`` is level-triggered: the callback is called in each turn in which the
+descriptor is readable. So these descriptors are registered level-triggered, unlike those of mio's
+own streams, and an event queues the callback. The transport of a socket is mostly edge-triggered:
+`transports` says how.
 
-A descriptor has one owner. If a stream of mio's or a task in ``wait_readable()`` has it, asyncio is
-refused, and the other way round.
+A descriptor has one owner. While a stream of mio or a task in ``wait_readable()`` uses it, asyncio
+gets an error, and the reverse.
 """
 
 from __future__ import annotations
@@ -26,18 +26,24 @@ if TYPE_CHECKING:
     from anyio_mio.asyncio.callbacks import Callbacks
 
 TWO_OWNERS: Final = (
-    "descriptor {} has an owner already: a stream of mio's uses it, or a task waits for it.\n"
+    "descriptor {} is in use already: it belongs to a stream of mio, or a task waits for it.\n"
     "  wrong: loop.add_reader(stream.extra(anyio.abc.SocketAttribute.raw_socket), callback)\n"
     "  right: await stream.receive(), or os.dup() the descriptor and give the duplicate to asyncio"
+)
+
+NESTED: Final = (
+    "mio's event loop cannot be run inside itself: its kernel polls, not the loop.\n"
+    "  wrong: nest_asyncio.apply(), and then asyncio.run(main()) in a program that runs\n"
+    "  right: await main()"
 )
 
 
 @final
 class Descriptors(selectors.BaseSelector):
-    """What asyncio takes for its selector: readers and writers by descriptor.
+    """The selector of asyncio's loop: its readers and writers by descriptor.
 
-    It is never polled: the kernel polls, and each `Watch` queues its handles. It answers
-    ``get_key()`` and ``get_map()``, which asyncio's transports ask for their ``repr()``.
+    It is never polled. The kernel polls, and each `Watch` queues its handles. asyncio's transports
+    call ``get_key()`` and ``get_map()`` for their ``repr()``.
     """
 
     def __init__(self, reactor: Reactor, callbacks: Callbacks) -> None:
@@ -46,7 +52,7 @@ class Descriptors(selectors.BaseSelector):
         self.watches: dict[int, Watch] = {}
 
     def set_reader(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
-        """Have ``handle`` called while the descriptor is readable; return the one before."""
+        """Run ``handle`` whenever the descriptor is readable; return the handle it replaces."""
         watch = self._watch(fileobj, handle)
         previous, watch.reader = watch.reader, handle
         if previous is None:
@@ -54,7 +60,7 @@ class Descriptors(selectors.BaseSelector):
         return previous
 
     def set_writer(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
-        """Have ``handle`` called while the descriptor is writable; return the one before."""
+        """Run ``handle`` whenever the descriptor is writable; return the handle it replaces."""
         watch = self._watch(fileobj, handle)
         previous, watch.writer = watch.writer, handle
         if previous is None:
@@ -62,7 +68,7 @@ class Descriptors(selectors.BaseSelector):
         return previous
 
     def drop_reader(self, fileobj: Any) -> StockHandle | None:
-        """Stop calling the reader; return its handle if there was one."""
+        """Remove the reader; return its handle, or None."""
         watch = self.watches.get(self._number(fileobj))
         if watch is None or watch.reader is None:
             return None
@@ -71,7 +77,7 @@ class Descriptors(selectors.BaseSelector):
         return previous
 
     def drop_writer(self, fileobj: Any) -> StockHandle | None:
-        """Stop calling the writer; return its handle if there was one."""
+        """Remove the writer; return its handle, or None."""
         watch = self.watches.get(self._number(fileobj))
         if watch is None or watch.writer is None:
             return None
@@ -80,10 +86,10 @@ class Descriptors(selectors.BaseSelector):
         return previous
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        """Return asyncio's own view of a descriptor.
+        """Return the key of a descriptor, as a selector of the standard library does.
 
         Raises:
-            KeyError: it is not watched.
+            KeyError: the descriptor is not watched.
         """
         watch = self.watches.get(self._number(fileobj))
         if watch is None:
@@ -94,11 +100,11 @@ class Descriptors(selectors.BaseSelector):
         return selectors.SelectorKey(watch.fileobj, watch.fd, reads | writes, handles)
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """Return all keys by descriptor: a copy."""
+        """Return a copy of all keys by descriptor."""
         return {fd: self.get_key(fd) for fd in self.watches}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """Refuse: see `set_reader()`."""
+        """Raise NotImplementedError: asyncio calls `set_reader()` and `set_writer()` instead."""
         raise NotImplementedError("loop.add_reader() and loop.add_writer() register descriptors")
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
@@ -109,11 +115,11 @@ class Descriptors(selectors.BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Refuse: the kernel polls."""
-        raise NotImplementedError("mio polls: run the loop instead")
+        """Raise NotImplementedError: the kernel polls. nest_asyncio calls this to nest the loop."""
+        raise NotImplementedError(NESTED)
 
     def close(self) -> None:
-        """Forget all descriptors; they stay open."""
+        """Stop watching all descriptors, without closing them."""
         for watch in list(self.watches.values()):
             self._forget(watch)
 
@@ -128,7 +134,7 @@ class Descriptors(selectors.BaseSelector):
         return Watch(fileobj, fd, self._callbacks)
 
     def _number(self, fileobj: Any) -> int:
-        """Return the number of a descriptor, also of an object that is closed by now."""
+        """Return the descriptor of an object, even if the object has been closed."""
         try:
             return number_of(fileobj)
         except ValueError:
@@ -138,11 +144,11 @@ class Descriptors(selectors.BaseSelector):
             raise
 
     def _tell_poll(self, watch: Watch) -> None:
-        """Register what the watch wants now, or end its registration.
+        """Register, change or remove the watch, as its handles require.
 
         Raises:
             RuntimeError: the descriptor has another owner in this run.
-            OSError: it is closed, or a regular file.
+            OSError: the descriptor is closed, or is a regular file.
         """
         (bits, edge), registry = watch.registration(), self._reactor.registry
         if not bits:
@@ -164,22 +170,22 @@ class Descriptors(selectors.BaseSelector):
         except FileExistsError:
             if owner is not None:
                 raise RuntimeError(TWO_OWNERS.format(fd)) from None
-            # A duplicate outlived the close of this number.
+            # The descriptor was closed, but a duplicate has kept its registration alive.
             registry.change(fd, watch, bits, edge=edge)
 
     def _forget(self, watch: Watch) -> None:
         self.watches.pop(watch.fd, None)
         registry = self._reactor.registry
         if registry.book.get(watch.fd) is watch:
-            with contextlib.suppress(OSError):  # the program closed it first
+            with contextlib.suppress(OSError):  # the program has closed it already
                 registry.remove(watch.fd)
 
 
 def number_of(fileobj: Any) -> int:
-    """Return the descriptor of an int or of an object with ``fileno()``.
+    """Return an int as it is, or the descriptor of an object with ``fileno()``.
 
     Raises:
-        ValueError: it has none, or is closed.
+        ValueError: the object has no descriptor, or is closed.
     """
     try:
         fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())

@@ -73,12 +73,12 @@ class SocketTransport(StockSocketTransport):
         return self._watch
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have another protocol take what is received from now on."""
+        """Use another protocol from now on."""
         super().set_protocol(protocol)
         self.is_buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
     def write(self, data: Any) -> None:
-        """Send what the system takes now, and the rest when it can: asyncio's, shortened."""
+        """Send what the system accepts now, and buffer the rest: asyncio's method, shortened."""
         self._callbacks.expects_answer = True
         kind = type(data)
         if (
@@ -104,7 +104,7 @@ class SocketTransport(StockSocketTransport):
             super().write(memoryview(data).cast("B")[sent:])
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
-        """Send several pieces."""
+        """Send several pieces of data."""
         self._callbacks.expects_answer = True
         super().writelines(list_of_data)
 

@@ -2,15 +2,16 @@
 
 Map: `group` has all commands; each is a module: `run`, `serve`, `bench`, `demo`, `doctor`, `top`,
 and `console` (tree and stats). `serve` has `application_options`, `observing_options`, `management`
-and `serve_here`. `bench_table`, `report`, `top_screen` and `tables` are what commands show,
-`progress` what they show on the way. `options` and `names` are options that several have,
-`numbers` the types of those that take a number; `completion` and `help_text` belong to all.
+and `serve_here`. `bench_table`, `report`, `top_screen` and `tables` print results, and `progress`
+draws a bar. Several commands share the options in `options` and `names`; `numbers` has the types of
+options that take a number. All commands use `completion` and `help_text`.
 
 Rules:
 
 1. A command is a module here that defines one click command, and a line in `group.py`.
-2. Commands see what any user of the package sees, and nothing private.
-3. Without the extra `cli` the command says how to get it; importing the package never needs it.
+2. Commands use the package as any user does, and nothing private.
+3. Without the extra `cli` the command says how to install it. Importing the package does not need
+   it.
 """
 
 import sys

@@ -21,7 +21,7 @@ FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 
 HTTP: Final = {
     "root_path": click.option(
-        "--root-path", default="", metavar="PATH", help="Path below which a proxy mounts it."
+        "--root-path", default="", metavar="PATH", help="Path under which a proxy mounts it."
     ),
     "keep_alive": click.option(
         "--keep-alive",
@@ -36,45 +36,48 @@ HTTP: Final = {
         "--body-timeout",
         type=SECONDS,
         default=60.0,
-        help="Seconds that a client may send nothing in the middle of a body.",
+        help="Seconds that a client may pause within a body.",
     ),
     "send_timeout": click.option(
         "--send-timeout",
         type=SECONDS,
         default=60.0,
-        help="Seconds that a client may read nothing of its answer.",
+        help="Seconds that a client may not read its answer.",
     ),
     "max_head_size": click.option(
-        "--max-head-size", type=BYTES, default=65536, help="Bytes of a request's head; beyond: 431."
+        "--max-head-size",
+        type=BYTES,
+        default=65536,
+        help="Most bytes of a request's head; more: 431.",
     ),
     "max_header_count": click.option(
         "--max-header-count",
         type=COUNT,
         default=128,
-        help="Header fields of a request; beyond: 431.",
+        help="Most header fields of a request; more: 431.",
     ),
     "max_body_size": click.option(
         "--max-body-size",
         type=BYTES,
         show_default="no limit",
-        help="Bytes of a request's body; beyond: 413.",
+        help="Most bytes of a request's body; more: 413.",
     ),
     "limit_concurrency": click.option(
         "--limit-concurrency",
         type=COUNT,
         show_default="no limit",
-        help="Requests of a worker at once; beyond: 503.",
+        help="Most requests of a worker at once; more: 503.",
     ),
     "lifespan": click.option(
         "--lifespan",
         type=click.Choice(["auto", "on", "off"]),
         default="auto",
-        help="Tell the application of its start and end; auto: if it knows of that.",
+        help="Send the application lifespan events; auto: if it supports them.",
     ),
     "proxy_headers": click.option(
         "--proxy-headers/--no-proxy-headers",
         default=True,
-        help="Believe X-Forwarded-* and Forwarded of a trusted proxy.",
+        help="Trust X-Forwarded-* and Forwarded of a trusted proxy.",
     ),
     "proxy_protocol": click.option(
         "--proxy-protocol", is_flag=True, help="Read a PROXY header from each trusted peer."
@@ -102,13 +105,13 @@ HTTP: Final = {
     "access_log": click.option(
         "--access-log/--no-access-log",
         default=False,
-        help="A line for each answer, on standard output.",
+        help="Write a line for each answer to standard output.",
     ),
     "ws_max_size": click.option(
         "--ws-max-size",
         type=BYTES,
         default=16 * 1024 * 1024,
-        help="Bytes of a message on a WebSocket; beyond: close code 1009.",
+        help="Most bytes of a WebSocket message; more: close code 1009.",
     ),
     "ws_ping_interval": click.option(
         "--ws-ping-interval",
@@ -117,12 +120,12 @@ HTTP: Final = {
         help="Seconds between two pings to a WebSocket.",
     ),
     "ws_ping_timeout": click.option(
-        "--ws-ping-timeout", type=SECONDS, default=20.0, help="Seconds that a pong may take."
+        "--ws-ping-timeout", type=SECONDS, default=20.0, help="Seconds to wait for a pong."
     ),
     "ws_compression": click.option(
         "--ws-compression/--no-ws-compression",
         default=True,
-        help="Compress messages of a WebSocket whose client offers it.",
+        help="Compress WebSocket messages if the client offers it.",
     ),
 }
 """Options that `anyio_mio.asgi.serve()` takes by the same names, with the same defaults."""
@@ -130,17 +133,19 @@ HTTP: Final = {
 OTHERS: Final = (
     click.option("--asgi", "kind", flag_value="asgi", help="TARGET is an ASGI application."),
     click.option("--raw", "kind", flag_value="raw", help="TARGET is a handler of streams."),
-    click.option("--factory", is_flag=True, help="Call TARGET, which returns the application."),
+    click.option(
+        "--factory", is_flag=True, help="TARGET is a function that returns the application."
+    ),
     click.option(
         "--app-dir",
         type=FOLDER,
         show_default="the current folder",
-        help="Folder in which TARGET's module is, and in which the workers run.",
+        help="Folder of TARGET's module, and the workers' current folder.",
     ),
     click.option(
         "--env-file",
         type=READABLE_FILE,
-        help="File of variables for the workers, a line each: NAME=VALUE.",
+        help="File of environment variables, a line each: NAME=VALUE.",
     ),
     click.option(
         "--reload", is_flag=True, help="For development: replace the workers when a file changes."
@@ -149,7 +154,7 @@ OTHERS: Final = (
         "--max-requests",
         type=COUNT,
         show_default="no limit",
-        help="Replace a worker after so many requests.",
+        help="Replace a worker after this many requests.",
     ),
 )
 

@@ -49,7 +49,7 @@ def output_option(name: str, *, what: str) -> Callable[[Any], Any]:
 def chosen_rows(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 ) -> list[Row]:
-    """Return the rows that the names stand for."""
+    """Return the rows of these names."""
     try:
         return choose(given)
     except LookupError as error:
@@ -64,7 +64,7 @@ def chosen_rows(
 @click.command()
 @click.argument("rows", nargs=-1, callback=chosen_rows, shell_complete=complete_row)
 @backends_option()
-@click.option("--rounds", type=Count(1, 99), default=3, help="Rounds; the median counts.")
+@click.option("--rounds", type=Count(1, 99), default=3, help="Rounds; the median is shown.")
 @click.option(
     "--seconds",
     type=Number(0.05, 60),
@@ -75,10 +75,10 @@ def chosen_rows(
     "--syscalls/--no-syscalls",
     default=None,
     show_default="if strace is installed",
-    help="Count system calls, in a run of its own.",
+    help="Count system calls, in a separate run.",
 )
 @output_option("json", what="File to which all figures are written.")
-@click.option("--list", "only_list", is_flag=True, help="Say what each row measures, and end.")
+@click.option("--list", "only_list", is_flag=True, help="List the rows and exit.")
 @click.pass_context
 def bench(  # noqa: PLR0913 - one for each option of the command line
     context: click.Context,
@@ -90,12 +90,12 @@ def bench(  # noqa: PLR0913 - one for each option of the command line
     json_file: Path | None,
     only_list: bool,
 ) -> None:
-    """Measure what operations cost on each backend.
+    """Measure the cost of operations on each backend.
 
-    ROWS are rows or groups of the list that --list shows; without any, all are measured.
+    ROWS are rows or groups of rows; --list shows them. By default all rows are measured.
 
-    Backends take turns in each of the rounds; the median counts. The figure that is compared is the
-    processor time of the server for each operation, since rates depend on the load as well.
+    The backends take turns in each round, and the median is shown. The ratios compare the server's
+    processor time for an operation, because rates depend on the load too.
     """
     console = Console()
     if only_list:

@@ -1,4 +1,4 @@
-"""What `anyio-mio bench` shows in the terminal: the method first, then each row as it is done."""
+"""The output of `anyio-mio bench`: the method first, then each row when it is measured."""
 
 from __future__ import annotations
 

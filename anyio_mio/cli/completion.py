@@ -1,7 +1,7 @@
-"""What the shell completes besides commands and options: targets, rows, backends, programs.
+"""Shell completion of targets, rows, backends and programs.
 
-Targets are found by reading the files of the current folder. Importing them would run the user's
-code at a press of the tab key.
+It finds targets by reading the files of the current folder. To import them would run the user's
+code when the user presses the tab key.
 """
 
 from __future__ import annotations

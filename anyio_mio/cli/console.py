@@ -23,7 +23,7 @@ or with a path in place of the 1."""
 
 @click.command(epilog=TARGET_HELP)
 @click.argument("target", required=False, shell_complete=complete_console)
-@click.option("--stacks/--no-stacks", default=True, help="Print where each task is.")
+@click.option("--stacks/--no-stacks", default=True, help="Print the stack of each task.")
 def tree(target: str | None, stacks: bool) -> None:
     """Print the task trees of running programs."""
     for path, (found, is_stuck) in ask_all(target, ConsoleClient.tree):
@@ -46,13 +46,13 @@ def stats(target: str | None, as_json: bool) -> None:
 
 
 def ask_all(target: str | None, question: Callable[[ConsoleClient], T]) -> Iterator[tuple[Path, T]]:
-    """Ask each console that the command line means, and yield where it is and its answer.
+    """Ask each console that the command line names; yield its place and its answer.
 
-    One that does not answer has a line on standard error, and the others are asked all the same.
+    If a console does not answer, write a line to standard error and ask the next one.
 
     Raises:
         click.ClickException: there is no console.
-        click.exceptions.Exit: after the last of them, if one did not answer.
+        click.exceptions.Exit: at the end, if a console did not answer.
     """
     try:
         paths = find_consoles(target)

@@ -22,7 +22,7 @@ from anyio_mio.cli.progress import Bar
     "--seconds",
     type=Number(0.2, 60),
     default=4.0,
-    help="Seconds for which each backend is measured.",
+    help="Seconds to measure each backend.",
 )
 @click.option(
     "--connections",
@@ -37,9 +37,9 @@ def demo(
 ) -> None:
     """Serve bursts of connections on each backend.
 
-    An echo server runs in a process of its own, on the loopback; a second process opens
-    connections in bursts and then makes round trips, and compares every byte that comes back. The
-    status is 0 only if all of them did, on every backend.
+    An echo server runs in its own process, on the loopback. A second process opens connections in
+    bursts, makes round trips, and compares every byte that it receives. The exit status is 0 only
+    if all bytes were right on every backend.
     """
     results, problems = measure_all(names, seconds, connections)
     if as_json:

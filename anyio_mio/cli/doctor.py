@@ -74,11 +74,11 @@ class Finding:
 
 @click.command()
 def doctor() -> None:
-    """Say what mio finds here, and what to change.
+    """Check this machine for mio, and say what to change.
 
-    It looks at the selector, the limits of the system, and the versions of what is installed.
+    It checks the selector, the limits of the system, and the versions of packages.
 
-    A line with ! should be changed on a busy server; one with - is worth knowing.
+    On a busy server, change what a line with ! names. A line with - is for your information.
     """
     columns = shutil.get_terminal_size((0, 0)).columns  # 0: it is no terminal
     for finding in findings():

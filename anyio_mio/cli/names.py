@@ -35,5 +35,5 @@ def backends_option() -> Callable[[Any], Any]:
         default=lambda: ",".join(backends.installed()),
         show_default="all that are installed",
         metavar="NAMES",
-        help="Backends to compare, with commas between; ratios are to the first.",
+        help="Backends to compare, separated by commas; ratios refer to the first.",
     )

@@ -1,7 +1,7 @@
-"""Numbers on the command line: ``--help`` names their unit, and says their range in words.
+"""Numbers on the command line, whose unit and range ``--help`` describes in words.
 
-click writes ``INTEGER RANGE`` and ``1<=x<=256``. The range is described by a method that click
-does not document; without it, click's own form would be printed again, and nothing else change.
+click writes ``INTEGER RANGE`` and ``1<=x<=256``. These types override a method that click does not
+document. If click drops the method, ``--help`` shows click's own form again.
 """
 
 from __future__ import annotations

@@ -23,18 +23,18 @@ RUN: Final = {
     "slow_step": click.option(
         "--slow-step",
         type=SECONDS,
-        help="Log what blocks a loop longer, with its stack.",
+        help="Log a step that blocks the loop longer, with its stack.",
     ),
     "old_connection": click.option(
         "--old-connection",
         type=SECONDS,
-        help="Log connections that are open longer, with the place where they were made.",
+        help="Log connections that are open longer, and where they were made.",
     ),
     "debug": click.option(
         "--debug",
         is_flag=True,
         default=None,
-        help="Log sockets that are never closed, and what blocks a loop for 0.1 s.",
+        help="Log sockets that are never closed, and steps of more than 0.1 s.",
     ),
 }
 """Options of a run, by the names that `anyio_mio.run()` has for them."""
@@ -43,7 +43,7 @@ OPTIONS: Final = (
     click.option(
         "--console",
         metavar="DIRECTORY",
-        help="Each worker opens its console there, for top, tree and stats; 1: the default one.",
+        help="Folder for the workers' consoles (top, tree, stats); 1: the default folder.",
     ),
     click.option(
         "--metrics",

@@ -33,19 +33,19 @@ listening_options = add_options(
         "--backlog",
         type=Count(1, 65535),
         default=4096,
-        help="Connections that may wait to be accepted.",
+        help="Most connections that wait to be accepted.",
     ),
     click.option(
         "--max-connections",
         type=Count(1),
         show_default="no limit",
-        help="Connections of a process at once; more wait to be accepted.",
+        help="Most connections of a process at once; more wait to be accepted.",
     ),
     click.option(
         "--grace",
         type=Number(0, 3600),
         default=10.0,
-        help="Seconds that open connections get when a process stops.",
+        help="Seconds for open connections to end when a process stops.",
     ),
     click.option(
         "--tls-cert", type=READABLE_FILE, help="Certificate chain, PEM; without it, no TLS."

@@ -1,4 +1,4 @@
-"""Progress of measurements, on standard error: standard output has the results alone."""
+"""Progress of measurements, on standard error: standard output has only the results."""
 
 from __future__ import annotations
 

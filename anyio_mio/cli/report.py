@@ -1,4 +1,4 @@
-"""What `anyio-mio demo` shows in the terminal: a table side by side, and the accept batches."""
+"""The output of `anyio-mio demo`: a table of the backends, and the accept batches."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -23,12 +23,10 @@ from anyio_mio.poll import available_selectors
     "--selector",
     type=click.Choice(available_selectors()),
     show_default="the best one here",
-    help="How to ask the system which sockets are ready.",
+    help="How to wait for sockets.",
 )
-@click.option(
-    "--strict", is_flag=True, help="Every checkpoint lets the others run, without a budget."
-)
-@click.option("--console", metavar="PATH", help="Open a console there for top, tree and stats.")
+@click.option("--strict", is_flag=True, help="Yield at every checkpoint, without a budget.")
+@click.option("--console", metavar="PATH", help="Open a console at PATH for top, tree and stats.")
 @run_options
 def run(
     target: str,
@@ -40,8 +38,8 @@ def run(
 ) -> None:
     """Run an async function on mio.
 
-    TARGET is module:function; it gets ARGUMENTS, as strings. What it returns is printed
-    as JSON if it is not None. SIGUSR1 prints the task tree.
+    TARGET is module:function; it gets ARGUMENTS, as strings. Its result is printed as JSON
+    unless it is None. SIGUSR1 prints the task tree.
     """
     options: RunOptions = {**take_run_options(given)}  # type: ignore[typeddict-item]
     if strict:

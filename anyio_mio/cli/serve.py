@@ -65,12 +65,12 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
     show_default=DEFAULT_ADDRESS,
     help="HOST:PORT or unix:PATH. Repeatable.",
 )
-@click.option("--workers", type=Count(1, 256), default=1, help="Processes that serve.")
+@click.option("--workers", type=Count(1, 256), default=1, help="Number of worker processes.")
 @click.option(
     "--threads",
     type=Count(1, 256),
     default=1,
-    help="Serve in threads of this process, without workers; for free-threaded Python.",
+    help="Serve in threads, without workers; for free-threaded Python.",
 )
 @listening_options
 @click.option(
@@ -81,49 +81,49 @@ LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 @click.option(
     "--share",
     is_flag=True,
-    help="All workers accept from one socket, instead of one each (SO_REUSEPORT).",
+    help="Let all workers accept from one socket, not one each (SO_REUSEPORT).",
 )
 @click.option(
     "--start-timeout",
     type=Number(0.1, 3600),
     default=60.0,
-    help="Seconds in which a worker must become ready.",
+    help="Seconds for a worker to become ready.",
 )
 @click.option(
     "--worker-timeout",
     type=SECONDS,
     default=30.0,
-    help="Seconds after which a worker that is stopped or blocked is replaced; 0: never.",
+    help="Seconds after which a blocked worker is replaced; 0: never.",
 )
 @click.option(
     "--recycle-connections",
     type=Count(1),
     show_default="no limit",
-    help="Replace a worker when it has accepted so many.",
+    help="Replace a worker after it has accepted this many.",
 )
 @click.option(
     "--recycle-memory",
     type=Count(1, unit="MIB"),
     show_default="no limit",
-    help="Replace a worker that has so many MiB.",
+    help="Replace a worker that uses this much memory.",
 )
 @click.option(
     "--recycle-jitter",
     type=Number(0, 10, "FRACTION"),
     default=0.1,
-    help="Fraction that is added to those limits at random, for each worker.",
+    help="Random fraction to add to these limits, for each worker.",
 )
 @click.option(
     "--log-format",
     type=click.Choice([*FORMATS]),
     default="plain",
-    help="How log lines are written to standard error.",
+    help="Format of log lines on standard error.",
 )
 @click.option(
     "--log-level",
     type=LEVELS,
     default="warning",
-    help="Lowest level of the workers' log records that are kept.",
+    help="Lowest level of the workers' log records.",
 )
 @click.option(
     "--live/--no-live",
@@ -140,10 +140,10 @@ def serve(context: click.Context, /, **given: Any) -> None:
     TARGET is module:name, or one of echo, discard and http-hello. Three arguments (scope, receive,
     send) make it an ASGI application, one a handler of streams.
 
-    Each worker is a process. SIGTERM or Ctrl-C stops in good order, a second one at once; SIGHUP
-    replaces the workers one by one, and no client is refused. SIGUSR1 prints the task trees,
-    SIGUSR2 loads a renewed certificate. Sockets of a service manager (LISTEN_FDS) are served
-    besides those of --bind.
+    Each worker is a process. SIGTERM or Ctrl-C stops the server gracefully, a second one at once.
+    SIGHUP replaces the workers one by one without refusing a client. SIGUSR1 prints the task trees,
+    and SIGUSR2 loads a renewed certificate. The server also serves the sockets of a service manager
+    (LISTEN_FDS).
     """
     application = take_application(context, given, given["log_format"])
     observation = take_observation(given)

@@ -72,7 +72,7 @@ def serve_on_windows(  # noqa: PLR0913 - one for each option of the command line
     send) make it an ASGI application, one a handler of streams.
 
     On Windows one process serves: workers, reload, UNIX sockets and a service manager's sockets
-    need another system. Ctrl-C stops in good order, a second one at once.
+    need another system. Ctrl-C stops the server gracefully, a second one at once.
     """
     if workers not in (None, 1):
         raise click.UsageError(ONE_PROCESS)

@@ -1,4 +1,4 @@
-"""What `anyio-mio top` shows: tables of programs, listeners and tasks."""
+"""The screen of `anyio-mio top`: tables of programs, listeners and tasks."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from tests.asgi import apps
 from tests.asgi.served import Client, Kind, TLSSocket
 from tests.asgi.served import serving as serving_here
 from tests.asgi.test_requests import scope_of, wait_for
+from tests.shared.ports import reserved_port
 from tests.supervisor.command import serving
 
 HAPROXY = """
@@ -66,12 +67,6 @@ http {{
 """
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def program(name: str) -> str:
     found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if found is None:
@@ -79,18 +74,23 @@ def program(name: str) -> str:
     return found
 
 
+@pytest.fixture
+def reserved() -> Iterator[int]:
+    with reserved_port() as port:
+        yield port
+
+
 @contextmanager
 def proxy(kind: str, app: str, folder: Path) -> Iterator[int]:
-    port = free_port()
     path = folder / "proxy.conf"
     if kind == "haproxy":
-        command = [program("haproxy"), "-f", str(path)]
-        path.write_text(HAPROXY.format(port=port, app=app))
+        command, configuration = [program("haproxy"), "-f", str(path)], HAPROXY
     else:
-        command = [program("nginx"), "-c", str(path), "-p", str(folder)]
-        path.write_text(NGINX.format(port=port, app=app, folder=folder))
-    with running(command, port):
-        yield port
+        command, configuration = [program("nginx"), "-c", str(path), "-p", str(folder)], NGINX
+    with reserved_port() as port:
+        path.write_text(configuration.format(port=port, app=app, folder=folder))
+        with running(command, port):
+            yield port
 
 
 @contextmanager
@@ -151,13 +151,15 @@ def pids_of(loads: list[Load]) -> set[str]:
 
 @pytest.mark.parametrize("kind", ["haproxy", "nginx"])
 @pytest.mark.parametrize("is_unix", [False, True])
-def test_a_reload_behind_a_proxy_fails_no_request(kind: str, is_unix: bool, tmp_path: Path) -> None:
+def test_a_reload_behind_a_proxy_fails_no_request(
+    kind: str, is_unix: bool, tmp_path: Path, reserved: int
+) -> None:
     program(kind)
     if is_unix:
         bind = f"unix:{tmp_path}/app.sock"
         app = bind if kind == "nginx" else f"unix@{tmp_path}/app.sock"
     else:
-        app = f"127.0.0.1:{free_port()}"
+        app = f"127.0.0.1:{reserved}"
         bind = app
     target = "tests.asgi.command_apps:starlette"
     with serving(target, "--bind", bind, "--workers", "2") as serve:
@@ -193,10 +195,12 @@ listen tunnel
 
 @pytest.mark.parametrize("kind", ["tcp", "tls"])
 @pytest.mark.parametrize("header", ["send-proxy", "send-proxy-v2"])
-def test_haproxy_tells_the_client_of_a_tunnel(kind: Kind, header: str, tmp_path: Path) -> None:
+def test_haproxy_tells_the_client_of_a_tunnel(
+    kind: Kind, header: str, tmp_path: Path, reserved: int
+) -> None:
     command = [program("haproxy"), "-f", str(tmp_path / "tunnel.conf")]
     with serving_here(apps.routes, kind, proxy_protocol=True) as served:
-        port = free_port()
+        port = reserved
         app = f"127.0.0.1:{served.port}"
         (tmp_path / "tunnel.conf").write_text(TUNNEL.format(port=port, app=app, header=header))
         with running(command, port), socket.create_connection(("127.0.0.1", port), 5) as sock:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
 import anyio_mio  # noqa: F401 - makes the backend known
 from tests.asyncio import servers
+from tests.asyncio.random_cancellation import counted, until_no_more_than
+from tests.shared.ports import reserved_port
 
 
 @pytest.fixture
@@ -21,7 +25,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a PostgreSQL server."""
     if servers.program("postgres") is None:
         pytest.skip("there is no postgres: apt install postgresql")
-    with servers.postgres(tmp_path_factory.mktemp("postgres")) as port:
+    folder = tmp_path_factory.mktemp("postgres")
+    with reserved_port() as port, servers.postgres(folder, port):
         yield port
 
 
@@ -30,5 +35,52 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a Redis server."""
     if shutil.which("redis-server") is None:
         pytest.skip("there is no redis-server: apt install redis-server")
-    with servers.redis(tmp_path_factory.mktemp("redis")) as port:
+    folder = tmp_path_factory.mktemp("redis")
+    with reserved_port() as port, servers.redis(folder, port):
         yield port
+
+
+@pytest.fixture(scope="session")
+def memcached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a memcached server."""
+    yield from start(servers.memcached, "memcached", "memcached", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a broker of MQTT."""
+    yield from start(servers.mosquitto, "mosquitto", "mosquitto", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a NATS server."""
+    yield from start(servers.nats, "nats-server", "nats-server", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a MariaDB server."""
+    yield from start(servers.mariadb, "mariadbd", "mariadb-server", tmp_path_factory)
+
+
+def start(
+    server: Callable[[Path, int], AbstractContextManager[None]],
+    program: str,
+    package: str,
+    folders: pytest.TempPathFactory,
+) -> Iterator[int]:
+    """Run a server; skip the tests that need it if its program is not installed."""
+    if servers.find(program) is None:
+        pytest.skip(f"there is no {program}: apt install {package}")
+    folder = folders.mktemp(program)
+    with reserved_port() as port, server(folder, port):
+        yield port
+
+
+@pytest.fixture
+async def leaves_nothing() -> AsyncIterator[None]:
+    """Fail a test that leaves tasks, descriptors or readers behind."""
+    before = counted()
+    yield
+    await until_no_more_than(before)

@@ -1,4 +1,4 @@
-"""A PostgreSQL and a Redis server for the tests, each on a free port of 127.0.0.1.
+"""Servers of databases and message brokers for the tests, each on a port of 127.0.0.1.
 
 They are started by the tests, as an unprivileged user, store everything in a temporary folder, and
 let everyone in who comes over loopback.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,6 @@ def unprivileged() -> dict[str, Any]:
     return {"user": UNPRIVILEGED, "group": "nogroup", "extra_groups": []}
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + SECONDS
     while True:
@@ -55,8 +49,21 @@ def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
             return
 
 
+def until_it_lets_in(port: int) -> None:
+    """Wait for PostgreSQL to let clients in; before, the drivers report an error."""
+    probe = program("pg_isready")
+    assert probe is not None
+    command = [probe, "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]
+    end = time.monotonic() + SECONDS
+    while subprocess.run(command, check=False).returncode != 0:
+        assert time.monotonic() < end, "PostgreSQL is still starting"
+        time.sleep(0.02)
+
+
 @contextmanager
-def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
+def running(
+    command: list[str], folder: Path, port: int, *, stop: signal.Signals = signal.SIGINT
+) -> Iterator[None]:
     """Run a server until the block ends."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **unprivileged())
@@ -64,18 +71,18 @@ def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
             until_it_listens(port, process)
             yield
         finally:
-            process.send_signal(signal.SIGINT)  # PostgreSQL does not wait for its clients then
+            process.send_signal(stop)  # at a SIGINT, PostgreSQL does not wait for its clients
             process.wait(SECONDS)
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[int]:
-    """Start PostgreSQL with the user ``postgres``, who needs no password; yields its port."""
+def postgres(folder: Path, port: int) -> Iterator[None]:
+    """Start PostgreSQL with the user ``postgres``, who needs no password."""
     initdb, server = program("initdb"), program("postgres")
     assert initdb is not None
     assert server is not None
     hand_over(folder)
-    data, port = str(folder / "data"), free_port()
+    data = str(folder / "data")
     subprocess.run(
         [initdb, "-D", data, "-A", "trust", "-U", "postgres", "-N", "--locale=C", "-E", "UTF8"],
         check=True,
@@ -92,21 +99,78 @@ def postgres(folder: Path) -> Iterator[int]:
     }
     settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
     with running([server, "-D", data, *settings], folder, port):
-        # It listens before it lets anyone in; the drivers report that as an error.
-        time.sleep(0.5)
-        yield port
+        until_it_lets_in(port)
+        yield
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[int]:
-    """Start Redis, which stores nothing; yields its port."""
+def redis(folder: Path, port: int) -> Iterator[None]:
+    """Start Redis, which stores nothing."""
     server = shutil.which("redis-server")
     assert server is not None
     hand_over(folder)
-    port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with running([server, *options], folder, port):
-        yield port
+        yield
+
+
+@contextmanager
+def memcached(folder: Path, port: int) -> Iterator[None]:
+    """Start memcached."""
+    hand_over(folder)
+    with running([found("memcached"), "-p", str(port), "-l", "127.0.0.1"], folder, port):
+        yield
+
+
+@contextmanager
+def mosquitto(folder: Path, port: int) -> Iterator[None]:
+    """Start Mosquitto, a broker of MQTT."""
+    hand_over(folder)
+    settings = folder / "mosquitto.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    settings.chmod(0o644)
+    with running([found("mosquitto"), "-c", str(settings)], folder, port):
+        yield
+
+
+@contextmanager
+def nats(folder: Path, port: int) -> Iterator[None]:
+    """Start a NATS server."""
+    hand_over(folder)
+    with running([found("nats-server"), "-a", "127.0.0.1", "-p", str(port)], folder, port):
+        yield
+
+
+@contextmanager
+def mariadb(folder: Path, port: int) -> Iterator[None]:
+    """Start MariaDB with the user ``root``, who needs no password."""
+    hand_over(folder)
+    data = str(folder / "data")
+    install = [found("mariadb-install-db"), "--no-defaults", f"--datadir={data}"]
+    subprocess.run(
+        [*install, "--auth-root-authentication-method=normal", "--skip-test-db"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+        **unprivileged(),
+    )
+    options = [f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1"]
+    files = [f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
+    command = [found("mariadbd"), "--no-defaults", *options, *files]
+    with running(command, folder, port, stop=signal.SIGTERM):
+        yield
+
+
+def found(name: str) -> str:
+    """Return the path of a program; Debian keeps some servers where users have no path to."""
+    path = find(name)
+    assert path is not None
+    return path
+
+
+def find(name: str) -> str | None:
+    """Find a program that is installed, also among the system's."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
 def hand_over(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import pytest
@@ -141,3 +142,30 @@ def test_without_a_loop_of_mios_the_helper_says_what_it_needs() -> None:
 
     with pytest.raises(RuntimeError, match="loop_factory="):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("options", [{}, {"backend": "mio"}], ids=["asyncio", "mio"])
+async def test_a_thread_with_a_copy_of_a_tasks_context_can_begin_a_run(
+    options: dict[str, str],
+) -> None:
+    async def current_name() -> str:
+        await anyio.sleep(0.001)
+        return sniffio.current_async_library()
+
+    expected = options.get("backend", "asyncio")
+    begin = partial(anyio.run, current_name, **options)  # type: ignore[arg-type]
+    assert await asyncio.to_thread(begin) == expected
+    assert await asyncio.create_task(asyncio.to_thread(begin)) == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"backend": "mio"}], ids=["asyncio", "mio"])
+def test_so_can_a_thread_of_a_run_without_a_test_runner(options: dict[str, str]) -> None:
+    async def nested() -> str:
+        await anyio.sleep(0.001)
+        return sniffio.current_async_library()
+
+    async def main() -> str:
+        begin = partial(anyio.run, nested, **options)  # type: ignore[arg-type]
+        return await asyncio.to_thread(begin)
+
+    assert anyio_mio.run(main) == options.get("backend", "asyncio")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 import anyio
@@ -258,6 +258,81 @@ def test_what_ends_a_program_in_a_callback_ends_the_run(error: BaseException) ->
         anyio_mio.run(main)
 
     assert steps == ["unwound"]
+
+
+End = Callable[[], Coroutine[None, None, None]]
+
+
+async def in_an_awaited_task(end: End) -> None:
+    await asyncio.create_task(end())
+
+
+async def in_a_task_of_gather(end: End) -> None:
+    await asyncio.gather(end(), asyncio.sleep(60))
+
+
+async def in_a_task_of_wait_for(end: End) -> None:
+    await asyncio.wait_for(end(), 60)
+
+
+async def in_a_task_of_asyncios_group(end: End) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(end())
+
+
+async def in_a_task_that_a_shielded_scope_waits_for(end: End) -> None:
+    with anyio.CancelScope(shield=True):
+        await asyncio.create_task(end())
+
+
+async def while_the_main_function_is_never_idle(end: End) -> None:
+    task = asyncio.create_task(end())
+    while not task.done():
+        await asyncio.sleep(0)
+    await asyncio.sleep(60)
+
+
+async def while_the_main_function_waits_for_a_thread(end: End) -> None:
+    task = asyncio.create_task(end())
+    await anyio.to_thread.run_sync(time.sleep, 0.05)
+    assert task.done()
+    await asyncio.sleep(60)
+
+
+async def with_an_error_that_the_program_catches(end: End) -> None:
+    with suppress(SystemExit, KeyboardInterrupt):
+        await asyncio.create_task(end())
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()], ids=["exit", "interrupt"])
+@pytest.mark.parametrize(
+    "main",
+    [
+        in_an_awaited_task,
+        in_a_task_of_gather,
+        in_a_task_of_wait_for,
+        in_a_task_of_asyncios_group,
+        in_a_task_that_a_shielded_scope_waits_for,
+        while_the_main_function_is_never_idle,
+        while_the_main_function_waits_for_a_thread,
+        with_an_error_that_the_program_catches,
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_ends_a_program_in_a_task_of_asyncio_ends_the_run_bare(
+    main: Callable[..., Awaitable[None]], error: BaseException
+) -> None:
+    """No group is around it: ``sys.exit(7)`` has to be the status of the process."""
+
+    async def end() -> None:
+        await asyncio.sleep(0.001)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        anyio_mio.run(main, end)
+
+    assert caught.value is error
 
 
 def test_a_second_ctrl_c_leaves_a_task_of_asyncio_that_does_not_end() -> None:

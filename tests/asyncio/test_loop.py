@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -218,6 +219,18 @@ async def test_timers_are_called_in_the_order_of_their_times() -> None:
     await done.wait()
 
     assert order == ["first", "second"]
+
+
+async def test_a_timer_at_no_number_calls_back_soon_and_holds_no_other_up() -> None:
+    loop, called = asyncio.get_running_loop(), list[str]()
+    loop.call_later(math.nan, called.append, "after nan")
+    loop.call_at(math.nan, called.append, "at nan")
+    loop.call_later(0.001, called.append, "later")
+
+    with anyio.fail_after(1):
+        await asyncio.sleep(0.01)
+
+    assert sorted(called) == ["after nan", "at nan", "later"]
 
 
 def test_timers_follow_a_mock_clock() -> None:

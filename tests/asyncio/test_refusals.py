@@ -8,9 +8,9 @@ import select
 import socket
 import sys
 import threading
-import time
 import warnings
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -19,6 +19,7 @@ from anyio.abc import SocketAttribute
 
 import anyio_mio
 from anyio_mio.asyncio import new_event_loop
+from tests.asyncio.threads import until_it_sleeps
 
 pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A5")]
 
@@ -253,41 +254,78 @@ async def test_a_number_that_its_owner_closed_without_a_word_can_be_used_again()
 
 
 async def test_calls_from_another_thread() -> None:
-    loop, errors = asyncio.get_running_loop(), []
+    loop, errors = asyncio.get_running_loop(), list[str]()
     loop.get_debug()
-    future: asyncio.Future[None] = loop.create_future()
+    calls: list[Callable[[], object]] = [
+        lambda: loop.call_soon(print),
+        lambda: loop.call_later(0, print),
+        lambda: loop.call_at(loop.time(), print),
+    ]
 
     def work() -> None:
-        for call in (
-            lambda: loop.call_soon(print),
-            lambda: loop.call_later(0, print),
-            lambda: future.set_result(None),
-        ):
-            time.sleep(0.01)  # until the run sleeps
+        for call in calls:
+            until_it_sleeps(loop)
             try:
                 call()
             except RuntimeError as error:
                 errors.append(str(error))
 
     thread = threading.Thread(target=work)
-    async with anyio.create_task_group() as group:
-        group.start_soon(wait_for, future)
-        await anyio.sleep(0.01)
-        thread.start()
-        while thread.is_alive():
-            await anyio.sleep(0.1)
-        group.cancel_scope.cancel()
+    thread.start()
+    while thread.is_alive():
+        await anyio.sleep(0.1)
 
     assert len(errors) == 3
-    assert all("another thread" in error for error in errors)
+    assert all("another thread" in each and "call_soon_threadsafe" in each for each in errors)
+
+
+SETS: Final[dict[str, tuple[Callable[[Any], object], Callable[[Any], Awaitable[object]]]]] = {
+    "future": (lambda future: future.set_result(True), lambda future: future),
+    "event": (lambda event: event.set(), lambda event: event.wait()),
+    "queue": (lambda queue: queue.put_nowait(1), lambda queue: queue.get()),
+    "gather": (
+        lambda future: future.set_result(True),
+        lambda future: asyncio.gather(future, asyncio.shield(future)),
+    ),
+}
+
+
+@pytest.mark.parametrize("in_task", [False, True], ids=["task of mio", "task of asyncio"])
+@pytest.mark.parametrize("kind", SETS)
+async def test_what_another_thread_sets_wakes_all_that_wait_and_is_reported(
+    kind: str, in_task: bool
+) -> None:
+    """A future that is done has forgotten its callbacks: a refusal would leave tasks waiting."""
+    loop, reports = asyncio.get_running_loop(), list[str]()
+    loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
+    makers: dict[str, Callable[[], Any]] = {"event": asyncio.Event, "queue": asyncio.Queue}
+    target = makers[kind]() if kind in makers else loop.create_future()
+    set_it, wait = SETS[kind]
+
+    def work() -> None:
+        until_it_sleeps(loop)
+        set_it(target)
+
+    async def wait_for_it() -> None:
+        await wait(target)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        with anyio.fail_after(5):
+            await (asyncio.create_task(wait_for_it()) if in_task else wait_for_it())
+            while not reports:
+                await asyncio.sleep(0.001)
+    finally:
+        thread.join()
+
+    assert len(reports) == 1
+    assert "right: loop.call_soon_threadsafe" in reports[0]
+    assert ", in work" in reports[0]
 
 
 async def wait_readable(sock: socket.socket) -> None:
     await anyio.wait_readable(sock)
-
-
-async def wait_for(future: asyncio.Future[None]) -> None:
-    await future
 
 
 async def test_the_loop_of_a_run_in_another_thread_is_not_that_threads() -> None:
@@ -362,3 +400,9 @@ def test_the_loop_takes_the_options_of_the_backend(selector: str | None) -> None
 
     with asyncio.Runner(loop_factory=lambda: new_event_loop(**options)) as runner:
         assert runner.run(main()) == "value"
+
+
+async def test_a_loop_that_is_run_inside_itself_as_nest_asyncio_does() -> None:
+    loop: Any = asyncio.get_running_loop()
+    with pytest.raises(NotImplementedError, match="right: await main"):
+        loop._selector.select(None)

@@ -400,3 +400,9 @@ async def test_no_cancellation_of_a_scope_is_among_the_errors_of_a_group_of_asyn
             await use_a_group()
 
     assert [type(error) for error in raised.value.exceptions] == [ValueError]
+
+
+async def test_a_task_that_awaits_itself_gets_an_error() -> None:
+    current: Any = asyncio.current_task()
+    with anyio.fail_after(1), pytest.raises(RuntimeError, match="cannot await on itself"):
+        await current

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -132,7 +134,7 @@ async def test_a_worker_thread_finds_the_way_back(
     monkeypatch.setattr(anyio_internals, "claims_are_known", is_known)
     kernel = running_kernel()
     call = anyio_internals.worker_call(MioBackend, kernel)
-    monkeypatch.setattr(threads_of(MioBackend, kernel), "call", call)
+    monkeypatch.setattr(threads_of(MioBackend, kernel), "call_in_thread", call)
 
     assert await anyio.to_thread.run_sync(anyio.from_thread.run, double, 4) == 8
 
@@ -154,6 +156,27 @@ async def test_another_claim_of_a_thread_is_seen_logged_once_and_used(
 
     assert all(getattr(call, "func", None) is anyio_internals.call_claimed for call in calls)
     assert ["claim_worker_thread" in record.message for record in caplog.records] == [True]
+
+
+async def test_a_probe_keeps_nothing_of_the_program_that_starts_its_first_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Local:
+        pass
+
+    async def program() -> weakref.ref[Local]:
+        local = Local()
+        monkeypatch.setattr(anyio_internals, "handles_are_known", None)
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.lowlevel.checkpoint)
+        return weakref.ref(local)
+
+    gc.disable()
+    try:
+        assert (await program())() is None
+    finally:
+        gc.enable()
+    assert anyio_internals.PROBE_ERROR.__traceback__ is None
 
 
 def test_a_probe_leaves_the_claim_of_its_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:

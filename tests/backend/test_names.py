@@ -28,6 +28,7 @@ class Resolver:
     def __init__(self, real: Callable[..., Any]) -> None:
         self.real = real
         self.may_go_on = threading.Event()
+        self.called = threading.Semaphore(0)
         self.threads: list[int] = []
 
     def __call__(self, host: Any, port: Any, *arguments: Any) -> Any:
@@ -36,6 +37,7 @@ class Resolver:
         if name not in ANSWERS | {"dead.example": ""} or flags & socket.AI_NUMERICHOST:
             return self.real(host, port, *arguments)
         self.threads.append(threading.get_ident())
+        self.called.release()
         self.may_go_on.wait(10)
         if name not in ANSWERS:
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
@@ -64,6 +66,7 @@ def test_names_that_do_not_resolve_take_no_thread_from_the_program(resolver: Res
             for _ in range(DEFAULT_THREADS + 20):
                 group.start_soon(anyio.getaddrinfo, NAME, 80)
             await anyio.wait_all_tasks_blocked()
+            assert all(resolver.called.acquire(timeout=10) for _ in range(DEFAULT_THREADS))
             group.cancel_scope.cancel()
         with anyio.fail_after(5):
             assert await anyio.to_thread.run_sync(lambda: "quick") == "quick"

@@ -335,8 +335,7 @@ import os, sys, time
 from anyio_mio.console.server import ConsoleServer
 with ConsoleServer(sys.argv[1], {}):
     if not os.fork():
-        time.sleep(30)
-    print("ready", flush=True)
+        print("ready", flush=True)  # the child, which has closed what it inherited
     time.sleep(30)
 """
 

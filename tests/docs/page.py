@@ -32,6 +32,8 @@ from typing import Final
 from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser
 
+from tests.shared.ports import port_of, reserve
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 COMMENT: Final = re.compile(r"<!-- test: (?P<word>\w+):? ?(?P<rest>.*?) ?-->", re.DOTALL)
 INTERRUPTED: Final = re.compile(r"^\^C\n", re.MULTILINE)
@@ -58,7 +60,7 @@ class Page:
         self.variables = variables or {}
         self.module = types.ModuleType("__main__")
         self.output = ""
-        self.ports: dict[str, str] = {}
+        self.ports: dict[str, socket.socket] = {}
         self.servers: list[subprocess.Popen[str]] = []
         self.ran = 0
 
@@ -78,6 +80,8 @@ class Page:
             os.chdir(working_directory)
             for server in self.servers:
                 end(server)
+            for port in self.ports.values():
+                port.close()
 
     def run_python(self, example: Example) -> None:
         """Run it here, write it to a file, or have it serve in a process of its own."""
@@ -179,14 +183,13 @@ class Page:
 
     def with_ports(self, text: str) -> str:
         """The text with free ports for those that the pages use."""
-        return PORTS.sub(lambda match: self.free_port(match[0]), text)
+        return PORTS.sub(lambda match: self.port_for(match[0]), text)
 
-    def free_port(self, name: str) -> str:
+    def port_for(self, name: str) -> str:
         """The free port that stands for this one."""
         if name not in self.ports:
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                self.ports[name] = str(probe.getsockname()[1])
-        return self.ports[name]
+            self.ports[name] = reserve()
+        return str(port_of(self.ports[name]))
 
     def write_commands(self) -> None:
         """`python`, `anyio-mio` and the rest are those of the Python that runs the tests."""

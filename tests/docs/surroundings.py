@@ -18,13 +18,14 @@ from typing import Final
 import pytest
 
 from tests.asyncio import servers
+from tests.shared.ports import reserved_port
 
 NEEDS: Final = re.compile(r"<!-- needs: (?P<names>[\w ]+) -->")
 
 PROGRAMS: Final = {"postgres": "postgres", "redis": "redis-server", "haproxy": "haproxy"}
 """What is started; every other name is a module of Python."""
 
-Starter = Callable[[Path], AbstractContextManager[int]]
+Starter = Callable[[Path, int], AbstractContextManager[None]]
 
 COMMANDS: Final = ("curl", "openssl", "pkill", "psql")
 """Programs that a page runs if one of its commands names them; few machines have all."""
@@ -74,6 +75,7 @@ def surroundings(path: Path, factory: pytest.TempPathFactory) -> Iterator[dict[s
         for name in names:
             if name in STARTED:
                 start, variable, url = STARTED[name]
-                port = stack.enter_context(start(factory.mktemp(name)))
+                port = stack.enter_context(reserved_port())
+                stack.enter_context(start(factory.mktemp(name), port))
                 variables[variable] = url.format(port=port)
         yield variables

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,6 +19,7 @@ from anyio.streams.tls import TLSStream
 import anyio_mio.asgi
 from tests.examples.conftest import EXAMPLES, Load
 from tests.shared.certificates import client_context, write_certificate
+from tests.shared.ports import reserved_port
 
 pytestmark = pytest.mark.anyio
 
@@ -216,10 +216,7 @@ async def test_the_redis_client_counts_and_hears(example: Load, tmp_path: Path) 
     if server is None:
         pytest.skip("there is no redis-server on PATH")
 
-    with anyio.fail_after(SECONDS), socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
+    with anyio.fail_after(SECONDS), reserved_port() as port:
         command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         async with await anyio.open_process(command, cwd=tmp_path, stdout=DEVNULL) as process:
             await until_it_listens(port)

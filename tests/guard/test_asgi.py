@@ -142,7 +142,8 @@ async def test_a_request_makes_no_task_no_queue_and_no_event(name: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_an_idle_connection_takes_no_more_bytes_than_it_may() -> None:
+@pytest.mark.parametrize("name", ["a GET", "a POST of 10 KB"])
+async def test_an_idle_connection_takes_no_more_bytes_than_it_may(name: str) -> None:
     async with anyio.create_task_group() as group:
         listeners = await group.start(
             lambda *, task_status: asgi.serve(app, port=0, task_status=task_status)
@@ -151,7 +152,7 @@ async def test_an_idle_connection_takes_no_more_bytes_than_it_may() -> None:
 
         def open_idle(count: int) -> list[int]:
             """Descriptors, because the clients' socket objects would be counted, too."""
-            return [connect(port, "a GET").detach() for _ in range(count)]
+            return [connect(port, name).detach() for _ in range(count)]
 
         clients = await anyio.to_thread.run_sync(open_idle, 20)
         tracemalloc.start()

@@ -18,6 +18,7 @@ from anyio_mio.lowlevel import statistics
 from tests.models.selectors import SELECTORS
 from tests.shared.leaks import open_descriptors
 from tests.shared.pairs import tcp_sockets
+from tests.shared.ports import reserved_port
 
 
 async def connected() -> tuple[SocketStream, socket.socket]:
@@ -25,15 +26,9 @@ async def connected() -> tuple[SocketStream, socket.socket]:
     return await SocketStream.from_socket(ours), peer
 
 
-def closed_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 async def connecting_is_refused() -> None:
-    with pytest.raises(OSError, match=r"attempts failed|refused"):
-        await anyio.connect_tcp("127.0.0.1", closed_port())
+    with reserved_port() as port, pytest.raises(OSError, match=r"attempts failed|refused"):
+        await anyio.connect_tcp("127.0.0.1", port)
 
 
 async def connecting_is_cancelled() -> None:

@@ -1,4 +1,4 @@
-"""The turn and its two queues: a budget bounds time, and no task starves.
+"""The turn and its three queues: a budget bounds time, and no task starves.
 
 Time is the stopwatch's, and it moves by what each step is said to take, so each test repeats.
 """
@@ -177,9 +177,96 @@ def test_tasks_that_wake_each_other_leave_time_to_those_that_yield() -> None:
     assert max(map(len, others[1:])) <= STEPS_PER_LOOK
 
 
+def hang_up(box: Box) -> None:
+    """Wake a task of a box as the reactor does when the peer of its connection is gone."""
+    box.kernel.hung_up.append(box.waiting.pop(0))
+
+
+@pytest.mark.invariant("K3")
+def test_a_client_does_not_wait_for_hundreds_that_hang_up_at_once() -> None:
+    stage = Stage()
+
+    async def serve(box: Box, number: int) -> None:
+        await box.wait()
+        stage.step(number, SLICE / 10)
+
+    async def main(kernel: Kernel) -> None:
+        quiet, gone = Box(kernel), Box(kernel)
+        async with Group(kernel) as group:
+            for _ in range(200):
+                group.spawn(serve(gone, 0))
+            group.spawn(serve(quiet, 99))
+            await kernel.checkpoint()
+            while gone.waiting:
+                hang_up(gone)
+            await kernel.sleep(SLICE / 2)  # until the next poll, which may bring a request
+            quiet.wake()
+
+    stage.run(main)
+
+    steps = [step for step in stage.log if step != POLL]
+    assert steps.index(99) <= 10 + STEPS_PER_LOOK
+    assert len(steps) == 201
+
+
+@pytest.mark.invariant("K3")
+def test_what_has_hung_up_does_not_pile_up_beside_those_that_keep_the_kernel_busy() -> None:
+    stage = Stage()
+    lengths = []
+
+    async def main(kernel: Kernel) -> None:
+        requests, ends = Box(kernel), Box(kernel)
+        async with Group(kernel) as group:
+
+            async def connection() -> None:
+                await requests.wait()
+                stage.step(0, SLICE)
+                await ends.wait()
+                stage.step(1, SLICE)
+
+            for _ in range(50):
+                for _ in range(5):
+                    group.spawn(connection())
+                await kernel.checkpoint()
+                while requests.waiting:
+                    requests.wake()
+                await kernel.checkpoint()
+                while ends.waiting:
+                    hang_up(ends)
+                lengths.append(len(kernel.hung_up))
+
+    stage.run(main)
+
+    assert max(lengths) <= 10
+
+
+@pytest.mark.invariant("K3")
+def test_tasks_that_yield_go_on_beside_those_whose_peers_hang_up() -> None:
+    stage = Stage()
+
+    async def end(box: Box) -> None:
+        await box.wait()
+        stage.step(0, SLICE)
+
+    async def main(kernel: Kernel) -> None:
+        gone = Box(kernel)
+        async with Group(kernel) as group:
+            for _ in range(100):
+                group.spawn(end(gone))
+            await kernel.checkpoint()
+            while gone.waiting:
+                hang_up(gone)
+            group.spawn(spin(stage, 7, 10, SLICE))
+
+    stage.run(main)
+
+    last = len(stage.log) - stage.log[::-1].index(7)
+    assert stage.log[:last].count(0) <= 30
+
+
 Actions = st.lists(
     st.tuples(
-        st.sampled_from(["yield", "ring", "ring and wait"]),
+        st.sampled_from(["yield", "ring", "hang up", "ring and wait"]),
         st.integers(0, 7),
         st.sampled_from([0.0, 0.01, 0.2, 1.0, 3.0]),
     ),
@@ -210,9 +297,12 @@ class Model:
         self.longest = max(self.longest, seconds)
         self.stage.step(number, seconds)
 
-    def ring(self, box: Box, numbers: dict[Any, int]) -> None:
-        if box.waiting:
-            kernel = self.stage.kernel
+    def ring(self, action: str, box: Box, numbers: dict[Any, int]) -> None:
+        kernel = self.stage.kernel
+        if box.waiting and action == "hang up":
+            self.becomes_runnable(numbers[box.waiting[0]], "hung up", len(kernel.hung_up))
+            hang_up(box)
+        elif box.waiting:
             self.becomes_runnable(numbers[box.waiting[0]], "woken", len(kernel.run_queue))
             box.wake()
 
@@ -222,8 +312,8 @@ class Model:
         for action, where, cost in self.scripts[number]:
             self.steps_now(number, cost * SLICE)
             box = self.boxes[where]
-            if action.startswith("ring"):
-                self.ring(box, numbers)
+            if action != "yield":
+                self.ring(action, box, numbers)
             if action == "ring and wait":
                 await box.wait()
             else:
@@ -253,8 +343,8 @@ def test_no_task_waits_for_more_than_so_many_steps_of_others(scripts: list[Any])
     model.run()
 
     tasks = len(scripts) + 1  # and the main task
-    # While others wait in the spent queue, one of them leaves it in each turn. So at most these
-    # steps lie between two: those of a slice until it is over, and the first round of a turn.
+    # While others wait in the two other queues, one of each leaves it in each turn. So at most
+    # these steps lie between two: those of a slice until it is over, and the first round of a turn.
     gap = 2 * STEPS_PER_LOOK + tasks
     for how, ahead, steps in model.waits:
         assert steps <= (ahead if how == "woken" else (ahead + 1) * gap + tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -99,3 +100,35 @@ async def test_httpx_socks_fetches_through_a_proxy() -> None:
 
     assert response.text == "hello"
     assert wanted == [bytes([192, 0, 2, 1])]
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Answers each question with 192.0.2.1, unless it is silent."""
+
+    transport: asyncio.DatagramTransport
+    is_silent = False
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        if self.is_silent:
+            return
+        question = data[12 : data.index(b"\0", 12) + 5]
+        header = data[:2] + b"\x81\x80" + b"\0\1\0\1\0\0\0\0"
+        answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([192, 0, 2, 1])
+        self.transport.sendto(header + question + answer, address)
+
+
+async def test_dnspython_resolves_names() -> None:
+    resolvers = pytest.importorskip("dns.asyncresolver", reason="dnspython is not installed")
+    loop = asyncio.get_running_loop()
+    server, _ = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
+    resolver = resolvers.Resolver(configure=False)
+    resolver.nameservers = ["127.0.0.1"]
+    resolver.port = server.get_extra_info("sockname")[1]
+
+    answer = await resolver.resolve("mio.example", "A")
+
+    server.close()
+    assert [each.to_text() for each in answer] == ["192.0.2.1"]

@@ -67,13 +67,15 @@ class Bench:
     def turn(self, timeout: float = 0, capacity: int = 64) -> list[TaskRef]:
         """Poll once; who was woken."""
         before = len(self.scheduler.woken)
-        self.reactor.turn(self.selector.select(timeout, capacity), self.scheduler.resume)
+        self.reactor.turn(
+            self.selector.select(timeout, capacity), self.scheduler.resume, self.scheduler.resume
+        )
         return self.scheduler.woken[before:]
 
     def deliver(self, *pairs: tuple[int, int]) -> list[TaskRef]:
         """Events as if the selector had returned them; who was woken."""
         before = len(self.scheduler.woken)
-        self.reactor.turn(list(pairs), self.scheduler.resume)
+        self.reactor.turn(list(pairs), self.scheduler.resume, self.scheduler.resume)
         return self.scheduler.woken[before:]
 
     @property

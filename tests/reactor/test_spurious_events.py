@@ -34,7 +34,7 @@ def test_a_stream_tries_and_waits_on(bits: int) -> None:
                 kernel = running_kernel()
                 for _ in range(3):
                     await anyio.wait_all_tasks_blocked()
-                    kernel.reactor.turn([(fd, bits)], kernel.resume)
+                    kernel.reactor.turn([(fd, bits)], kernel.resume, kernel.resume)
                 await anyio.wait_all_tasks_blocked()
                 assert received == []
                 peer.send(b"x")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -538,13 +539,34 @@ def test_what_is_queued_at_the_end_is_served_or_refused(
     run(main)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no way")
+def test_no_client_is_queued_behind_the_last_accept(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_the_queue = server_module.Server._serve_the_queue
+    refusals: list[TimeoutError] = []
+
+    def serve_and_connect(server: server_module.Server) -> None:
+        serve_the_queue(server)
+        port = server.listeners[0].extra(SocketAttribute.local_port)
+        with pytest.raises(TimeoutError) as caught:
+            socket.create_connection((HOST, port), 0.1).close()
+        refusals.append(caught.value)
+
+    async def main(clients: Clients) -> None:
+        async with tcp(say_hello) as server:
+            server.stop.set()
+
+    monkeypatch.setattr(server_module.Server, "_serve_the_queue", serve_and_connect)
+    run(main)
+    assert len(refusals) == 1
+
+
 def test_the_queue_is_served_up_to_the_limit_at_the_end() -> None:
     async def main(clients: Clients) -> None:
         gate = Gate()
         async with tcp(gate, max_connections=4) as server:
             clients.connect(server.listener, 10)
             server.stop.set()
-            await until(lambda: gate.inside)
+            await until(lambda: gate.inside and server.listener._is_closed)
             gate.open.set()
         assert gate.served == gate.most == 4
 

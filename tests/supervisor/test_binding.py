@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,23 @@ def test_the_path_of_a_server_that_came_after_is_not_removed(tmp_path: Path) -> 
             assert os.path.exists(path)
 
     assert not os.path.exists(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no way")
+def test_a_server_that_stops_refuses_clients_but_not_on_sockets_that_it_was_given() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        sockets = ListeningSockets(2, 8, share=False)
+        with sockets:
+            sockets.add(given.dup())
+            sockets.bind("127.0.0.1:0")
+            assert not sockets.refuse_new()  # to wait for a handshake: loopback needs no time
+            for sock in {sock for slot in sockets.slots for sock in slot[1:]}:
+                with pytest.raises(TimeoutError):
+                    socket.create_connection(sock.getsockname(), 0.1).close()
+            socket.create_connection(given.getsockname(), 1).close()
+
+
+def test_handshakes_with_clients_on_a_network_get_time() -> None:
+    with ListeningSockets(1, 8, share=False) as sockets:
+        sockets.bind(":0")
+        assert sockets.refuse_new()

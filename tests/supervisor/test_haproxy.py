@@ -5,14 +5,16 @@ from __future__ import annotations
 import http.client
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
+
+from tests.shared.ports import reserved_port
 
 from .command import LIMIT, kill, port_of, serving, until
 
@@ -41,26 +43,19 @@ backend mio
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def haproxy(folder: Path, one: int, two: int) -> Iterator[int]:
     """HAProxy in front of two ports; its own port."""
-    front = free_port()
     path = folder / "haproxy.cfg"
-    path.write_text(CONFIGURATION.format(front=front, one=one, two=two))
-    with subprocess.Popen(
-        ["haproxy", "-db", "-f", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            until(lambda: get(front) == 200)
-            yield front
-        finally:
-            process.kill()
+    command = ["haproxy", "-db", "-f", str(path)]
+    with reserved_port() as front:
+        path.write_text(CONFIGURATION.format(front=front, one=one, two=two))
+        with subprocess.Popen(command, stdout=DEVNULL, stderr=DEVNULL) as process:
+            try:
+                until(lambda: get(front) == 200)
+                yield front
+            finally:
+                process.kill()
 
 
 def get(port: int) -> int:

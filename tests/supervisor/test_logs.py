@@ -8,14 +8,16 @@ import json
 import os
 import pty
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.shared.ports import reserved_port
 
 from .command import LIMIT, command, connect, kill, ping, port_of, serving, until, user_module
 
@@ -41,10 +43,10 @@ async def handler(stream):
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.fixture
+def port() -> Iterator[int]:
+    with reserved_port() as number:
+        yield number
 
 
 def answers(port: int, *, with_an_echo: bool = True) -> bool:
@@ -80,11 +82,10 @@ def test_every_line_is_json_with_time_level_logger_and_worker(tmp_path: Path) ->
     assert "printed while it is imported" in [line["event"] for line in lines]
 
 
-def test_a_log_that_is_not_read_stops_neither_restarts_nor_the_end() -> None:
+def test_a_log_that_is_not_read_stops_neither_restarts_nor_the_end(port: int) -> None:
     read, write = os.pipe()
     if sys.platform == "linux":
         fcntl.fcntl(write, F_SETPIPE_SZ, 4096)
-    port = free_port()
     with subprocess.Popen([*command("echo"), "--bind", f"127.0.0.1:{port}"], stderr=write) as serve:
         try:
             until(lambda: answers(port))
@@ -115,8 +116,7 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("descriptors", ["2>&-", "0<&- 1>&- 2>&-", "2>/dev/full"])
-def test_a_log_that_is_absent_or_full_stops_nothing(descriptors: str) -> None:
-    port = free_port()
+def test_a_log_that_is_absent_or_full_stops_nothing(descriptors: str, port: int) -> None:
     line = " ".join([*command("echo"), "--bind", f"127.0.0.1:{port}", descriptors])
     with subprocess.Popen(["bash", "-c", f"exec {line}"]) as serve:
         try:
@@ -127,9 +127,8 @@ def test_a_log_that_is_absent_or_full_stops_nothing(descriptors: str) -> None:
             serve.kill()
 
 
-def test_a_log_whose_reader_has_gone_stops_nothing() -> None:
+def test_a_log_whose_reader_has_gone_stops_nothing(port: int) -> None:
     read, write = os.pipe()
-    port = free_port()
     with subprocess.Popen([*command("echo"), "--bind", f"127.0.0.1:{port}"], stderr=write) as serve:
         os.close(write)
         until(lambda: answers(port))
@@ -141,9 +140,10 @@ def test_a_log_whose_reader_has_gone_stops_nothing() -> None:
         assert serve.wait(LIMIT) == 0
 
 
-def test_the_live_table_leaves_log_lines_whole_and_the_last_state_readable(tmp_path: Path) -> None:
+def test_the_live_table_leaves_log_lines_whole_and_the_last_state_readable(
+    tmp_path: Path, port: int
+) -> None:
     popen = user_module(tmp_path, NOISY + "    # printed above the table\n")
-    port = free_port()
     ours, theirs = pty.openpty()
     line = [*command("user_module:handler"), "--bind", f"127.0.0.1:{port}", "--live"]
     shown: list[bytes] = []

@@ -242,7 +242,7 @@ def test_a_stale_event_for_a_number_used_again_is_at_worst_a_hint() -> None:
             nursery.cancel_scope.cancel()
         number = server._sock.fileno()
         client._sock.send(b"x")
-        pairs = hub.poll.harvest(0, 10)
+        pairs = hub.poll.select(0, 10)
         assert [fd for fd, _ in pairs] == [number]
         await server.aclose()
 
@@ -251,7 +251,7 @@ def test_a_stale_event_for_a_number_used_again_is_at_worst_a_hint() -> None:
             assert reused._sock.fileno() == number
             nursery.start_soon(reused.receive_some)
             await everything_is_blocked()
-            hub.turn(pairs, trio.lowlevel.reschedule)
+            hub.turn(pairs, *[trio.lowlevel.reschedule] * 2)
             await everything_is_blocked()
             assert hub.snapshot().tasks_waiting == 1
             await peer.send_all(b"y")
