@@ -102,7 +102,7 @@ def run(app: Application, **options: Unpack[Options]) -> ServeSummary:
 
 @final
 class Listening(TaskStatus[Any]):
-    """Limits what the system takes for each client, before the first one is accepted."""
+    """Limits the system's send buffer for each client, before the first one is accepted."""
 
     def __init__(self, status: TaskStatus[Any]) -> None:
         self._status = status
@@ -135,7 +135,7 @@ class Server:
         self._house: TaskGroup | None = None
 
     def _take_handshake(self) -> Handshake | None:
-        """Take TLS out of the options: it begins behind the PROXY header, which is in the clear."""
+        """Remove TLS from the options: its handshake follows the PROXY header, which is plain."""
         context = self._options.pop("ssl_context", None)
         timeout = self._options.pop("handshake_timeout", HANDSHAKE_TIMEOUT)
         if context is None:
@@ -175,7 +175,7 @@ class Server:
         return await self._listen(task_status)
 
     async def _keep_house(self, *, task_status: TaskStatus[TaskGroup]) -> None:
-        """Hold the tasks that must outlive a cancellation of the server, until it has stopped."""
+        """Run the tasks that must survive a cancellation of the server, until it has stopped."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as house:
                 task_status.started(house)
@@ -268,7 +268,7 @@ class Server:
     # Stopping.
 
     async def _watch_stop(self) -> None:
-        """See that the server is told to stop, or cancelled."""
+        """Wait until the server is told to stop, or is cancelled."""
         try:
             await self._stop.wait()
         finally:
