@@ -13,8 +13,12 @@ from typing import Final, Protocol, final
 
 from anyio_mio._reactor.scheduler import Wait
 
-COMPACT_ABOVE: Final = 256
-"""Dead entries that are always tolerated: rebuilding a small heap saves nothing."""
+COMPACT_ABOVE: Final = 64
+"""Dead entries that are always tolerated.
+
+Many more would push other data out of the caches: with 256 of them a query of redis-py took 2 %
+more CPU time (measured).
+"""
 
 
 class Owner(Protocol):

@@ -141,7 +141,7 @@ class ForeignWaits:
         return self._arm_and_park(wait)
 
     def settle(self, wait: ForeignWait) -> None:
-        """After an event, arm the entry for the remaining direction, or end a duplicate."""
+        """Arm the entry, after an event, for the remaining direction, or end a duplicate."""
         if wait.interest():
             self._rearm(wait)
         elif wait.watched != wait.fd:
