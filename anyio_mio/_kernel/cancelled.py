@@ -59,8 +59,8 @@ def uncover(error: BaseException | None) -> BaseException | None:
 class Cancelling(Protocol):
     """A task's asyncio face, which can be cancelled by itself."""
 
-    def cancelling(self) -> int:
-        """Return the number of calls of ``cancel()`` minus those of ``uncancel()``."""
+    def has_requests(self) -> bool:
+        """Return whether there are calls of ``cancel()`` that were not undone."""
 
 
 def is_of_scope(error: BaseException, face: Cancelling | None) -> bool:
@@ -72,7 +72,7 @@ def is_of_scope(error: BaseException, face: Cancelling | None) -> bool:
     """
     if isinstance(error, Cancelled):
         return True
-    return isinstance(error, adopted) and not (face is not None and face.cancelling())
+    return isinstance(error, adopted) and not (face is not None and face.has_requests())
 
 
 def scope_errors_of(face: Cancelling | None) -> Callable[[BaseException], bool]:

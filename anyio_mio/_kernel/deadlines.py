@@ -13,8 +13,12 @@ from typing import Final, Protocol, final
 
 from anyio_mio._reactor.scheduler import Wait
 
-COMPACT_ABOVE: Final = 256
-"""The number of dead entries that is always accepted: to rebuild a small heap saves nothing."""
+COMPACT_ABOVE: Final = 64
+"""The number of dead entries that is always accepted.
+
+Many more would push other data out of the caches: with 256 of them a query of redis-py took 2 %
+more CPU time (measured).
+"""
 
 
 class Owner(Protocol):
