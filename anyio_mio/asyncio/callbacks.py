@@ -137,9 +137,9 @@ class NoFace:
 
     __slots__ = ()
 
-    def cancelling(self) -> int:
-        """Return 0: it is never cancelled."""
-        return 0
+    def has_requests(self) -> bool:
+        """Return False: it is never cancelled."""
+        return False
 
     def wait_for(self, task: Task, future: Any, /) -> None:
         """Do nothing: it never waits."""
