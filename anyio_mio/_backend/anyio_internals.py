@@ -336,10 +336,37 @@ def end_by_copy(error: BaseException | None, takes: bool) -> tuple[object, ...]:
 # Worker threads.
 
 
-class WorkerThread(Protocol):
-    """What the backend remembers in a worker thread."""
+class ThreadState(Protocol):
+    """What the backend remembers in a worker thread.
+
+    Attributes:
+        caller: the task whose call the thread serves; None between two calls.
+    """
 
     caller: Any
+
+
+class CallInThread(Protocol):
+    """Calls a function in a worker thread, so that AnyIO finds the way back to the run."""
+
+    def __call__(
+        self,
+        state: ThreadState,
+        caller: object,
+        context: Context,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        /,
+    ) -> Any:
+        """Return what ``func(*args)`` returns in ``context``.
+
+        Args:
+            state: the state of the thread, which names the caller for as long as the call lasts.
+            caller: the task that calls.
+            context: a context of the call's own.
+            func: the program's function.
+            args: its arguments.
+        """
 
 
 CLAIM_NAMES: Final = {"EventLoopToken", "current_token", "lowlevel", "threadlocals"}
@@ -348,11 +375,8 @@ claims_are_known: bool | None = None
 """Whether `call_with_token()` may be used; None before the first call into a thread."""
 
 
-def worker_call(backend: type[AsyncBackend], kernel: object) -> Callable[..., Any]:
-    """Return what calls a function in a worker thread, from which AnyIO finds the way back.
-
-    It takes the arguments of `call_with_token()` but for the first.
-    """
+def worker_call(backend: type[AsyncBackend], kernel: object) -> CallInThread:
+    """Return `call_with_token()` for this kernel, or `call_claimed()` if the copy is not safe."""
     global claims_are_known
     if claims_are_known is None:
         claims_are_known = is_safe("claim_worker_thread", partial(probe_claim, backend, kernel))
@@ -363,14 +387,14 @@ def worker_call(backend: type[AsyncBackend], kernel: object) -> Callable[..., An
 
 def call_with_token(
     token: EventLoopToken,
-    thread: WorkerThread,
+    state: ThreadState,
     caller: object,
     context: Context,
     func: Callable[..., T],
     args: tuple[Any, ...],
 ) -> T:
     """Call the function in the worker thread, with the token that leads back to its caller."""
-    thread.caller = caller
+    state.caller = caller
     threadlocals.current_token = token
     try:
         return context.run(func, *args)
@@ -378,28 +402,28 @@ def call_with_token(
         raise RuntimeError("coroutine raised StopIteration") from exc
     finally:
         del threadlocals.current_token
-        thread.caller = None
+        state.caller = None
         del caller, context, func, args
 
 
 def call_claimed(
     backend: type[AsyncBackend],
     kernel: object,
-    thread: WorkerThread,
+    state: ThreadState,
     caller: object,
     context: Context,
     func: Callable[..., T],
     args: tuple[Any, ...],
 ) -> T:
     """Do what `call_with_token()` does, by AnyIO's own code."""
-    thread.caller = caller
+    state.caller = caller
     try:
         with claim_worker_thread(backend, kernel):
             return context.run(func, *args)
     except StopIteration as exc:
         raise RuntimeError("coroutine raised StopIteration") from exc
     finally:
-        thread.caller = None
+        state.caller = None
         del caller, context, func, args
 
 

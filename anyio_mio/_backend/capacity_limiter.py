@@ -96,10 +96,18 @@ class CapacityLimiter(anyio.CapacityLimiter):
         assert task is not None
         if not self._waiters and len(self._borrowers) < self._total_tokens:
             self._borrowers[borrower] = None
-            await give_way(kernel)
+            try:
+                await give_way(kernel)
+            except BaseException:  # of a signal's handler
+                self.release_on_behalf_of(borrower)
+                raise
         else:
             self._waiters[task] = borrower
-            await kernel.park(self)
+            try:
+                await kernel.park(self)
+            except BaseException:
+                self._waiters.pop(task, None)  # a signal's handler has raised before the wait
+                raise
 
     def release(self) -> None:
         """Give the current task's token back; see `release_on_behalf_of()`."""
@@ -118,7 +126,11 @@ class CapacityLimiter(anyio.CapacityLimiter):
                 "this borrower isn't holding any of this CapacityLimiter's tokens"
             ) from None
         if self._waiters:
-            self._serve_waiters()
+            try:
+                self._serve_waiters()
+            except BaseException:  # of a signal's handler
+                self._serve_waiters()
+                raise
 
     def abort(self, task: Task, /) -> bool:
         """Take a cancelled waiter out; False if it has been served already."""
@@ -139,9 +151,10 @@ class CapacityLimiter(anyio.CapacityLimiter):
 
     def _serve_waiters(self) -> None:
         while self._waiters and len(self._borrowers) < self._total_tokens:
-            task, borrower = self._waiters.popitem(last=False)
+            task, borrower = next(iter(self._waiters.items()))
             self._borrowers[borrower] = None
-            task.kernel.resume(task)
+            del self._waiters[task]  # no call from here on: a signal's handler cannot come between
+            task.kernel.run_queue.append(task)
 
 
 def held_already() -> RuntimeError:

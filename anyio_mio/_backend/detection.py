@@ -55,14 +55,17 @@ class Detection(AbstractContextManager[None]):
 
     sniffio reads its thread-local name before its context variable. So the answer is right in
     callbacks that run in another context, and code between two steps of the test runner detects
-    nothing.
+    nothing. It can be left twice, if a signal's handler has cut the first time short.
     """
 
     __slots__ = ("_kernel", "_previous")
 
+    def __init__(self) -> None:
+        self._kernel: Kernel | None = None
+        self._previous = sniffio.thread_local.name
+
     def __enter__(self) -> None:
         self._kernel = running_kernel()
-        self._previous = sniffio.thread_local.name
         sniffio.thread_local.name = "mio"
         for side in asyncio_sides:
             side.begin(self._kernel)
@@ -74,8 +77,9 @@ class Detection(AbstractContextManager[None]):
         exc_tb: TracebackType | None,
     ) -> None:
         sniffio.thread_local.name = self._previous
-        for side in asyncio_sides:
-            side.end(self._kernel)
+        if self._kernel is not None:
+            for side in asyncio_sides:
+                side.end(self._kernel)
 
 
 @contextmanager

@@ -57,7 +57,11 @@ class SignalReceiver:
             task = kernel.current
             assert task is not None
             self._waiters[task] = None
-            await kernel.park(self)
+            try:
+                await kernel.park(self)
+            except BaseException:
+                self._waiters.pop(task, None)  # a signal's handler has raised before the wait
+                raise
         number = next(iter(self._pending))
         del self._pending[number]
         return number
@@ -80,8 +84,9 @@ class SignalReceiver:
     def _deliver(self, number: signal.Signals) -> None:
         self._pending[number] = None
         if self._waiters:
-            task, _ = self._waiters.popitem(last=False)
-            task.kernel.resume(task)
+            task = next(iter(self._waiters))
+            del self._waiters[task]  # no call from here on: a signal's handler cannot come between
+            task.kernel.run_queue.append(task)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

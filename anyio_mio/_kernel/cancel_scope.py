@@ -19,11 +19,19 @@ Cost. Pushing down walks each affected task's stack. That is the length of what 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf, isnan
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from anyio_mio._kernel.cancelled import Cancelled, Cancelling, is_of_scope, scope_errors_of
+from anyio_mio._kernel.cancelled import (
+    Cancelled,
+    Cancelling,
+    is_cancellation,
+    is_of_scope,
+    scope_errors_of,
+    uncover,
+)
+from anyio_mio._kernel.deadlines import checked_deadline
 from anyio_mio._kernel.running import running, running_kernel
 
 if TYPE_CHECKING:
@@ -151,12 +159,12 @@ class CancelScope:
         self._used = True
         self.host = task
         self.parent = parent = task.scope
-        task.scope = self
         if self._deadline != inf and not self._cancel_called:
             if self._deadline <= kernel.now():
                 self._mark_cancelled("deadline exceeded")
             else:
                 kernel.deadlines.add(self, self._deadline)
+        task.scope = self  # no call from here on: a signal's handler cannot come between
         if self._cancel_called or (parent.effective and not self._shield):
             self.effective = True
             kernel.budget = 0
@@ -174,7 +182,7 @@ class CancelScope:
         if kernel.current is not task:
             return self._exit_elsewhere(exc_type)
         if task.scope is not self:
-            raise RuntimeError(NOT_INNERMOST)
+            self._leave_those_inside(task, exc)
         if self.alarm:
             kernel.deadlines.drop(self)
         task.scope = parent
@@ -305,6 +313,20 @@ class CancelScope:
             return False
         raise RuntimeError(OTHER_TASK)
 
+    def _leave_those_inside(self, task: Member, exc: BaseException | None) -> None:
+        """End the scopes inside this one: what has raised ``exc`` did not leave them.
+
+        A signal's handler may raise when the interpreter has only just called ``__exit__()``.
+        """
+        if exc is None:
+            raise RuntimeError(NOT_INNERMOST)
+        error = abandon(task, self, exc)
+        try:
+            if error is not exc and error is not None:
+                raise error
+        finally:
+            del exc, error
+
     def _take_out(self, task: Member) -> None:
         """Take the task out of the scope: a dropped generator around the block is closed."""
         parent = self.parent
@@ -353,25 +375,6 @@ LEFT_OPEN: Final = (
 )
 
 
-def checked_deadline(value: float) -> float:
-    """Return ``value`` as a float, if it can be a deadline.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it is NaN.
-    """
-    try:
-        is_nan = isnan(value)
-    except TypeError:
-        raise TypeError(
-            f"a deadline is a number of seconds on the clock of the run, not {value!r}.\n"
-            "  right: CancelScope(deadline=anyio.current_time() + 5)"
-        ) from None
-    if is_nan:
-        raise ValueError("deadline must not be NaN")
-    return float(value)
-
-
 def require_bool(shield: object) -> None:
     """Raise TypeError unless ``shield`` is True or False."""
     if not isinstance(shield, bool):
@@ -404,8 +407,11 @@ def abandon(task: Member, below: CancelScope, error: BaseException | None) -> Ba
     of a task group are cancelled, and the run waits for them.
 
     Returns:
-        What the task ends with now.
+        What the task ends with now. If it failed, that says more than that a group was left open,
+        and so it gets a note; else it is an error that says so.
     """
+    if not below.effective:
+        error = uncover(error)
     kernel, has_children = task.kernel, False
     for scope in reversed(stack_above(task, below)):
         kernel.deadlines.drop(scope)
@@ -416,6 +422,9 @@ def abandon(task: Member, below: CancelScope, error: BaseException | None) -> Ba
         scope.host = None
     task.scope = below
     if not has_children:
+        return error
+    if error is not None and not is_cancellation(error):
+        error.add_note(LEFT_OPEN.format(task.name))
         return error
     left_open = RuntimeError(LEFT_OPEN.format(task.name))
     left_open.__context__ = error

@@ -44,11 +44,23 @@ def is_cancellation(error: BaseException) -> bool:
     return isinstance(error, (Cancelled, adopted))
 
 
+def uncover(error: BaseException | None) -> BaseException | None:
+    """Return the error that a cancellation has taken the place of; if there is none, ``error``.
+
+    If an error leaves a cancelled scope open, the clean-up on its way is cancelled, too. Then the
+    error is the context of a `Cancelled` that no scope around it has made.
+    """
+    cause = error
+    while cause is not None and is_cancellation(cause):
+        cause = cause.__context__
+    return error if cause is None else cause
+
+
 class Cancelling(Protocol):
     """A task's asyncio face, which can be cancelled by itself."""
 
-    def cancelling(self) -> int:
-        """Return how many calls of ``cancel()`` have not been taken back."""
+    def has_requests(self) -> bool:
+        """Return whether there are calls of ``cancel()`` that were not undone."""
 
 
 def is_of_scope(error: BaseException, face: Cancelling | None) -> bool:
@@ -59,7 +71,7 @@ def is_of_scope(error: BaseException, face: Cancelling | None) -> bool:
     """
     if isinstance(error, Cancelled):
         return True
-    return isinstance(error, adopted) and not (face is not None and face.cancelling())
+    return isinstance(error, adopted) and not (face is not None and face.has_requests())
 
 
 def scope_errors_of(face: Cancelling | None) -> Callable[[BaseException], bool]:

@@ -23,15 +23,26 @@ Callback: TypeAlias = Callable[[], object]
 
 @runtime_checkable
 class Refusable(Protocol):
-    """A callback whose caller waits in another thread."""
+    """A callback that another thread, or a task, waits for."""
 
     def refuse(self) -> None:
-        """End the caller's wait: the run is over, and the callback will not be called."""
+        """End the wait: the run is over, and the callback will not be called."""
+
+    def fail(self, error: BaseException, /) -> bool:
+        """End the wait, in the kernel's thread: a signal's handler has raised in the callback.
+
+        Returns:
+            True if the code that waits gets the error.
+        """
 
 
 @final
 class EntryQueue(deque[Callback]):
     """Callbacks from outside, run by the kernel in the order of arrival.
+
+    Most are plain functions. A call into a worker thread (`Job`) and a call from a thread (`Call`
+    in `_backend.threads`) put themselves into the queue, because they also have to be `Refusable`:
+    the kernel calls their ``__call__()``.
 
     It subclasses deque so that ``if self.entry:`` costs no method call.
     """
@@ -62,24 +73,30 @@ class EntryQueue(deque[Callback]):
 
     def run(self, on_error: Callable[[BaseException], object]) -> None:
         """Call what has arrived so far; ``on_error`` gets the errors."""
-        for callback in self.take():
+        for _ in range(self.arrived()):
+            callback = self[0]
+            del self[0]  # no call from here on, so that no handler of a signal comes between
             try:
                 callback()
             except BaseException as exc:
-                on_error(exc)
+                if not isinstance(callback, Refusable):
+                    on_error(exc)
+                elif not callback.fail(exc):
+                    raise
 
-    def take(self) -> list[Callback]:
-        """Return what has arrived so far; called by the kernel alone."""
+    def arrived(self) -> int:
+        """Return how many have arrived so far, and lower the flag; called by the kernel alone."""
         with self._lock:
             arrived = len(self)
             self._waking = False
-            return [self.popleft() for _ in range(arrived)]
+            return arrived
 
     def close(self) -> None:
         """Refuse what comes from now on, and what has arrived and was not run."""
         with self._lock:
             self._closed = True
-            late = self.take()
+            late = list(self)
+            self.clear()
         for callback in late:
             if isinstance(callback, Refusable):
                 callback.refuse()

@@ -27,14 +27,17 @@ class IdleWaiters(dict["Task", None]):
         task = kernel.current
         assert task is not None
         self[task] = None
-        await kernel.park(self)
+        try:
+            await kernel.park(self)
+        except BaseException:
+            self.pop(task, None)  # a signal's handler has raised before the wait
+            raise
 
     def wake(self, kernel: Stepper) -> None:
         """Resume them all: everything else is blocked."""
-        tasks = list(self)
-        self.clear()
-        for task in tasks:
-            kernel.resume(task)
+        for task in tuple(self):
+            del self[task]  # no call from here on, so that no handler of a signal comes between
+            kernel.run_queue.append(task)
 
     def describe(self, task: Task, /) -> Wait:
         """See `Describes`."""

@@ -12,9 +12,22 @@ waits for a thread or for children that do not end, the second one ends all wait
 no tasks are stepped, between two tests of a test runner, Ctrl-C does what it does without us.
 
 A handler of the program for another signal may raise as well: ``sys.exit()``, or a time limit. Our
-own code cannot keep that out. So the end of a task is written down before it is settled, and to
-settle it twice does no harm; `repair()` completes it, and the start of a step, before the main task
-is told. A wake-up that was about to be stored may still be lost.
+own code cannot keep that out. CPython calls handlers where a function of Python begins, after calls
+of functions in C, and at jumps backwards; nowhere else. So:
+
+* Code that takes a task out of a wait queue appends it to the run queue with no call in between;
+  code that takes a deadline or an entry out acts on it a second time if it was cut short.
+* The end of a task is written down before it is settled, and to settle it twice does no harm.
+* `repair()` completes what was cut short between two steps, before the main task is told: the end
+  of a task, the start of a step, and a poll. The events of the poll may be lost, so it takes each
+  descriptor for ready: a wake-up is a hint in any case (R5).
+* A scope that was not left, because the handler raised where ``__exit__()`` begins, is ended by the
+  scope around it, with the error on its way; a task group around it waits for the children.
+
+What remains: if the program catches the error inside the scope around one that was not left, and
+goes on, that scope's own end finds a scope open in it and raises RuntimeError. A function of the
+program, of AnyIO or of asyncio that was cut short has done the half of what it does. And a second
+error while the first one is handled breaks off the run.
 """
 
 from __future__ import annotations
@@ -218,16 +231,13 @@ def interrupt_between_steps(kernel: Interruptible, task: Task, error: BaseExcept
 
 
 def repair(kernel: Interruptible) -> None:
-    """Complete what an interrupt has cut short: the end of a task, or the start of its step.
+    """Complete what an interrupt has cut short: a poll, the end of a task, the start of its step.
 
     Without this, a task that has left its group might never be reported to it, and the group would
     wait for ever.
     """
     task = kernel.current
     ending, kernel.ending = kernel.ending, None
-    for queue in (kernel.hung_up, kernel.spent):
-        for twice in set(queue).intersection(kernel.run_queue):
-            queue.remove(twice)  # it was on its way to the run queue
     try:
         if ending is not None:
             kernel.finish(*ending)
@@ -235,6 +245,19 @@ def repair(kernel: Interruptible) -> None:
             kernel.run_queue.appendleft(task)
     finally:
         kernel.current = None
+        kernel.reactor.try_all(kernel.resume)
+        remove_twins(kernel)
+
+
+def remove_twins(kernel: Interruptible) -> None:
+    """Leave each runnable task in one queue, once: what was cut short has been done twice."""
+    runnable = dict.fromkeys(kernel.run_queue)
+    for queue in (kernel.hung_up, kernel.spent):
+        for twice in runnable.keys() & queue:
+            queue.remove(twice)  # it was on its way to the run queue
+    if len(runnable) != len(kernel.run_queue):
+        kernel.run_queue.clear()
+        kernel.run_queue.extend(runnable)
 
 
 def is_to_be_stepped(kernel: Interruptible, task: Task) -> bool:

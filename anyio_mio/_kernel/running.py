@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from anyio_mio._reactor.dead_selector import FORKED
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.stepper import Stepper
+
+
+T = TypeVar("T")
+
+RUNNING_ALREADY: Final = (
+    "mio is running in this thread already.\n"
+    "  wrong: anyio.run(...) inside an async function\n"
+    "  right: await the function, or run the other loop in a thread of its own"
+)
 
 
 class Running(threading.local):
@@ -43,3 +54,42 @@ def running_kernel() -> Stepper:
             "anyio.from_thread.run_sync(...)"
         )
     return kernel
+
+
+@final
+class Presence:
+    """What says in a thread that a kernel runs there, while it takes turns.
+
+    Args:
+        parts: what else says so, beside `running`; each can be left twice.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, *parts: AbstractContextManager[object]) -> None:
+        self._parts = parts
+
+    def surround(self, kernel: Stepper, function: Callable[[T], object], argument: T) -> None:
+        """Call a function, and say in the meantime that this kernel runs.
+
+        Raises:
+            RuntimeError: a kernel runs in this thread already.
+        """
+        if running.kernel is not None and not running.kernel.is_dead:
+            raise RuntimeError(RUNNING_ALREADY)
+        running.kernel = kernel
+        try:
+            for part in self._parts:
+                part.__enter__()
+            function(argument)
+            self.withdraw()
+        except BaseException:
+            self.withdraw()  # again, if a signal's handler has cut it short
+            raise
+        finally:
+            running.kernel = None
+
+    def withdraw(self) -> None:
+        """Say so no more."""
+        for part in reversed(self._parts):
+            part.__exit__(None, None, None)

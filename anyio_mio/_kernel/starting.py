@@ -113,9 +113,9 @@ class Starting(Outcome[object]):
         return child is not None and not self.is_done and child.kernel.throw(child, error)
 
     def _resume_caller(self) -> None:
-        caller = self._caller
+        caller, self._caller = self._caller, None
         if caller is not None and caller.parked_on is self:
-            caller.kernel.resume(caller)
+            caller.kernel.run_queue.append(caller)
 
     def _hand_over_unless_cancelled(self, child: Task) -> None:
         if child.base.effective:
@@ -125,7 +125,7 @@ class Starting(Outcome[object]):
         finally:  # also if a signal's handler raises after the child has moved
             if child.owner is self._group:
                 self._handed_over = True
-                caller = self._caller
+                caller, self._caller = self._caller, None
                 if caller is not None and caller.parked_on is self:
                     caller.kernel.run_queue.append(caller)
 

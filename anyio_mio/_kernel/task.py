@@ -161,7 +161,8 @@ class Task:
         if parked_on is None or self.error is not None:
             return
         if parked_on.abort(self) or (isinstance(parked_on, Leavable) and parked_on.leave(self)):
-            self.kernel.fail(self, error)
+            self.error = error
+            self.kernel.run_queue.append(self)
 
     def add_wanted(self, thing: Wanted) -> None:
         """Note that another task waits for a thing that this one holds.
@@ -194,7 +195,8 @@ class Task:
 
     def expire(self) -> None:
         """End its sleep."""
-        self.kernel.resume(self)
+        if self.parked_on is self.kernel.deadlines:  # else a signal's handler has ended the sleep
+            self.kernel.run_queue.append(self)
 
     def interrupt(self, message: str) -> None:
         """End its wait, if the wait allows: its innermost scope has become cancelled (K6).

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from anyio_mio._kernel.cancel_scope import LEFT_OPEN, OTHER_TASK, CancelScope
-from anyio_mio._kernel.cancelled import Cancelled, is_cancellation
+from anyio_mio._kernel.cancelled import Cancelled, is_cancellation, uncover
 from anyio_mio._kernel.kernel import running_kernel
 from anyio_mio._kernel.running import running
 from anyio_mio._reactor.scheduler import Wait
@@ -72,12 +72,18 @@ class TaskGroup:
             if exc_type is GeneratorExit and self._run_broke_down():
                 return False
             self._require_host()
-            if exc is not None:
-                scope.cancel(f"the body of the task group raised {exc_type.__name__}")  # type: ignore[union-attr]
-                if not is_cancellation(exc):
-                    self._add_error(exc)
-            await self._wait_for_children()
-            outcome = self._outcome(exc)
+            try:
+                if exc is not None:
+                    await self._end_children(exc)
+                await self._wait_for_children()
+                outcome = self._outcome(exc)
+            except BaseException as error:
+                if self._run_broke_down():
+                    raise
+                # Nothing of ours raises there: it is a signal's handler (K4).
+                await self._end_children(error)
+                await self._wait_for_children()
+                outcome = self._outcome(error)
             if scope.__exit__(type(outcome) if outcome else None, outcome, None):
                 return True
             if outcome is None or outcome is exc:
@@ -155,6 +161,19 @@ class TaskGroup:
             self.cancel_scope.cancel("its task group was left in a different task")
             raise RuntimeError(OTHER_TASK)
 
+    async def _end_children(self, error: BaseException) -> None:
+        """Cancel the children: ``error`` ends the block."""
+        scope, host = self.cancel_scope, self.host
+        is_innermost = host is None or host.scope is scope
+        if not is_innermost:  # see CancelScope._leave_those_inside()
+            error = error if scope.effective else uncover(error) or error
+        if not is_cancellation(error):
+            self._add_error(error)
+        scope.cancel(f"the body of the task group raised {type(error).__name__}")
+        if not is_innermost and host is not None:
+            for failure in (await end_those_inside(host, scope)) or ():
+                self._add_error(failure)
+
     async def _wait_for_children(self) -> None:
         kernel = running_kernel()
         if not self.cancel_scope.members and not self.starting:
@@ -213,19 +232,28 @@ async def end_left_open(below: CancelScope) -> None:
     """
     task = running_kernel().current
     assert task is not None
-    failures: list[BaseException] = []
-    was_left_open = False
+    failures = await end_those_inside(task, below)
+    if failures is not None:
+        cause = BaseExceptionGroup("the children's errors", failures) if failures else None
+        raise RuntimeError(LEFT_OPEN.format(task.name)) from cause
+
+
+async def end_those_inside(task: Task, below: CancelScope) -> list[BaseException] | None:
+    """End the scopes that the current task has not left, as far as to ``below``.
+
+    Returns:
+        What the children of task groups raised; None if there was no task group.
+    """
+    failures: list[BaseException] | None = None
     while (scope := task.scope) is not below:
         scope.cancel("the function that entered it has ended")
         group = next((child.owner for child in scope.members or ()), None)
         if not isinstance(group, TaskGroup):
             scope.__exit__(None, None, None)
             continue
-        was_left_open = True
+        failures = failures or []
         try:
             await group.__aexit__(None, None, None)
         except BaseException as error:
             failures.append(error)
-    if was_left_open:
-        cause = BaseExceptionGroup("the children's errors", failures) if failures else None
-        raise RuntimeError(LEFT_OPEN.format(task.name)) from cause
+    return failures

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -150,8 +151,8 @@ class Job(Outcome[T]):
         try:
             WORKERS.call(self._work)
         except BaseException:
-            self._function = None
-            if self._at_end is not None:
+            function, self._function = self._function, None
+            if function is not None and self._at_end is not None:  # no thread has begun with it
                 self._at_end()
             raise
         # The thread's report is an entry, so it finds the task here however quick it was.
@@ -187,18 +188,21 @@ class Job(Outcome[T]):
 
     def _work(self, worker: WorkerThread) -> None:
         function, self._function = self._function, None
-        assert function is not None
+        if function is None:  # a signal's handler has raised before the task waited
+            WORKERS.release(worker)
+            return
         self._thread = threading.get_ident()
         self.capture(function)
         del function
         # First the result, then the thread: the task that awaits finds an idle thread at once,
         # and a run that is over already drops both.
         WORKERS.release(worker)
+        # The job itself is the entry: the kernel calls `__call__()`, or `refuse()` if the run ends.
         if not self._kernel.entry.put(self):
             self.refuse()
 
     def __call__(self) -> None:
-        """Resume the task, as an entry in the kernel's thread: the worker thread is through."""
+        """Resume the task that waits. The kernel calls this in its own thread, as an entry."""
         task, self._task = self._task, None
         if task is not None and task.parked_on is self:
             self._kernel.resume(task)
@@ -210,3 +214,13 @@ class Job(Outcome[T]):
     def refuse(self) -> None:
         """Drop the result: the run was over first."""
         self.drop()
+
+    def fail(self, error: BaseException, /) -> bool:
+        """Do again what `__call__()` does, which was cut short; the error is for the main task."""
+        task, self._task = self._task, None
+        if task is not None and task.parked_on is self:
+            self._kernel.resume(task)
+        if self._at_end is not None:
+            with suppress(RuntimeError):  # it had been called before
+                self._at_end()
+        return False

@@ -1,4 +1,4 @@
-"""Errors that an application sees, or that it makes."""
+"""Errors that an application gets, and errors that it causes."""
 
 from __future__ import annotations
 
@@ -28,17 +28,21 @@ def describe(app: object) -> str:
     return f"{getattr(app, '__module__', '?')}.{name}"
 
 
-def is_about_the_client(error: BaseException | None) -> bool:
+def is_about_the_client(error: BaseException | None, seen: frozenset[int] = frozenset()) -> bool:
     """Return whether an application failed because its client is gone.
 
     True for `ClientDisconnected`, for an exception of a framework with a name of that kind
     (Starlette's ``ClientDisconnect``), and for those that one of them has caused.
+
+    Args:
+        error: the exception.
+        seen: the identities of those that were looked at on the way to it. Starlette's middleware
+            raises a member of a group with the group as its context: that is a circle.
     """
-    seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        seen.add(id(error))
+        seen |= {id(error)}
         if isinstance(error, BaseExceptionGroup):
-            return all(is_about_the_client(each) for each in error.exceptions)
+            return all(is_about_the_client(each, seen) for each in error.exceptions)
         if isinstance(error, ClientDisconnected) or type(error).__name__ in DISCONNECTS:
             return True
         error = error.__cause__ or error.__context__
@@ -55,7 +59,7 @@ def sent_by(app: object, event: str, error: ApplicationError) -> ApplicationErro
 
 
 def unexpected(app: object, message: Any, state: str, right: str) -> ApplicationError:
-    """Return the error for an event that is out of order, or is none.
+    """Return the error for an event that is out of order, or is not an event.
 
     Args:
         app: the application.

@@ -1,8 +1,9 @@
-"""The private names of asyncio that this room builds on. No other module uses one.
+"""The private names of asyncio that this package uses. No other module uses any.
 
-asyncio documents its loop as an interface, and its own loops share code through methods with an
-underscore. That code is what makes this room small, so it is inherited. Each name is looked up when
-this module is imported: a Python that lacks one says so then, and not in the midst of a run.
+asyncio documents its loop as an interface. Its own loops share code in methods whose names begin
+with an underscore; `Loop` inherits that code, which keeps this package small. Each name is looked
+up when this module is imported. So a Python without one of them fails at the import and not during
+a run.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         def _run(self) -> None: ...
 
     class ThreadSafeHandle(StockHandle):
-        """A callback of another thread; from Python 3.14 that thread can cancel it as it runs."""
+        """A callback from another thread. From Python 3.14 that thread can cancel it safely."""
 
     class StockTimerHandle(StockHandle, events.TimerHandle):
         """A callback that waits for its time."""
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         _when: float
 
     class StockLoop(asyncio.SelectorEventLoop):
-        """What asyncio's own loops know of themselves."""
+        """The private attributes and methods of asyncio's own loop."""
 
         _asyncgens: Any
         _closed: bool
@@ -110,11 +111,11 @@ LOOP_METHODS: Final = (
 
 
 def check() -> None:
-    """Raise ImportError if this version of Python has another asyncio than the one we know."""
+    """Raise ImportError if the asyncio of this Python lacks a method that the loop needs."""
     missing = [name for name in LOOP_METHODS if not hasattr(StockLoop, name)]
     if missing:
         raise ImportError(
-            f"anyio_mio does not know the asyncio of this Python: it has no {', '.join(missing)}.\n"
+            f"anyio_mio does not support this Python: its asyncio has no {', '.join(missing)}\n"
             "  right: upgrade anyio-mio, or use a version of Python that its README names"
         )
 
@@ -124,9 +125,9 @@ def current_task_setters(
 ) -> tuple[Callable[[Any], object], Callable[[], object]]:
     """Return a function that sets the current task of ``loop``, and one that clears it.
 
-    asyncio keeps one for each loop: Python 3.11 and 3.12 in a dict, later versions behind a
-    function. (3.12 has that function too, but it raises if there is no current task to clear.) The
-    first is called before each step of a task, so both are C functions.
+    asyncio stores the current task of each loop: Python 3.11 and 3.12 in a dict, later versions
+    behind a function. (That of 3.12 raises if there is no current task to clear.) The setter is
+    called before each step of a task, so both are C functions.
     """
     if sys.version_info >= (3, 13):
         swap: Callable[..., object] = tasks._swap_current_task  # type: ignore[attr-defined]
@@ -136,7 +137,7 @@ def current_task_setters(
 
 
 def teach_task_groups(cancelled: type[BaseException]) -> None:
-    """Have ``asyncio.TaskGroup`` take a kind of ``CancelledError`` for a cancellation.
+    """Make ``asyncio.TaskGroup`` treat a subclass of ``CancelledError`` as a cancellation.
 
     Up to Python 3.12 it compares the class by ``is``, so the error that cancels its parent would be
     raised in an exception group, and ``except CancelledError`` around the group would not catch it.
@@ -162,27 +163,27 @@ def warn(message: str, *args: object) -> None:
 
 
 def awaited_future(task: Any) -> Any:
-    """Return the future that a task of asyncio awaits; None if it is runnable or runs."""
+    """Return the future that an asyncio task awaits; None if it is runnable or running."""
     return getattr(task, "_fut_waiter", None)
 
 
 def children_of_gather(future: object) -> Any:
-    """Return the futures that ``asyncio.gather()`` made this one of; empty for any other."""
+    """Return the futures given to ``asyncio.gather()``, if that has returned this one; else ()."""
     return getattr(future, "_children", ())
 
 
 def callbacks_of(future: object) -> list[Any]:
-    """Return what a future calls at its end: pairs of a function and its context."""
+    """Return the done-callbacks of a future: pairs of a function and its context."""
     return [*(getattr(future, "_callbacks", None) or ())]
 
 
 def set_running_loop(loop: events.AbstractEventLoop | None) -> None:
-    """Make a loop what ``asyncio.get_running_loop()`` returns in this thread."""
+    """Make ``asyncio.get_running_loop()`` return a loop in this thread."""
     events._set_running_loop(loop)
 
 
 def running_loop() -> events.AbstractEventLoop | None:
-    """Return the running loop of this thread, if there is one."""
+    """Return the running loop of this thread, or None."""
     return events._get_running_loop()
 
 

@@ -1,30 +1,31 @@
-"""The queue of asyncio's callbacks: one task of the kernel runs them.
+"""`Callbacks`: the queue of asyncio's callbacks, which one task of the kernel runs.
 
-Facts. asyncio hands each callback, and each step of an asyncio task, to ``loop.call_soon()``, as a
-`Handle` in a deque. A turn of asyncio's own loop runs all handles that were there at its start.
+Facts. asyncio gives each callback, and each step of an asyncio task, to ``loop.call_soon()``, which
+puts a `Handle` into a deque. A turn of asyncio's own loop runs all handles that were in the deque
+at the start of the turn.
 
 Decision. `Callbacks` is a task of the kernel without a coroutine: its ``send()`` runs the handles.
-It stands in the kernel's queue once while there is a handle, so asyncio and mio take turns as two
-tasks do. One step runs what was there at its start, but no longer than `SLICE`: the rest waits
-until the other tasks had their step. What an event of the poll has queued is always run, because
-the descriptors are level-triggered and would queue it once more.
+It is in the kernel's run queue once while there are handles, so asyncio and mio take turns as two
+tasks do. One step runs the handles that were there at its start, for `SLICE` at most; the rest run
+after the other tasks had a step. Handles that an event of the poll has queued are always run,
+because their descriptors are level-triggered and would be queued again.
 
-A loop of its own polls between two rounds of handles, as asyncio's does: programs, and the tests of
-libraries, count on the events that come while they ``await asyncio.sleep(0)`` a few times. It polls
+`EventLoop` polls between two rounds of handles, as asyncio's loop does: programs, and the tests of
+libraries, rely on events that arrive while they ``await asyncio.sleep(0)`` a few times. It polls
 within the step, because a turn of the kernel for each round costs more (measured: 12.5 µs instead
-of 8 for a message from a task to another and back; asyncio's own loop takes 7.8).
+of 8 for a message from one task to another and back; asyncio's own loop takes 7.8).
 
 In a run of mio, a client often writes and waits for something else before it waits for the answer:
-redis-py waits for the task that has written. If the answer has come by then, the client need not
-sleep. So the last round that wakes tasks of mio polls once more if a transport has written. Without
-that, a query of redis-py on one connection slept each time, and took 5 % more CPU (measured).
+redis-py waits for the task that has written. If the answer has arrived by then, the loop need not
+sleep. So if a transport has written, the last round that wakes tasks of mio polls once more.
+Without that, each query of redis-py on one connection slept, and took 5 % more CPU (measured).
 
-A transport of ours reads as soon as the poll tells of it, without a handle in the queue. It does so
-only while the queue is empty, so the order of callbacks stays what it is.
+A `SocketTransport` reads as soon as the poll reports its socket, without a handle in the queue. It
+does so only while the queue is empty, so the order of the callbacks does not change.
 
-Cost. A turn with callbacks takes one step of the kernel more, some 0.4 microseconds. The handles of
-this room spare that: they are made without asking the loop for its debug mode, and run without a
-Python call of their own.
+Cost. A turn with callbacks takes one more step of the kernel, about 0.4 microseconds. The handles
+of this module save as much: they are made without a call of ``get_debug()``, and `Callbacks` runs
+each without a Python call of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from anyio_mio._kernel.fairness import EVENTS_PER_POLL
 from anyio_mio._kernel.interrupts import door
@@ -46,9 +47,6 @@ from anyio_mio.asyncio.other_threads import OtherThread
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
-
-Receive: TypeAlias = "Callable[[Callable[..., object]], None]"
-"""`SocketTransport.receive()`."""
 
 SLICE: Final = 0.0005
 """Seconds of callbacks in one step of the kernel, beyond those that events have queued."""
@@ -84,7 +82,7 @@ def make_handle(
 
 @final
 class TimerHandle(StockTimerHandle):
-    """A timer: an owner of one of the kernel's deadlines. Most are cancelled before their time."""
+    """A timer, which owns one of the kernel's deadlines. Most are cancelled before they expire."""
 
     __slots__ = ("alarm", "callbacks")
     __init__ = object.__init__
@@ -93,17 +91,17 @@ class TimerHandle(StockTimerHandle):
     callbacks: Callbacks
 
     def cancel(self) -> None:
-        """Take the timer back."""
+        """Cancel the timer."""
         if not self._cancelled:
             if self.callbacks.run_handle is not None:
-                self._repr = repr(self)  # debug mode keeps what it was
+                self._repr = repr(self)  # debug mode keeps the text
             self._cancelled = True
             self._callback = self._args = None
             if self.alarm:
                 self.callbacks.deadlines.drop(self)
 
     def expire(self) -> None:
-        """Queue the callback: its time has come."""
+        """Queue the callback. The kernel calls this when the deadline expires."""
         self._scheduled = False
         self.callbacks.add(self)
 
@@ -135,13 +133,13 @@ def make_timer(
 
 @final
 class NoFace:
-    """The face of the callbacks' own task, which is none of asyncio's."""
+    """The face of the task that runs the callbacks. asyncio does not see that task."""
 
     __slots__ = ()
 
-    def cancelling(self) -> int:
-        """Return 0: it is never cancelled."""
-        return 0
+    def has_requests(self) -> bool:
+        """Return False: it is never cancelled."""
+        return False
 
     def wait_for(self, task: Task, future: Any, /) -> None:
         """Do nothing: it never waits."""
@@ -160,21 +158,21 @@ class Callbacks:
     Attributes:
         ready: the handles, in the order in which they were added.
         deadlines: the kernel's, to which timers belong.
-        due: how many of them, from the left, have to run in the next step.
-        rounds: how many times handles were run.
-        expects_answer: True after a transport has written, until one reads or a poll has looked.
-        names: what sniffio's ``thread_local`` holds in this thread. A store into the dict takes 10
-            ns, and one by the attribute 50.
-        task: the task that stands in the kernel's queue for them.
-        is_queued: True while it does.
-        are_of_events: True while there are handles and events of this poll have queued them all.
+        due: how many handles, from the left, have to run in the next step.
+        rounds: the number of rounds of handles so far.
+        expects_answer: True from a write of a transport until the next read or poll.
+        names: the dict of sniffio's ``thread_local`` in this thread. To store into it takes 10 ns;
+            to set the attribute takes 50.
+        task: the task of the kernel that runs the handles.
+        is_queued: True while that task is in the kernel's run queue.
+        are_of_events: True while all handles in the queue come from events of the last poll.
         is_running: True while a handle runs.
         poll: polls without waiting, between two rounds of handles; None in a run of mio, where the
             tasks of mio have their steps first.
         run_handle: runs a handle in debug mode; None otherwise.
         is_stopping: True after the loop's ``stop()``.
-        is_halted: True after the step in which or before which the loop was stopped.
-        on_raise: told of a SystemExit or KeyboardInterrupt that a handle raised.
+        is_halted: True from the end of the step in which the loop stops.
+        on_raise: is called with a SystemExit or KeyboardInterrupt that a handle has raised.
     """
 
     __slots__ = (
@@ -226,39 +224,9 @@ class Callbacks:
         self.ready.append(handle)
 
     def add_event(self, handle: StockHandle) -> None:
-        """Queue the handle of a descriptor: it runs before the kernel polls again."""
+        """Queue the handle of a descriptor, to run before the kernel polls again."""
         self.add(handle)
         self.due = len(self.ready)
-
-    @door
-    def run_event(self, handle: StockHandle, receive: Receive) -> None:
-        """Have a transport read now; if older handles are queued, behind them.
-
-        What earlier events of the same poll have queued is not older: asyncio queues the handles of
-        all events first.
-
-        Args:
-            handle: the transport's reader.
-            receive: the transport's `SocketTransport.receive()`.
-        """
-        self.expects_answer = False
-        if (self.ready and not self.are_of_events) or self.run_handle is not None:
-            self.add_event(handle)
-            return
-        self.names["name"] = "asyncio"
-        self.is_running = True
-        try:
-            receive(handle._context.run)
-        except (SystemExit, KeyboardInterrupt) as error:
-            self.on_raise(error)
-        except BaseException as error:
-            report(handle, error)
-        finally:
-            self.is_running = False
-            # The step for them comes in this turn, since it was scheduled before the turn's steps.
-            if self.ready:
-                self.are_of_events = True
-            self.names["name"] = "mio"
 
     def schedule(self) -> None:
         """Ask the kernel for a step.
@@ -273,7 +241,7 @@ class Callbacks:
         kernel.run_queue.append(self.task)
 
     def wake(self) -> None:
-        """Ask for a step if a handle waits: after another thread, or a signal, has added one."""
+        """Ask for a step if there are handles: another thread or a signal has added one."""
         if self.ready and not self.is_queued:
             self.schedule()
 
@@ -287,7 +255,7 @@ class Callbacks:
     def send(self, value: object) -> object:
         """Run handles: one step of the kernel."""
         kernel, ready, poll = self._kernel, self.ready, self.poll
-        # What runs here is in no task of mio: an operation that would wait raises.
+        # Callbacks do not run in a task of mio: an operation that would wait raises.
         kernel.current = None
         kernel.budget = 0
         self._leave()
@@ -316,13 +284,13 @@ class Callbacks:
         return PAUSED
 
     def _poll_for_answers(self) -> None:
-        """Deliver the events that are there, before the tasks that the handles have woken."""
+        """Handle the events that have arrived, before the tasks that the handles have woken."""
         self.expects_answer = False
         poll_between(self._kernel)
-        self.are_of_events = False  # the kernel may poll again before these are run
+        self.are_of_events = False  # the kernel may poll again before these handles run
 
     def _run_round(self) -> None:
-        """Run the handles that are there now, or as many of them as a slice allows."""
+        """Run the handles that are there now, for `SLICE` at most."""
         self.rounds += 1
         due, self.due = self.due, 0
         rest = len(self.ready) - due
@@ -333,13 +301,13 @@ class Callbacks:
             self._run_slice(rest)
 
     def _run_rounds(self, poll: Callable[[], None]) -> None:
-        """Run rounds with a poll between two, for `SLICE` at the most.
+        """Run rounds of handles with a poll between two rounds, for `SLICE` at most.
 
-        A poll is followed by a round, always: a second one would queue the same readers again. So
-        the round after the last one here is left to the next turn of the kernel, which polls first.
+        Each poll is followed by a round, because a second poll would queue the same readers again.
+        So the next round is left to the next turn of the kernel, which polls first.
         """
         kernel = self._kernel
-        self.is_queued = True  # a handle that is added is for the next round
+        self.is_queued = True  # handles that are added now run in the next round
         end = time.monotonic() + SLICE
         try:
             self._run_round()
@@ -348,13 +316,14 @@ class Callbacks:
                 if others or kernel.interrupted or time.monotonic() >= end:
                     kernel.entry.append(self.wake)
                     break
+                self.are_of_events = False
                 poll()
                 self._run_round()
         finally:
             self.is_queued = False
 
     def _run_slice(self, count: int) -> None:
-        """Run handles for `SLICE` at the most; all of them if the loop is about to stop."""
+        """Run handles for `SLICE` at most, or all of them if the loop is about to stop."""
         if count > HANDLES_PER_LOOK:
             end = time.monotonic() + SLICE
             while count > HANDLES_PER_LOOK and (self.is_stopping or time.monotonic() < end):
@@ -383,17 +352,17 @@ class Callbacks:
         handle = None  # type: ignore[assignment] # breaks a cycle with an exception's traceback
 
     def throw(self, error: BaseException) -> object:
-        """Pass an error on: the kernel has nothing to throw, but a test may."""
+        """Raise the error. The kernel never throws into this task; a test may."""
         raise error
 
     def close(self) -> None:
-        """Drop what is queued."""
+        """Drop the handles that are queued."""
         self.ready.clear()
         self.due = 0
 
 
 def report(handle: StockHandle, error: BaseException) -> None:
-    """Tell the loop's exception handler what a callback raised, in asyncio's words."""
+    """Report the error of a callback to the loop's exception handler, as asyncio does."""
     source = format_callback(handle._callback, handle._args)
     context = {"message": f"Exception in callback {source}", "exception": error, "handle": handle}
     if handle._source_traceback:
@@ -402,8 +371,8 @@ def report(handle: StockHandle, error: BaseException) -> None:
 
 
 def poll_between(kernel: Kernel) -> None:
-    """Poll without waiting, in the midst of a turn: set readiness, and wake or call what waits."""
-    events = kernel.reactor.poll.harvest(0, EVENTS_PER_POLL)
+    """Poll without waiting within a turn: set readiness, wake tasks and queue handles."""
+    events = kernel.reactor.poll.select(0, EVENTS_PER_POLL)
     kernel.turns += 1
     if events:
         kernel.reactor.turn(events, kernel.run_queue.append, kernel.hung_up.append)

@@ -1,17 +1,17 @@
 """Circles of waits: a task of mio waits for a future that cannot be done before the task has ended.
 
-Facts. A cancelled task of mio cancels the future of asyncio that it awaits, and goes on when the
-future is done (A2). If the future is the end of a task of asyncio that waits in `run_in_task()` for
-the same task of mio, each of both waits for the other's end. asyncio has the same circle among its
-own tasks, and answers `cancel()` with a `RecursionError`.
+Facts. When a task of mio is cancelled, the asyncio future that it awaits is cancelled, and the task
+resumes when the future is done (A2). If that future is an asyncio task which waits in
+`run_in_task()` for the same task of mio, each of the two waits for the other to end. asyncio's own
+tasks can form such a circle too; there `cancel()` raises `RecursionError`.
 
-Decision. Such a wait is left at once, with the cancellation. Then the task of mio ends, and with it
-the circle. The search begins when a wait is cancelled. If the wait is in no circle, `find_end()`
-says what has to happen first, and the search is repeated after that, because the clean-up of a task
-may close the circle.
+Decision. The task of mio leaves such a wait at once, with the cancellation. It ends, and so the
+circle is broken. The search starts when a wait is cancelled. If the wait is in no circle,
+`find_end()` returns what has to happen first, and the search is repeated after that, because the
+clean-up of a task may close a circle.
 
 Cost. Nothing for a plain future, which is done as soon as it is cancelled. Some microseconds for
-each task of asyncio between the wait and what has to happen first.
+each asyncio task between the wait and what has to happen first.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
 
 NEVER: Final = object()
-"""The future is done after the task, or never."""
+"""The future will be done after the task has ended, or never."""
 
 SOON: Final = object()
-"""A task of asyncio takes a step before the future can be done."""
+"""An asyncio task has to take a step before the future can be done."""
 
 
 def find_end(future: Any, task: Task) -> Any:
-    """Return what has to happen before a future is done that a task of mio awaits.
+    """Return what has to happen before the future is done that a task of mio awaits.
 
     Returns:
-        `NEVER` if it waits for the end of the task, or of one whose child the task is, or of tasks
-        that wait for each other. Otherwise `SOON`, or a future that is done before it.
+        `NEVER` if the future waits for the end of the task or of one of its parent tasks, or of
+        tasks that wait for each other. Otherwise `SOON`, or a future that has to be done first.
     """
     hosts = {id(each) for each in lineage(task)}
     pending, seen, ends = [(future, tasks_behind(future))], set[int](), []
@@ -57,11 +57,11 @@ def find_end(future: Any, task: Task) -> Any:
 
 
 def end_of(future: Any, tasks: list[Any]) -> Any:
-    """Return what happens before a future is done; None if each of its tasks waits for others.
+    """Return what has to happen before a future is done; None if all its tasks wait for others.
 
     Args:
         future: what is awaited.
-        tasks: those for whose end it stands; empty if it is a plain future.
+        tasks: the tasks whose end completes it; empty if it is a plain future.
     """
     free = [each for each in tasks if pending_future_of(each) is None]
     if any(isinstance(each, asyncio.Task) for each in free):
@@ -70,7 +70,7 @@ def end_of(future: Any, tasks: list[Any]) -> Any:
 
 
 def waits_of(tasks: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
-    """Yield the futures that tasks await, each with the tasks for whose end it stands."""
+    """Yield the futures that tasks await, each with the tasks whose end completes it."""
     for task in tasks:
         future = pending_future_of(task)
         if future is not None:
@@ -79,7 +79,7 @@ def waits_of(tasks: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
 
 
 def pending_future_of(task: Any) -> Any:
-    """Return the future of asyncio that a task of either kind waits for; None if it awaits none."""
+    """Return the asyncio future that a task of asyncio or mio awaits, or None."""
     if isinstance(task, asyncio.Task):
         future = awaited_future(task)
     else:
@@ -88,7 +88,7 @@ def pending_future_of(task: Any) -> Any:
 
 
 def lineage(task: Task) -> list[Task]:
-    """Return a task and the tasks in whose task groups it is, from the inside out."""
+    """Return a task, its parent task, the parent of that, and so on."""
     found, host = [task], task.host
     while host is not None:
         found.append(host)

@@ -1,16 +1,15 @@
-"""Whether a task cleans up after a cancellation: the error is still on its way.
+"""Find out whether a task is cleaning up: whether it still handles a cancellation.
 
 Facts. While a coroutine is suspended in an ``except``, a ``finally`` or an ``__aexit__()``, it
-keeps the error that it handles, outside its variables. No function of Python returns that error,
-but the garbage collector sees it. A weak reference to the error does not tell: an error that was
-swallowed lives on if the program has stored it, or if it is part of a cycle. asyncio's
-``TaskGroup`` makes such a cycle.
+keeps a reference to the error that it handles, outside its variables. No function of Python returns
+that error, but the garbage collector can see it. A weak reference to the error is not enough: after
+the error was swallowed, it stays alive if the program has stored it, or if it is part of a
+reference cycle. asyncio's ``TaskGroup`` makes such a cycle.
 
-Decision. The coroutines of the task are looked through, from the outermost to what the innermost
-awaits. The error is on its way if one of them handles it, or an error that was raised while it was
-handled.
+Decision. Look through the coroutines of the task, from the outermost to the innermost. The task is
+cleaning up if one of them handles the error, or an error that was raised while it was handled.
 
-Cost. Some microseconds, for a wait in a cancelled scope while such an error is alive.
+Cost. Some microseconds for a wait in a cancelled scope, if such an error is alive.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ from typing import Any, Final
 from anyio_mio._kernel.task_tree import DEEPEST, step_inwards
 
 KEEPERS: Final = ("asyncio/taskgroups.py", "asyncio\\taskgroups.py")
-"""Code that keeps a cancellation in a variable while it waits, and raises it later."""
+"""Files with code that stores a cancellation in a variable, waits, and raises it afterwards."""
 
 SHOWS_HANDLED: Final = sys.implementation.name == "cpython"
-"""Whether the garbage collector sees the error that a suspended coroutine handles."""
+"""Whether the garbage collector can see the error that a suspended coroutine handles."""
 
 
 def is_on_its_way(error: BaseException, coro: object) -> bool:
-    """Return whether a suspended task handles an error.
+    """Return whether a suspended task still handles an error.
 
     Args:
-        error: what was thrown into the task some time ago.
+        error: an error that was thrown into the task earlier.
         coro: the coroutine of the task.
     """
     frame = handling_frame(error)
     if frame is None:
-        return True  # it is not raised yet
+        return True  # it has not been raised yet
     if not frame.f_code.co_flags & STEPPED_CODE:
-        return True  # a greenlet's function, or compiled code: neither can be looked into
+        return True  # code in a greenlet, or compiled code: its frames cannot be inspected
     if not SHOWS_HANDLED:
         return any(found is frame for _, found in awaited_by(coro))
     return any(handles(each, found, error) for each, found in awaited_by(coro))
@@ -53,13 +52,13 @@ STEPPED_CODE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_A
 
 
 def handling_frame(error: BaseException) -> FrameType | None:
-    """Return the outermost frame that an error has reached; None before it was raised."""
+    """Return the outermost frame that an error has reached; None if it was not raised yet."""
     traceback = error.__traceback__
     return None if traceback is None else traceback.tb_frame
 
 
 def awaited_by(coro: object) -> Iterator[tuple[object, FrameType]]:
-    """Yield the coroutines and generators of a suspended task, outermost first, with frames."""
+    """Yield a suspended task's coroutines and generators with their frames, outermost first."""
     current: object = coro
     for _ in range(DEEPEST):
         awaitable = current
@@ -71,7 +70,7 @@ def awaited_by(coro: object) -> Iterator[tuple[object, FrameType]]:
 
 
 def handles(awaitable: object, frame: FrameType, error: BaseException) -> bool:
-    """Return whether a suspended coroutine handles an error, or one that came of it."""
+    """Return whether a suspended coroutine handles an error, or one raised during its handling."""
     held: Counter[int] = Counter()
     errors: dict[int, BaseException] = {}
     for each in gc.get_referents(awaitable):
@@ -86,7 +85,7 @@ def handles(awaitable: object, frame: FrameType, error: BaseException) -> bool:
 
 
 def variables(frame: FrameType) -> Iterator[Any]:
-    """Yield the values of a frame's own variables: those that it holds without a cell between."""
+    """Yield the values of the local variables that a frame holds directly, not in cells."""
     values = frame.f_locals
     for name in frame.f_code.co_varnames:
         if name in values and name not in frame.f_code.co_cellvars:
@@ -94,7 +93,7 @@ def variables(frame: FrameType) -> Iterator[Any]:
 
 
 def comes_of(raised: BaseException | None, error: BaseException) -> bool:
-    """Return whether an error is the other one, or was raised while that was handled."""
+    """Return whether an error is the other one, or was raised while the other was handled."""
     for _ in range(DEEPEST):
         if raised is None or raised is error:
             break

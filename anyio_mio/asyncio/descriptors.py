@@ -1,32 +1,32 @@
-"""asyncio's readers and writers on the reactor of the run.
+"""`Descriptors`: asyncio's readers and writers, registered with the kernel's reactor.
 
-asyncio's ``add_reader()`` is level-triggered: its callback is called in each turn in which the
-descriptor is readable. So a descriptor is registered level-triggered, beside the edge-triggered
-ones of mio's own streams, and an event queues the callback.
+asyncio's ``add_reader()`` is level-triggered: the callback is called in each turn in which the
+descriptor is readable. So these descriptors are registered level-triggered, unlike those of mio's
+own streams, and an event queues the callback. The transport of a socket is mostly edge-triggered:
+`transports` says how.
 
-A descriptor has one owner. If a stream of mio's or a task in ``wait_readable()`` has it, asyncio is
-refused, and the other way round.
+A descriptor has one owner. While a stream of mio or a task in ``wait_readable()`` uses it, asyncio
+gets an error, and the reverse.
 """
 
 from __future__ import annotations
 
 import contextlib
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, final
 
 from anyio_mio._reactor.foreign import ForeignWait
 from anyio_mio.asyncio.transports import SocketTransport
-from anyio_mio.poll._sys.bits import READABLE, WRITABLE
+from anyio_mio.asyncio.watch import Watch
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
-    from anyio_mio._reactor.scheduler import TaskRef
     from anyio_mio.asyncio.asyncio_internals import StockHandle
-    from anyio_mio.asyncio.callbacks import Callbacks, Receive
+    from anyio_mio.asyncio.callbacks import Callbacks
 
 TWO_OWNERS: Final = (
-    "descriptor {} has an owner already: a stream of mio's uses it, or a task waits for it.\n"
+    "descriptor {} is in use already: it belongs to a stream of mio, or a task waits for it.\n"
     "  wrong: loop.add_reader(stream.extra(anyio.abc.SocketAttribute.raw_socket), callback)\n"
     "  right: await stream.receive(), or os.dup() the descriptor and give the duplicate to asyncio"
 )
@@ -39,57 +39,11 @@ NESTED: Final = (
 
 
 @final
-class Watch:
-    """A descriptor of asyncio's, and the handles of its reader and its writer.
-
-    Attributes:
-        receive: reads at once, if the reader belongs to a transport of ours. It may be called in
-            the midst of the events of a poll: a read that comes too early does no harm there.
-        queued_in: how many rounds of `Callbacks` there had been when its handles were queued.
-    """
-
-    __slots__ = ("callbacks", "fd", "fileobj", "queued_in", "reader", "receive", "writer")
-
-    def __init__(self, fileobj: Any, fd: int, callbacks: Callbacks) -> None:
-        self.fileobj = fileobj
-        self.fd = fd
-        self.callbacks = callbacks
-        self.receive: Receive | None = None
-        self.queued_in = -1
-        self.reader: StockHandle | None = None
-        self.writer: StockHandle | None = None
-
-    def bits(self) -> int:
-        """Return what the reactor has to watch for."""
-        reads = READABLE if self.reader is not None else 0
-        return reads | (WRITABLE if self.writer is not None else 0)
-
-    def deliver(self, bits: int, wake: Callable[[TaskRef], None], /) -> None:
-        """Call a transport, or queue the handles that an event concerns.
-
-        An error or a hang-up concerns both handles. If a poll in the midst of a turn has queued
-        them, the next poll does not queue them again.
-        """
-        reader, receive, callbacks = self.reader, self.receive, self.callbacks
-        if reader is not None and receive is not None and bits & ~WRITABLE:
-            callbacks.run_event(reader, receive)
-            reader = None
-        if self.queued_in == callbacks.rounds:
-            return
-        if reader is not None and bits & ~WRITABLE:
-            self.queued_in = callbacks.rounds
-            callbacks.add_event(reader)
-        if self.writer is not None and bits & ~READABLE:
-            self.queued_in = callbacks.rounds
-            callbacks.add_event(self.writer)
-
-
-@final
 class Descriptors(selectors.BaseSelector):
-    """What asyncio takes for its selector: readers and writers by descriptor.
+    """The selector of asyncio's loop: its readers and writers by descriptor.
 
-    It is never polled: the kernel polls, and each `Watch` queues its handles. It answers
-    ``get_key()`` and ``get_map()``, which asyncio's transports ask for their ``repr()``.
+    It is never polled. The kernel polls, and each `Watch` queues its handles. asyncio's transports
+    call ``get_key()`` and ``get_map()`` for their ``repr()``.
     """
 
     def __init__(self, reactor: Reactor, callbacks: Callbacks) -> None:
@@ -98,25 +52,23 @@ class Descriptors(selectors.BaseSelector):
         self.watches: dict[int, Watch] = {}
 
     def set_reader(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
-        """Have ``handle`` called while the descriptor is readable; return the one before."""
-        watch = self._watch(fileobj)
-        owner = getattr(handle._callback, "__self__", None)
-        watch.receive = owner.receive if isinstance(owner, SocketTransport) else None
+        """Run ``handle`` whenever the descriptor is readable; return the handle it replaces."""
+        watch = self._watch(fileobj, handle)
         previous, watch.reader = watch.reader, handle
         if previous is None:
             self._tell_poll(watch)
         return previous
 
     def set_writer(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
-        """Have ``handle`` called while the descriptor is writable; return the one before."""
-        watch = self._watch(fileobj)
+        """Run ``handle`` whenever the descriptor is writable; return the handle it replaces."""
+        watch = self._watch(fileobj, handle)
         previous, watch.writer = watch.writer, handle
         if previous is None:
             self._tell_poll(watch)
         return previous
 
     def drop_reader(self, fileobj: Any) -> StockHandle | None:
-        """Stop calling the reader; return its handle if there was one."""
+        """Remove the reader; return its handle, or None."""
         watch = self.watches.get(self._number(fileobj))
         if watch is None or watch.reader is None:
             return None
@@ -125,7 +77,7 @@ class Descriptors(selectors.BaseSelector):
         return previous
 
     def drop_writer(self, fileobj: Any) -> StockHandle | None:
-        """Stop calling the writer; return its handle if there was one."""
+        """Remove the writer; return its handle, or None."""
         watch = self.watches.get(self._number(fileobj))
         if watch is None or watch.writer is None:
             return None
@@ -134,10 +86,10 @@ class Descriptors(selectors.BaseSelector):
         return previous
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        """Return asyncio's own view of a descriptor.
+        """Return the key of a descriptor, as a selector of the standard library does.
 
         Raises:
-            KeyError: it is not watched.
+            KeyError: the descriptor is not watched.
         """
         watch = self.watches.get(self._number(fileobj))
         if watch is None:
@@ -148,11 +100,11 @@ class Descriptors(selectors.BaseSelector):
         return selectors.SelectorKey(watch.fileobj, watch.fd, reads | writes, handles)
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """Return all keys by descriptor: a copy."""
+        """Return a copy of all keys by descriptor."""
         return {fd: self.get_key(fd) for fd in self.watches}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """Refuse: see `set_reader()`."""
+        """Raise NotImplementedError: asyncio calls `set_reader()` and `set_writer()` instead."""
         raise NotImplementedError("loop.add_reader() and loop.add_writer() register descriptors")
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
@@ -163,20 +115,26 @@ class Descriptors(selectors.BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Refuse: the kernel polls. nest_asyncio calls this to run the loop inside itself."""
+        """Raise NotImplementedError: the kernel polls. nest_asyncio calls this to nest the loop."""
         raise NotImplementedError(NESTED)
 
     def close(self) -> None:
-        """Forget all descriptors; they stay open."""
+        """Stop watching all descriptors, without closing them."""
         for watch in list(self.watches.values()):
             self._forget(watch)
 
-    def _watch(self, fileobj: Any) -> Watch:
+    def _watch(self, fileobj: Any, handle: StockHandle) -> Watch:
         fd = number_of(fileobj)
-        return self.watches.get(fd) or Watch(fileobj, fd, self._callbacks)
+        watch = self.watches.get(fd)
+        if watch is not None:
+            return watch
+        owner = getattr(handle._callback, "__self__", None)
+        if isinstance(owner, SocketTransport):
+            return owner.watch(fileobj, fd, edges=self._reactor.trusts_short)
+        return Watch(fileobj, fd, self._callbacks)
 
     def _number(self, fileobj: Any) -> int:
-        """Return the number of a descriptor, also of an object that is closed by now."""
+        """Return the descriptor of an object, even if the object has been closed."""
         try:
             return number_of(fileobj)
         except ValueError:
@@ -186,48 +144,48 @@ class Descriptors(selectors.BaseSelector):
             raise
 
     def _tell_poll(self, watch: Watch) -> None:
-        """Register what the watch wants now, or end its registration.
+        """Register, change or remove the watch, as its handles require.
 
         Raises:
             RuntimeError: the descriptor has another owner in this run.
-            OSError: it is closed, or a regular file.
+            OSError: the descriptor is closed, or is a regular file.
         """
-        bits, registry = watch.bits(), self._reactor.registry
+        (bits, edge), registry = watch.registration(), self._reactor.registry
         if not bits:
             self._forget(watch)
         elif registry.book.get(watch.fd) is watch:
-            registry.change(watch.fd, watch, bits, edge=False)
+            registry.change(watch.fd, watch, bits, edge=edge)
         else:
-            self._add(watch, bits)
+            self._add(watch, bits, edge=edge)
             self.watches[watch.fd] = watch
 
-    def _add(self, watch: Watch, bits: int) -> None:
+    def _add(self, watch: Watch, bits: int, *, edge: bool) -> None:
         registry, fd = self._reactor.registry, watch.fd
         owner = registry.book.get(fd)
         if isinstance(owner, ForeignWait) and not owner.interest():
             self._reactor.foreign.end(owner)
             owner = None
         try:
-            registry.add(fd, watch, bits, edge=False)
+            registry.add(fd, watch, bits, edge=edge)
         except FileExistsError:
             if owner is not None:
                 raise RuntimeError(TWO_OWNERS.format(fd)) from None
-            # A duplicate outlived the close of this number.
-            registry.change(fd, watch, bits, edge=False)
+            # The descriptor was closed, but a duplicate has kept its registration alive.
+            registry.change(fd, watch, bits, edge=edge)
 
     def _forget(self, watch: Watch) -> None:
         self.watches.pop(watch.fd, None)
         registry = self._reactor.registry
         if registry.book.get(watch.fd) is watch:
-            with contextlib.suppress(OSError):  # the program closed it first
+            with contextlib.suppress(OSError):  # the program has closed it already
                 registry.remove(watch.fd)
 
 
 def number_of(fileobj: Any) -> int:
-    """Return the descriptor of an int or of an object with ``fileno()``.
+    """Return an int as it is, or the descriptor of an object with ``fileno()``.
 
     Raises:
-        ValueError: it has none, or is closed.
+        ValueError: the object has no descriptor, or is closed.
     """
     try:
         fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())

@@ -1,4 +1,4 @@
-"""A loop of its own: an asyncio program on mio's poller."""
+"""`EventLoop`: an asyncio loop for ``loop_factory``, without a run of mio."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EventLoop(Loop):
         self._must_turn = False
 
     def run_forever(self) -> None:
-        """Run until `stop()` is called."""
+        """Run the loop until `stop()` is called."""
         self._check_closed()
         self._check_running()
         kernel, callbacks = self._kernel, self._callbacks
@@ -56,12 +56,16 @@ class EventLoop(Loop):
             del error
 
     def stop(self) -> None:
-        """Have `run_forever()` return after the callbacks that are queued now."""
+        """Make `run_forever()` return after the callbacks that are queued now."""
         self._stopping = True
         self._callbacks.is_stopping = True
 
     def close(self) -> None:
-        """Close the loop, which must not be running."""
+        """Close the loop.
+
+        Raises:
+            RuntimeError: the loop is running.
+        """
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
         if self._closed:
@@ -70,7 +74,7 @@ class EventLoop(Loop):
         living_kernels.discard(self._kernel)
 
     def _poll(self) -> None:
-        """Handle the events and timers that have come."""
+        """Handle the events that have come and the timers that have expired."""
         kernel = self._kernel
         poll_between(kernel)
         if kernel.deadlines:

@@ -1,15 +1,14 @@
 """`Loop`: asyncio's event loop as a face of a kernel (A1).
 
-It inherits from asyncio's own loop what needs ``call_soon()``, timers and ``add_reader()`` alone:
-connections, servers, datagrams, TLS, pipes, subprocesses, executors, ``sock_*()`` and
-``sendfile()``. What it replaces:
+It inherits from asyncio's own loop all that needs only ``call_soon()``, timers and
+``add_reader()``: connections, servers, datagrams, TLS, pipes, subprocesses, executors, ``sock_*()``
+and ``sendfile()``. It replaces:
 
-* the ready queue is `Callbacks`, a task of the kernel;
-* timers are deadlines of the kernel, on its clock, so a `MockClock` moves them;
-* the selector is `Descriptors`, on the reactor of the kernel;
-* calls from other threads, and signals, come through the kernel's entry queue, so there is no pipe
-  to itself;
-* sockets' transports are `SocketTransport`.
+* the ready queue by `Callbacks`, a task of the kernel;
+* the heap of timers by the deadlines of the kernel, on its clock, so a `MockClock` moves them;
+* the selector by `Descriptors`, on the reactor of the kernel;
+* the pipe that wakes the loop by the kernel's entry queue, for other threads and signals;
+* the transport of sockets by `SocketTransport`.
 """
 
 from __future__ import annotations
@@ -59,10 +58,10 @@ CLOSED: Final = (
 
 
 class Loop(StockLoop):
-    """What the loop of a run and a loop of its own have in common."""
+    """The base of `RunLoop` and `EventLoop`."""
 
-    # With more than thirty attributes beside the slots, each call of a method of the loop would
-    # take 16 ns more (measured, CPython 3.11).
+    # If the loop had more than thirty attributes outside the slots, each call of one of its methods
+    # would take 16 ns more (measured on CPython 3.11).
     __slots__ = (
         "_callbacks",
         "_is_in_child",
@@ -76,7 +75,7 @@ class Loop(StockLoop):
         "make_face",
     )
 
-    _closed = True  # until it is made: a constructor may raise, and __del__() looks
+    _closed = True  # for __del__(), if the constructor raises
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -89,8 +88,8 @@ class Loop(StockLoop):
         self._callbacks = Callbacks(kernel, self.leave)
         super().__init__(Descriptors(kernel.reactor, self._callbacks))
         self._ready: deque[StockHandle] = self._callbacks.ready
-        # Libraries make a future for each wait, and it asks for the debug mode: without a Python
-        # call for either, a query of asyncpg is cheaper by 1 % (counted in instructions).
+        # Libraries make a future for each wait, and the future calls get_debug(). Neither is a
+        # Python function, which makes a query of asyncpg cheaper by 1 % (counted in instructions).
         self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
         self._previous_handlers: dict[int, Any] = {}
 
@@ -99,13 +98,13 @@ class Loop(StockLoop):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Handle:
-        """Queue a callback; a task of mio that awaited a future goes straight to the kernel."""
+        """Queue a callback. A task of mio whose future is done goes to the kernel's queue."""
         callbacks = self._callbacks
         try:
             if type(callback) is TaskFace:
                 if not callbacks.is_running:
                     callbacks.require_own_thread()
-                if self._ready:  # what was queued before runs before the task
+                if self._ready:  # the callbacks that were queued before run before the task
                     callbacks.due = len(self._ready)
                 if (
                     callback._future is args[0]  # type: ignore[misc] # a future passes itself
@@ -130,7 +129,7 @@ class Loop(StockLoop):
     def _call_of_future(
         self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> Handle:
-        """Queue a callback of a future that another thread has set; refuse any other."""
+        """Queue the callback of a future that another thread has set; raise for any other call."""
         if not other_threads.is_of_future(args):
             raise OtherThread from None
         if not self._was_set_elsewhere:
@@ -144,7 +143,7 @@ class Loop(StockLoop):
         self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> Handle:
         handle: Any = super().call_soon(callback, *args, context=context)
-        if handle._source_traceback:  # its last frame is the caller's, not ours
+        if handle._source_traceback:  # leave out our own frames
             del handle._source_traceback[-2:]
         return handle  # type: ignore[no-any-return]
 
@@ -172,11 +171,11 @@ class Loop(StockLoop):
             self._check_callback(callback, "call_soon_threadsafe")
         handle: StockHandle = ThreadSafeHandle(callback, args, self, context)
         has_lock = ThreadSafeHandle is not StockHandle
-        if handle._source_traceback:  # its last frames are ours, and the class's own
+        if handle._source_traceback:  # leave out our own frames
             del handle._source_traceback[-2 if has_lock else -1 :]
         if self._debug or not has_lock:
             self._ready.append(handle)
-        else:  # what runs the queue inlines Handle._run(), and this one holds a lock as it runs
+        else:  # Callbacks do not call Handle._run(), and this one's _run() takes a lock
             self._ready.append(make_handle(handle._run, (), self, Context()))
         if not self._kernel.entry.put(self._callbacks.wake):
             raise RuntimeError(CLOSED)
@@ -189,7 +188,7 @@ class Loop(StockLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> TimerHandle:
-        """Queue a callback at a time of the kernel's clock."""
+        """Queue a callback at the time ``when`` of the kernel's clock."""
         if when is None:
             raise TypeError("when cannot be None")
         return self._add_timer(when, callback, args, context)
@@ -221,7 +220,7 @@ class Loop(StockLoop):
         callbacks = self._callbacks
         if not callbacks.is_running and self._kernel.current is None:
             callbacks.require_own_thread()
-        if when != when:  # NaN has no place in an order; asyncio calls back soon
+        if when != when:  # NaN cannot be ordered; asyncio calls back soon
             when = self._now()
         timer = make_timer(when, callback, args, self, context, callbacks)
         if self._debug:
@@ -267,7 +266,7 @@ class Loop(StockLoop):
         return True
 
     def _make_self_pipe(self) -> None:
-        """Make none: the kernel has a waker."""
+        """Do nothing: the kernel has a waker."""
 
     def _close_self_pipe(self) -> None:
         """Do nothing: there is no pipe."""
@@ -283,11 +282,12 @@ class Loop(StockLoop):
     # Signals.
 
     def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
-        """Have a callback queued when a signal comes; only in the main thread.
+        """Queue a callback whenever a signal arrives. Only the main thread can call this.
 
-        The kernel's wake-up descriptor ends its sleep, so asyncio's own is not set.
+        asyncio's wake-up descriptor is not set, because the kernel's own wakes the loop.
 
         Raises:
+            TypeError: the callback is a coroutine or an async function.
             ValueError: there is no such signal.
             RuntimeError: the signal cannot be caught, or this is not the main thread.
         """
@@ -306,7 +306,7 @@ class Loop(StockLoop):
         self._signal_handlers[sig] = handle
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Give a signal back to the handler that was there before; False if there was none."""
+        """Restore the previous handler of a signal; return False if the loop had none for it."""
         self._check_signal(sig)
         if self._signal_handlers.pop(sig, None) is None:
             return False
@@ -320,7 +320,7 @@ class Loop(StockLoop):
     # Tasks and futures.
 
     def create_task(self, coro: Any, **options: Any) -> Any:
-        """Make a task of asyncio; what an eager one runs at once is in no task of mio."""
+        """Make a task of asyncio. What an eager task runs at once does not run in a task of mio."""
         if self._task_factory is None and not options.get("eager_start"):
             if self._debug or self._closed:
                 return super().create_task(coro, **options)
@@ -333,10 +333,10 @@ class Loop(StockLoop):
         finally:
             kernel.current, kernel.budget, sniffio.thread_local.name = current, budget, name
 
-    # What the kernel calls; see `anyio_mio._kernel.foreign_loop`.
+    # Methods that the kernel calls; see `anyio_mio._kernel.foreign_loop`.
 
     def begin(self) -> None:
-        """Become the running loop of this thread."""
+        """Make this the running loop of the thread."""
         self._thread_id = threading.get_ident()
         self._callbacks.names = sniffio.thread_local.__dict__
         self._set_coroutine_origin_tracking(self._debug)
@@ -344,55 +344,57 @@ class Loop(StockLoop):
 
     def end(self) -> None:
         """Leave the thread without a running loop."""
-        with suppress(RuntimeError):  # from Python 3.14, where a forked child has forgotten it
+        with suppress(
+            RuntimeError
+        ):  # from Python 3.14 in a forked child, which has no running loop
             self.leave()
         self._thread_id = None
         asyncio_internals.set_running_loop(None)
         self._set_coroutine_origin_tracking(False)
 
     def no_task(self) -> str | None:
-        """Return what is wrong in a task of asyncio that would wait for something of mio's."""
+        """Return the error message for an asyncio task that would wait for something of mio."""
         return IN_ASYNCIO if asyncio.current_task(self) is not None else None
 
     def first_iteration(self, generator: AsyncGenerator[Any, Any], /) -> bool:
-        """Adopt an async generator that asyncio's callbacks and tasks start."""
+        """Take over an async generator that starts in an asyncio task or callback."""
         if self._kernel.current is not None:
             return False
         self._asyncgen_firstiter_hook(generator)
         return True
 
     def finalizer(self, generator: AsyncGenerator[Any, Any], /) -> bool:
-        """Close an adopted generator in a task of asyncio."""
+        """Close a generator that was taken over, in an asyncio task."""
         if generator not in self._asyncgens:
             return False
         self._asyncgen_finalizer_hook(generator)
         return True
 
     def tasks(self) -> list[Any]:
-        """Return asyncio's tasks that are not done, for the task tree."""
+        """Return the asyncio tasks that are not done, for the task tree."""
         return self._order.sort(asyncio.all_tasks(self))
 
     def running_task(self) -> str:
-        """Return the name of the task of asyncio that runs now, for the watchdog's thread."""
+        """Return the name of the running asyncio task, for the watchdog's thread."""
         task = asyncio.current_task(self)
         return "" if task is None else task.get_name()
 
     def describe_task(self, task: Any, until: float, /) -> TaskState | None:
-        """Describe one of asyncio's tasks, for the task tree; None if it is done."""
+        """Describe an asyncio task for the task tree; return None if it is done."""
         if task.done():
             return None
         return describe_task(self._kernel, task, until, asyncio.current_task(self))
 
     def time_limits(self) -> TimeLimits:
-        """Return the time limits that timers are, for the task tree."""
+        """Return the time limits that the loop's timers set, for the task tree."""
         return TimeLimits(self._kernel.deadlines)
 
     def can_wake(self) -> bool:
-        """Return whether an event of a descriptor may call back into the program."""
+        """Return whether an event of a descriptor could run a callback of the program."""
         return bool(self._selector.watches)
 
     def die_in_child(self) -> None:
-        """Refuse every use, in a forked child."""
+        """Make every use raise, in a forked child."""
         self._is_in_child = True
         self._closed = True
         self._thread_id = None
@@ -408,7 +410,7 @@ class Loop(StockLoop):
         self._callbacks.run_handle = self._run_in_debug_mode if enabled else None
 
     def _run_in_debug_mode(self, handle: StockHandle) -> None:
-        """Run a handle, and log it if it took long."""
+        """Run a handle, and log a warning if it took long."""
         try:
             self._current_handle = handle
             start = self.time()
@@ -419,13 +421,13 @@ class Loop(StockLoop):
                 asyncio_internals.warn("Executing %s took %.3f seconds", text, seconds)
         finally:
             self._current_handle = None
-            del handle  # a task's error keeps this frame, and would keep the task with it
+            del handle  # the traceback of a task's error refers to this frame: break the cycle
 
     def _check_closed(self) -> None:
         if self._closed:
             raise RuntimeError(FORKED if self._is_in_child else CLOSED)
 
     def release(self) -> None:
-        """Close the loop; the kernel goes on to close itself."""
+        """Close the loop. The kernel calls this when it closes."""
         super().close()
         self._callbacks.close()

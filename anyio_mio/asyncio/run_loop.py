@@ -1,4 +1,4 @@
-"""The loop of a run of mio: attached to its kernel, and closed with it (A4, A5)."""
+"""`RunLoop`: the asyncio loop of a run of mio. It ends with the run (A4, A5)."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ INSIDE: Final = (
 
 
 class RunLoop(Loop):
-    """The running loop in tasks of mio, and in the callbacks and tasks of asyncio beside them."""
+    """The running loop of a run: in tasks of mio, and in asyncio's callbacks and tasks."""
 
     __slots__ = ()
 
     def run_forever(self) -> NoReturn:
-        """Refuse: the run runs the loop."""
+        """Raise RuntimeError: the run of mio runs the loop."""
         raise RuntimeError(INSIDE.format("run_forever", "await anyio.sleep_forever()"))
 
     def run_until_complete(self, future: Any) -> NoReturn:
-        """Refuse: a task awaits the future."""
+        """Raise RuntimeError: the run of mio runs the loop. A coroutine is closed."""
         if inspect.iscoroutine(future):
             future.close()
         raise RuntimeError(INSIDE.format("run_until_complete", "await the coroutine or the future"))
 
     def stop(self) -> NoReturn:
-        """Refuse: the run ends with its main function."""
+        """Raise RuntimeError: the run ends when its main function does."""
         right = "cancel a scope around the main function: scope.cancel()"
         raise RuntimeError(INSIDE.format("stop", right))
 
     def close(self) -> None:
-        """Close the loop with its run; inside the run, refuse."""
+        """Close the loop after its run. Inside the run, raise RuntimeError."""
         if self.is_running():
-            right = "nothing: the loop is closed at the end of the run"
+            right = "leave it out: the loop is closed at the end of the run"
             raise RuntimeError(INSIDE.format("close", right))
         self.release()
 
     async def shut_down(self) -> None:
-        """End what is left of asyncio, after the main task."""
+        """End what the program has left running in asyncio, after the main task has ended."""
         with CancelScope(shield=True):
             self.end_clean_ups()
             await cancel_all_tasks(self)
@@ -65,7 +65,7 @@ class RunLoop(Loop):
             await shut_down_executor(self)
 
     def end_clean_ups(self) -> None:
-        """Cancel the clean-up of async generators that were dropped, now and from now on."""
+        """Cancel the tasks that close dropped async generators, those of now and of later."""
         self.make_face = partial(TaskFace, self, is_ending=True)
         for task in self._kernel.tasks():
             if isinstance(task.face, TaskFace):
@@ -73,7 +73,7 @@ class RunLoop(Loop):
 
 
 async def cancel_all_tasks(loop: Loop) -> None:
-    """Cancel asyncio's tasks, wait for them, and report what they raised: as asyncio.run() does."""
+    """Cancel asyncio's tasks, wait for them and report their errors, as `asyncio.run()` does."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
@@ -81,19 +81,19 @@ async def cancel_all_tasks(loop: Loop) -> None:
     for task in tasks:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            message = "unhandled exception during the end of a run of mio"
+            message = "unhandled exception in an asyncio task at the end of a run of mio"
             loop.call_exception_handler({"message": message, "exception": error, "task": task})
 
 
 async def shut_down_executor(loop: Loop) -> None:
-    """Wait for the default executor's threads, as long as asyncio.run() does."""
+    """Shut down the default executor; wait for its threads for as long as `asyncio.run()` does."""
     timeout = getattr(constants, "THREAD_JOIN_TIMEOUT", None)
     shut_down: Any = loop.shutdown_default_executor
     await (shut_down(timeout) if timeout else shut_down())
 
 
 class Traps:
-    """What the class of an idle loop has beside `RunLoop`: each wakes the loop up."""
+    """The methods that an idle loop has in addition to `RunLoop`. Each one initializes the loop."""
 
     def __getattribute__(self, name: str) -> Any:
         wake_up(self)
@@ -107,25 +107,25 @@ class Traps:
         return self is other
 
     def __del__(self) -> None:
-        """Warn of nothing: the loop opened nothing."""
+        """Do nothing: an idle loop has nothing open that asyncio could warn about."""
 
 
 TRAPS: Final = ("__getattribute__", "__hash__", "__eq__", "__del__")
 
 LOOK_UP_TELLS: Final = sys.version_info < (3, 14)
-"""Whether ``asyncio.current_task()`` touches the loop. Where it does not, no loop is idle."""
+"""Whether ``asyncio.current_task()`` calls a method of the loop. If not, no loop is made idle."""
 
 
 def make_idle_loop(kernel: Kernel) -> RunLoop:
-    """Make the loop of a run that has not used asyncio yet: it costs nothing.
+    """Make the loop of a run that has not used asyncio yet. It costs nothing.
 
-    It wakes up when it is touched: when the program calls one of its methods, or asks for
-    ``asyncio.current_task()``, which looks the loop up in a dict and so asks for its hash. From
-    then on the kernel tells asyncio which task runs, for 0.1 microseconds a step.
+    The first use initializes it: when the program reads one of its attributes, or calls
+    ``asyncio.current_task()``, which looks up the loop in a dict and so calls ``__hash__()``. From
+    then on the kernel tells asyncio which task runs, which costs 0.1 microseconds for each step.
 
-    Each idle loop has a class of its own, which loses its traps when the loop wakes up. If the loop
-    changed its class instead, CPython would keep its attributes in a dict, and would look each
-    method up there first: 16 ns for a call (measured, CPython 3.11).
+    Each idle loop has its own class, from which `Traps` are removed when the loop is initialized.
+    If the loop changed its class instead, CPython would keep its attributes in a dict and look for
+    each method there first: 16 ns for each call (measured on CPython 3.11).
     """
     body = {name: vars(Traps)[name] for name in TRAPS}
     idle_class: Any = type(RunLoop.__name__, (RunLoop,), {"__slots__": (), **body})
@@ -135,7 +135,7 @@ def make_idle_loop(kernel: Kernel) -> RunLoop:
 
 
 def wake_up(loop: Any) -> None:
-    """Make an idle loop the loop of its run. Any thread may be the first to touch it."""
+    """Initialize an idle loop and make it the loop of its run. Any thread may be the first user."""
     with waking:
         own_class = type(loop)
         if TRAPS[0] not in vars(own_class):
@@ -148,7 +148,7 @@ def wake_up(loop: Any) -> None:
             loop.end_clean_ups()
         if kernel.is_dead:
             loop.die_in_child()
-        is_ours = running.kernel is kernel  # from another thread only the entry queue can tell
+        is_ours = running.kernel is kernel  # in another thread, ask the entry queue
         if kernel.is_dead or not (is_ours or kernel.entry.put(nothing)):  # its run is over
             loop.release()
             return
@@ -170,7 +170,7 @@ class Side:
     """Sets the running loop while a kernel takes turns: an `AsyncioSide`."""
 
     def begin(self, kernel: Kernel, /) -> None:
-        """Make the kernel's loop the running one; a run that has none gets an idle one."""
+        """Make the kernel's loop the running loop. If it has none, make an idle one."""
         if isinstance(kernel.asyncio, Loop):
             kernel.asyncio.begin()
             return
@@ -190,13 +190,13 @@ class Side:
 
 
 def end_run(kernel: Kernel, error: BaseException) -> None:
-    """Raise a callback's SystemExit or KeyboardInterrupt in the main task, where it waits."""
+    """Raise the SystemExit or KeyboardInterrupt of a callback in the main task, or end the run."""
     if kernel.main is None or not kernel.throw(kernel.main, error):
         kernel.crash_with(error)
 
 
 def install() -> None:
-    """Give each run a loop from now on, also those that have begun."""
+    """Give a loop to all runs from now on, and to those that have begun already."""
     adopt(asyncio.CancelledError)
     teach_task_groups(Cancelled)
     side = Side()

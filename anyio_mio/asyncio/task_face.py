@@ -1,28 +1,28 @@
-"""A task of mio as asyncio's libraries see it: what ``asyncio.current_task()`` returns.
+"""`TaskFace`: how asyncio's libraries see a task of mio. ``asyncio.current_task()`` returns it.
 
-Facts. asyncio has one way to cancel: ``task.cancel()`` throws a ``CancelledError`` into the task's
-wait, once (an edge). ``asyncio.timeout()`` and ``TaskGroup`` are built on it, and on counting these
-calls (``cancelling()``, ``uncancel()``). AnyIO has another: a cancelled scope cancels each wait
-inside it (a level).
+Facts. asyncio cancels by an edge: ``task.cancel()`` throws one ``CancelledError`` into the task's
+current wait. ``asyncio.timeout()`` and ``TaskGroup`` use it, and count the calls (``cancelling()``,
+``uncancel()``). AnyIO cancels by a level: a cancelled scope cancels every wait inside it.
 
-Decision. A cancelled scope cancels the future that the task awaits, and the task goes on when the
-future is done: at once for a plain future, after its clean-up for a task of asyncio. Then it gets
-mio's `Cancelled`, which is a ``CancelledError`` too. If the future ends with a value all the same,
-the task gets the value, and its next wait is cancelled.
+Decision. A cancelled scope cancels the future that the task awaits. The task resumes when the
+future is done: at once if it is a plain future, after the clean-up if it is an asyncio task. Then
+the task gets mio's `Cancelled`, which is a ``CancelledError`` too. If the future ends with a value
+in spite of that, the task gets the value, and its next wait is cancelled.
 
-Libraries for asyncio clean up with further waits: psycopg asks the server to end a query and waits
-for its answer. So a scope does not cancel the waits of asyncio's, futures and bare yields, while
-such a `Cancelled` is still on its way, in an ``except``, a ``finally`` or an ``__aexit__()``;
-`clean_up` says how that is known. A library that swallows it is cancelled again at its next wait,
-and another scope that is cancelled cancels the clean-up too. The task that closes a dropped async
-generator is in a cancelled scope from its start, and cleans up like that until the run ends.
+Libraries for asyncio wait again when they clean up: psycopg asks the server to end a query, and
+waits for the answer. So a cancelled scope does not cancel a wait for asyncio (a future or a bare
+yield) while the task handles such a `Cancelled`, in an ``except``, a ``finally`` or an
+``__aexit__()``; `clean_up` explains how this is detected. If a library swallows the `Cancelled`,
+its next wait is cancelled. If a further scope is cancelled, it cancels the clean-up too. The task
+that closes a dropped async generator runs in a cancelled scope from its start; its waits for
+asyncio are left alone until the run ends.
 
-``cancel()`` of a face ends the wait with a plain ``CancelledError``, also if the future is done and
-the task has not gone on yet. If the task does not wait, or its wait for something of mio's cannot
-be left, the error comes at the next wait that can be: a result of mio's is never lost.
+``cancel()`` of a face ends the wait with a plain ``CancelledError``, even if the future is done and
+the task has not resumed yet. If the task does not wait, or waits for something of mio that cannot
+be left, the next wait that can be left gets the error. So no result of mio is lost.
 
-The face is also what the future calls when it is done: the loop's ``call_soon()`` knows it and
-makes the task runnable without a handle and without a callback.
+The face is also the callback that the future calls when it is done. The loop's ``call_soon()``
+recognizes it and makes the task runnable, without a handle.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ DoneCallback: TypeAlias = "Callable[[Any], object]"
 
 OTHER_LOOP: Final = (
     "{!r} belongs to another event loop, which does not run in this thread.\n"
-    "  wrong: awaiting a future that was made before the run, or in another thread\n"
-    "  right: future = asyncio.get_running_loop().create_future() inside the run; for another\n"
-    "         thread's coroutine, asyncio.run_coroutine_threadsafe(coroutine, its_loop) and\n"
-    "         asyncio.wrap_future()"
+    "  wrong: loop = asyncio.get_event_loop() before the run, and await loop.create_task(f())\n"
+    "  right: await asyncio.get_running_loop().create_task(f()) inside the run; for a loop in\n"
+    "         another thread, future = asyncio.run_coroutine_threadsafe(f(), its_loop) and\n"
+    "         await asyncio.wrap_future(future)"
 )
 NO_OUTCOME: Final = (
-    "the task has ended, and its result went to its task group.\n"
-    "  right: add_done_callback() before it ends, or group.create_task() and await the handle"
+    "the task has ended, and its result was given to its task group.\n"
+    "  right: call add_done_callback() before it ends, or await the handle of group.create_task()"
 )
 
 
 @final
 class TaskFace:
-    """One task of mio, with the methods of an `asyncio.Task` that libraries call on their own task.
+    """The methods of an `asyncio.Task` that libraries call on the current task, for a task of mio.
 
-    It is not an `asyncio.Task`, and `asyncio.all_tasks()` does not list it.
+    It is no `asyncio.Task`, and `asyncio.all_tasks()` does not list it.
     """
 
     __slots__ = (
@@ -81,6 +81,7 @@ class TaskFace:
         "_must_cancel",
         "_outcome",
         "_requests",
+        "_uncancelled_scope",
         "task",
     )
 
@@ -97,6 +98,7 @@ class TaskFace:
         self._error: BaseException | None = None
         self._must_cancel: Any = None
         self._requests = 0
+        self._uncancelled_scope: object = None
         self._outcome: asyncio.Future[Any] | None = None
 
     def __repr__(self) -> str:
@@ -105,7 +107,7 @@ class TaskFace:
     # The kernel's side: a wait for a future of asyncio.
 
     def wait_for(self, task: Task, future: Any) -> None:
-        """Park the task until ``future`` is done; fail it if it is no future of the loop."""
+        """Park the task until ``future`` is done; it gets an error if it cannot await that."""
         if future is None or task.parked_on is not None:
             wait_elsewhere(task, future)
             return
@@ -129,7 +131,7 @@ class TaskFace:
             self._deliver()
 
     def end_yield(self) -> None:
-        """End a bare yield in a cancelled scope, unless the task cleans up."""
+        """Cancel a bare yield in a cancelled scope, unless the task is cleaning up."""
         if not self._cleans_up():
             self.task.error = self._cancellation()
 
@@ -153,22 +155,22 @@ class TaskFace:
     """For futures that call their callbacks themselves."""
 
     def abort(self, task: Task, /) -> bool:
-        """Cancel the future for a cancelled scope.
+        """Cancel the future, because the scope of the task was cancelled.
 
-        The task waits until it is done, unless it cannot be done before the task has ended.
+        The task goes on waiting until the future is done, unless the future waits for the task.
         """
         future = self._future
         if future is not None and not self._cancelled_by_scope:
             self._cancelled_by_scope = True
             is_told = cancel(future, task.scope.cancel_message())
             if not is_told and future.done():
-                self.wake(future)  # it was set in another thread, which the loop refused
+                self.wake(future)  # another thread has set it, in a way that did not wake the loop
             else:
                 self._leave_circle(future)
         return False
 
     def leave(self, task: Task, /) -> bool:
-        """Take the task out of its wait, and let the future go on alone."""
+        """Take the task out of its wait without cancelling the future."""
         future, self._future = self._future, None
         if future is None:
             return False
@@ -178,7 +180,7 @@ class TaskFace:
         return True
 
     def take_error(self, error: BaseException, /) -> bool:
-        """End the wait with an error of the kernel's, such as Ctrl-C."""
+        """Cancel the future, and end the wait with an error of the kernel such as a Ctrl-C."""
         future = self._future
         if future is None:
             return False
@@ -188,21 +190,21 @@ class TaskFace:
         return True
 
     def awaited_future(self) -> Any:
-        """Return the future that the task awaits; None if it awaits none."""
+        """Return the future that the task awaits, or None."""
         return self._future
 
     def describe(self, task: Task, /) -> Wait:
-        """Describe the future that the task waits for."""
+        """Describe the future that the task awaits, for the task tree."""
         return describe_future(self._future, frames_of(task.coro))
 
     def finish(self, value: object, error: BaseException | None, /) -> None:
-        """Wake the tasks that wait for the face: its task has ended."""
-        self._must_cancel = None
+        """Give the result of the task, which has ended, to the tasks that await the face."""
+        self._must_cancel = self._uncancelled_scope = None
         if self._outcome is not None:
             settle(self._outcome, value, error)
 
     def end_clean_up(self) -> None:
-        """Cancel the clean-up of an async generator that was dropped: the run ends."""
+        """Cancel the task if it closes a dropped async generator: the run ends."""
         if self._closes_generator:
             self._closes_generator = False
             self.cancel()
@@ -210,18 +212,21 @@ class TaskFace:
     # asyncio's side.
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """End the task's wait with a ``CancelledError``, or its next one if it does not wait now.
+        """End the current wait of the task, or else its next one, with a ``CancelledError``.
 
         Returns:
             False if the task has ended.
         """
         if self.task.done:
             return False
+        if self._uncancelled_scope is not None and self._uncancelled_scope is self.task.scope:
+            self._uncancelled_scope = None  # the scope cancels the next wait
+            return True
         self._requests += 1
         self._must_cancel = "" if msg is None else msg
         kernel = self.task.kernel
         if kernel.current is self.task:
-            # It does not wait yet. The callback comes after this step, and looks again.
+            # It does not wait yet. The callback runs after this step, and tries again.
             kernel.budget = 0
             self.task.send = self._send_and_cancel
             self._loop.call_soon(self._deliver)
@@ -230,42 +235,53 @@ class TaskFace:
         return True
 
     def cancelling(self) -> int:
-        """Return how many calls of `cancel()` have not been taken back by `uncancel()`."""
-        return self._requests
+        """Return the number of calls of `cancel()` minus those of `uncancel()`.
+
+        A cancelled scope around the task counts for one: libraries ask whether a ``CancelledError``
+        was meant for their own task.
+        """
+        scope = self.task.scope
+        return self._requests + (scope.effective and scope is not self._uncancelled_scope)
 
     def uncancel(self) -> int:
-        """Take one `cancel()` back; return how many are left."""
+        """Undo one `cancel()`; return how many are left."""
         if self._requests > 0:
             self._requests -= 1
             if self._requests == 0 and self._must_cancel is not None:
                 self._must_cancel = None
                 self.task.send = self.task.coro.send
-        return self._requests
+        elif self.task.scope.effective:
+            self._uncancelled_scope = self.task.scope
+        return self.cancelling()
+
+    def has_requests(self) -> bool:
+        """Return whether there are calls of `cancel()` that were not undone."""
+        return self._requests > 0
 
     def done(self) -> bool:
         """Return whether the task has ended."""
         return self.task.done
 
     def cancelled(self) -> bool:
-        """Return whether the task has ended by a cancellation."""
+        """Return whether the task has ended with a cancellation."""
         return self._outcome is not None and self._outcome.cancelled()
 
     def result(self) -> Any:
-        """Return what the task returned, if that was asked for before it ended."""
+        """Return the result of the task, if it was asked for before the task ended."""
         return self._settled().result()
 
     def exception(self) -> BaseException | None:
-        """Return what the task raised, if that was asked for before it ended."""
+        """Return the exception of the task, if it was asked for before the task ended."""
         return self._settled().exception()
 
     def add_done_callback(self, callback: DoneCallback, *, context: Context | None = None) -> None:
-        """Have ``callback(face)`` called soon after the task has ended."""
-        callback = Told(self, callback)
+        """Call ``callback(face)`` soon after the task has ended."""
+        callback = DoneCallbackOfFace(self, callback)
         self._settled().add_done_callback(callback, context=context)
 
     def remove_done_callback(self, callback: DoneCallback) -> int:
-        """Take a callback back; return how many times it was added."""
-        return self._settled().remove_done_callback(Told(self, callback))
+        """Remove a callback; return how many times it had been added."""
+        return self._settled().remove_done_callback(DoneCallbackOfFace(self, callback))
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the end of the task, in another task.
@@ -298,7 +314,7 @@ class TaskFace:
         return self.task.context
 
     def get_stack(self, *, limit: int | None = None) -> list[Any]:
-        """Return the frames of the suspended coroutine: the outermost alone, as for a task."""
+        """Return the outermost frame of the suspended coroutine, as `asyncio.Task` does."""
         frame = getattr(self.task.coro, "cr_frame", None)
         return [] if frame is None else [frame]
 
@@ -315,20 +331,20 @@ class TaskFace:
     # Insides.
 
     def _cleans_up(self) -> bool:
-        """Return whether a cancellation that ended a wait of asyncio's is still on its way."""
+        """Return whether the task handles a cancellation that has ended a wait for asyncio."""
         if self._closes_generator:
             return True
         error = None if self._delivered is None else self._delivered()
         return error is not None and is_on_its_way(error, self.task.coro)
 
     def _cancellation(self) -> Cancelled:
-        """Make the error that ends a wait of asyncio's, and remember it."""
+        """Make the error that ends a wait for asyncio, and remember it."""
         error = Cancelled(self.task.scope.cancel_message())
         self._delivered = ref(error)
         return error
 
     def _deliver(self) -> None:
-        """End the wait that the task is in, if it can be left; else its next step tries again."""
+        """End the current wait with the requested ``CancelledError``, or try at the next one."""
         task, msg = self.task, self._must_cancel
         if msg is None or task.done:
             return
@@ -348,8 +364,8 @@ class TaskFace:
                 self._leave_circle(future, error)
             return is_told
         if task.parked_on is self:
-            # The future is done and the task runnable. asyncio raises here and not at the next
-            # wait, and its locks and groups count on it; the future keeps its result.
+            # The future is done and the task is runnable. asyncio raises now and not at the next
+            # wait, and its locks and task groups rely on that. The future keeps its result.
             task.error = task.error or error
             return True
         if task.parked_on is not None and task.parked_on is not YIELDED:
@@ -359,7 +375,7 @@ class TaskFace:
         return True
 
     def _send_and_cancel(self, value: Any) -> Any:
-        """Step the task, then end the wait that it is in: its ``send`` while a cancel is due."""
+        """Step the task, then try to cancel its wait; its ``send`` while a cancel is pending."""
         self.task.kernel.budget = 0
         trapped = self.task.coro.send(value)
         if trapped is PAUSED or trapped is None:
@@ -369,13 +385,13 @@ class TaskFace:
     def _leave_circle(
         self, future: Any, error: BaseException | None = None, _: object = None
     ) -> None:
-        """End the wait for a future that would wait for this task, now or after its next change.
+        """End the wait if the future waits for this task; look again after its next change.
 
         Args:
-            future: what the task awaits. It was told to cancel; if not, the task cleans up.
-            error: what ends the wait; if it is None, the cancellation of the task's scope.
+            future: what the task awaits. It was cancelled, unless the task is cleaning up.
+            error: what ends the wait; None for the cancellation of the task's scope.
         """
-        if self._future is not future or future.done():  # cancelling it has come round
+        if self._future is not future or future.done():  # the cancellation has woken the task
             return
         task = self.task
         end = find_end(future, task)
@@ -389,6 +405,11 @@ class TaskFace:
             end.add_done_callback(partial(self._leave_circle, future, error))
 
     def _settled(self) -> asyncio.Future[Any]:
+        """Return the future of the outcome. The first call makes it, before the task has ended.
+
+        Raises:
+            InvalidStateError: the task had ended before the outcome was asked for.
+        """
         if self._outcome is None:
             if self.task.done:
                 raise asyncio.InvalidStateError(NO_OUTCOME)
@@ -397,8 +418,8 @@ class TaskFace:
 
 
 @final
-class Told:
-    """A done-callback that gets the face and not the future behind it."""
+class DoneCallbackOfFace:
+    """A done-callback that is called with the face instead of its future."""
 
     __slots__ = ("callback", "face")
 
@@ -410,16 +431,16 @@ class Told:
         self.callback(self.face)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Told) and self.callback == other.callback
+        return isinstance(other, DoneCallbackOfFace) and self.callback == other.callback
 
     def __hash__(self) -> int:
         return hash(self.callback)
 
 
 def cancel(future: Any, message: str | None) -> bool:
-    """Cancel a future; False if it is done, or does not listen.
+    """Cancel a future; return False if it is done or ignores that.
 
-    A circle among asyncio's own tasks answers with a RecursionError: each of them was told.
+    If asyncio's tasks wait for each other, asyncio cancels each of them and raises RecursionError.
     """
     try:
         return bool(future.cancel() if message is None else future.cancel(msg=message))
@@ -428,34 +449,34 @@ def cancel(future: Any, message: str | None) -> bool:
 
 
 def report_error(future: Any) -> None:
-    """Tell the loop's exception handler how a future ended for which its task waits no more."""
+    """Give the error of a future that its task has stopped awaiting to the exception handler."""
     if ended_by_cancellation(future) or future.exception() is None:
         return
-    message = "exception of a future whose wait was broken off"
+    message = "exception of a future that its task has stopped awaiting"
     context = {"message": message, "exception": future.exception(), "future": future}
     future.get_loop().call_exception_handler(context)
 
 
 def ended_by_cancellation(future: Any) -> bool:
-    """Return whether a future that is done says that it was cancelled.
+    """Return whether a future that is done was cancelled.
 
-    ``asyncio.gather()`` sets a ``CancelledError`` as the exception of the future that it returns.
+    The future of ``asyncio.gather()`` is not cancelled, but has a ``CancelledError`` as exception.
     """
     return future.cancelled() or isinstance(future.exception(), asyncio.CancelledError)
 
 
 def forget_cancellation(future: Any) -> None:
-    """Keep a future that ended by a cancellation from logging that its error was not retrieved.
+    """Keep a cancelled future from logging that its exception was never retrieved.
 
-    That of ``asyncio.gather()`` has an error. It is marked as not retrieved right after the
-    callbacks are called, of which the one that wakes the task is one.
+    The future of ``asyncio.gather()`` has a ``CancelledError`` as exception. asyncio marks it as
+    not retrieved after the callbacks have been called, so it is retrieved in a later callback.
     """
     if not future.cancelled() and ended_by_cancellation(future):
         future.get_loop().call_soon(future.exception)
 
 
 def settle(future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
-    """Give a future the outcome of a task; nothing is logged if no one asks for it."""
+    """Give a future the outcome of a task; log nothing if the outcome is never retrieved."""
     if future.done():
         return
     if error is None:

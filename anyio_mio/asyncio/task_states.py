@@ -1,11 +1,11 @@
-"""asyncio's tasks in the task tree, and in words what they and tasks of mio wait for.
+"""Describe asyncio's tasks for the task tree, and the waits for asyncio of all tasks.
 
-Facts. A task of asyncio that waits keeps the future that it awaits. A plain future knows who waits
-for it and not who will set it: that is known by the function that awaits it, such as
-``asyncio.Queue.get()``, and by its variables, such as the children of a ``TaskGroup``.
+Facts. An asyncio task that waits refers to the future that it awaits. A plain future does not say
+what will set it. The function that awaits it does, such as ``asyncio.Queue.get()``, and the
+variables of the function do, such as the children of a ``TaskGroup``.
 
-Decision. `describe_future()` looks at the future first and at the innermost frames next, and is
-used for both kinds of tasks, so a circle of tasks that wait for each other may go through both.
+Decision. `describe_future()` looks at the future first, then at the innermost frames. It is used
+for tasks of asyncio and of mio, so it finds circles of waits that go through both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
 
 INNERMOST: Final = 4
-"""Frames at the end of a stack in which a function of asyncio's may tell what is awaited."""
+"""How many of the innermost frames are searched for a function of asyncio."""
 
 KNOWN_WAITS: Final = {
     "Lock.acquire": ("asyncio/locks.py", "a lock of asyncio"),
@@ -57,7 +57,7 @@ KNOWN_WAITS: Final = {
         "sock_connect() of asyncio",
     ),
 }
-"""Functions of asyncio's that await a plain future: their file, and the wait."""
+"""Functions of asyncio that await a plain future: the file, and the wait in words."""
 
 GROUPS: Final = {
     "TaskGroup.__aexit__": ("asyncio/taskgroups.py", "self"),
@@ -65,25 +65,26 @@ GROUPS: Final = {
     "_wait": ("asyncio/tasks.py", "fs"),
     "wait_for": ("asyncio/tasks.py", "fut"),
 }
-"""Functions of asyncio's that wait for tasks by a plain future: their file, and the variable that
-holds the tasks, or their group."""
+"""Functions of asyncio that wait for tasks by a plain future: the file, and the variable that holds
+the tasks or their group."""
 
 NAME_PARTS: Final = re.compile("([^0-9]*)([0-9]{0,15})")
-"""Text, and the number behind it."""
+"""Some text, and the number that follows it."""
 
 NOT_OF_THE_TASK: Final = tuple(
     f"anyio_mio/asyncio/{name}.py" for name in ("callbacks", "loop", "task_states")
 )
-"""Files with the frames around the step of a task: the queue of callbacks, and the tree itself."""
+"""Files whose frames are around the step of a task, or belong to the task tree."""
 
 
 @final
 class TaskOrder:
-    """Puts asyncio's tasks in the order in which they were made, as far as that can be seen.
+    """Sorts asyncio's tasks by the order in which they were made, as far as it is known.
 
-    asyncio keeps a set of them, in no order, and counts those without a name. To note each when it
-    is made would cost every program. So tasks that were seen before come first, in the same order
-    as then; of the others, those without a name come by their number, and then the rest by name.
+    asyncio keeps its tasks in a set, and numbers those that get no name. To record each task when
+    it is made would cost every program. So tasks that were sorted before come first, in the same
+    order. They are followed by new tasks without a name, by number, and new tasks with one, by
+    name.
     """
 
     def __init__(self) -> None:
@@ -99,7 +100,7 @@ class TaskOrder:
 
 
 def order_of_name(task: asyncio.Task[Any]) -> tuple[bool, list[tuple[str, int]]]:
-    """Return what tasks are sorted by: the names that asyncio gives first, numbers as numbers."""
+    """Return the key for sorting tasks: names that asyncio gave come first, in numeric order."""
     name = task.get_name()
     parts = [(text, int(number or 0)) for text, number in NAME_PARTS.findall(name)]
     return not name.startswith("Task-"), parts
@@ -108,7 +109,7 @@ def order_of_name(task: asyncio.Task[Any]) -> tuple[bool, list[tuple[str, int]]]
 def describe_task(
     kernel: Kernel, task: asyncio.Task[Any], until: float, current: object
 ) -> TaskState:
-    """Describe one task of asyncio; ``current`` is the one that runs, ``until`` its time limit."""
+    """Describe an asyncio task. ``until`` is its time limit, ``current`` the running task."""
     future = awaited_future(task)
     state: Literal["running", "runnable", "parked"] = "parked" if future else "runnable"
     stack: tuple[StackFrame, ...]
@@ -139,23 +140,23 @@ NO_WAIT: Final = Wait("")
 
 
 def cancels(task: asyncio.Task[Any]) -> bool:
-    """Return whether a task of asyncio was told to cancel and has not taken it back."""
+    """Return whether an asyncio task has a request to cancel."""
     return task.cancelling() > 0
 
 
 def without_callbacks(stack: Iterable[StackFrame]) -> Iterator[StackFrame]:
-    """Yield the stack of the step that runs, without the frames around it."""
+    """Yield the frames of a running task without the frames of the loop around them."""
     for frame in stack:
         if not ends_with(frame.file, NOT_OF_THE_TASK):
             yield frame
 
 
 def describe_future(future: Any, frames: Iterable[FrameType]) -> Wait:
-    """Say what a task waits for.
+    """Describe what a task waits for.
 
     Args:
-        future: the future of asyncio that it awaits.
-        frames: the task's frames, the innermost last.
+        future: the asyncio future that the task awaits.
+        frames: the frames of the task, the innermost last.
     """
     stack = list(frames)
     if tasks := tasks_behind(future) or tasks_in_frames(stack):
@@ -170,18 +171,18 @@ def describe_future(future: Any, frames: Iterable[FrameType]) -> Wait:
 
 
 def is_of_a_thread(future: Any) -> bool:
-    """Return whether another thread ends a future: ``run_in_executor()``, ``wrap_future()``."""
+    """Return whether another thread will set a future of ``run_in_executor()``, for example."""
     names = (getattr(each[0], "__qualname__", "") for each in callbacks_of(future))
     return any(name.startswith("_chain_future.") for name in names)
 
 
 def ends_with(file: str, path: str | tuple[str, ...]) -> bool:
-    """Return whether a file is the one of this path, or of one of these, below any directory."""
+    """Return whether the name of a file ends with a path, or with one of several."""
     return file.replace("\\", "/").endswith(path)
 
 
 def tasks_behind(future: Any) -> list[Any]:
-    """Return the tasks, of asyncio or of mio, whose end is the end of this future."""
+    """Return the tasks, of asyncio or mio, whose end completes this future."""
     if isinstance(future, asyncio.Task):
         return [future]
     if hasattr(future, "task_of_mio"):
@@ -190,7 +191,7 @@ def tasks_behind(future: Any) -> list[Any]:
 
 
 def tasks_in_frames(stack: list[FrameType]) -> list[Any]:
-    """Return the tasks for which a function of asyncio at the end of a stack waits."""
+    """Return the tasks for which a function of asyncio in the innermost frames waits."""
     for frame in stack[-INNERMOST:]:
         group = GROUPS.get(frame.f_code.co_qualname)
         if group is not None and ends_with(frame.f_code.co_filename, group[0]):
@@ -201,18 +202,18 @@ def tasks_in_frames(stack: list[FrameType]) -> list[Any]:
 
 
 def tasks_in(found: Any) -> list[Any]:
-    """Return the unfinished asyncio tasks in a task, in a group, or in a collection of them."""
+    """Return the unfinished asyncio tasks of a group or collection, or the one that is given."""
     if isinstance(found, asyncio.TaskGroup):
         found = getattr(found, "_tasks", ())
     elif isinstance(found, asyncio.Future):
         found = [found]
-    elif not isinstance(found, Collection):  # wait_for() is given a coroutine
+    elif not isinstance(found, Collection):  # wait_for() can get a coroutine
         return []
     return [each for each in found if isinstance(each, asyncio.Task) and not each.done()]
 
 
 def wait_for_tasks(tasks: list[Any]) -> Wait:
-    """Return the wait for the end of these tasks."""
+    """Return the description of a wait for the end of tasks."""
     names = [name_of(each) for each in tasks]
     words = names[0] if len(names) == 1 else f"{len(names)} tasks: {', '.join(names[:5])}"
     more = ", …" if len(names) > 5 else ""
@@ -220,7 +221,7 @@ def wait_for_tasks(tasks: list[Any]) -> Wait:
 
 
 def name_of(task: Any) -> str:
-    """Return a task of asyncio or of mio in a sentence."""
+    """Return the name of a task of asyncio or mio, for a sentence."""
     if isinstance(task, asyncio.Task):
         return f"asyncio task {task.get_name()!r}"
     return f"task {task.name!r}"

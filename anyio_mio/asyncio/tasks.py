@@ -1,4 +1,4 @@
-"""From a task of asyncio into a task of mio."""
+"""`run_in_task()`: run a task of mio and wait for it in an asyncio task."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ NOT_OURS: Final = (
 
 
 async def run_in_task(func: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Run an async function as a task of mio and wait for its end; for tasks of asyncio.
+    """Run an async function as a task of mio, and wait for it in a task of asyncio.
 
-    The function may use what waits in mio: streams, task groups, AnyIO's events and locks. Called
-    in a task of mio, it awaits the function there.
+    The function can wait for what belongs to mio: streams, task groups, AnyIO's events and locks.
+    In a task of mio, this is the same as ``await func(*args)``.
 
     Args:
         func: an async function.
-        *args: what it is called with.
+        *args: the arguments of the function.
 
     Returns:
-        What the function returned; its exception passes through as it is.
+        What the function returns. An exception of the function is raised as it is.
 
     Raises:
         RuntimeError: the running loop is not one of mio's.
 
-    Cancellation: if the task of asyncio is cancelled, a scope around the function is, and the wait
-    goes on until the function has ended. What a function returns in spite of that is delivered. If
-    it ends before it could be told, its value is dropped and the cancellation raised, as for a task
-    of asyncio that is cancelled right before it ends.
+    Cancellation: if the asyncio task is cancelled, a scope around the function is cancelled, and
+    the wait goes on until the function has ended. If the function returns a value in spite of the
+    cancellation, the value is returned. If the function ends before the cancellation reaches it,
+    its value is dropped and the cancellation is raised, as asyncio does for its own tasks.
     """
     loop = asyncio.get_running_loop()
     if not isinstance(loop, Loop):
@@ -65,7 +65,7 @@ async def run_in_task(func: Callable[..., Awaitable[T]], *args: Any) -> T:
 async def call(
     func: Callable[..., Awaitable[T]], args: tuple[Any, ...], future: TaskFuture[T]
 ) -> tuple[T] | None:
-    """Await the function in a scope that its caller can cancel; None if it was cancelled."""
+    """Await the function in a scope that the caller can cancel; return None if it was cancelled."""
     with future.scope as scope:
         value = await func(*args)
         if future.was_told or not scope.cancel_called:
@@ -75,10 +75,10 @@ async def call(
 
 @final
 class TaskFuture(asyncio.Future[T]):
-    """The outcome of a task of mio. Cancelling it cancels the task, and waits for its end.
+    """The outcome of a task of mio. To cancel it is to cancel the task.
 
     Attributes:
-        was_told: whether the task has seen the cancellation: it has taken a step and waited again.
+        was_told: whether the cancellation has reached the task: it has taken a step since.
     """
 
     task: Task
@@ -89,7 +89,7 @@ class TaskFuture(asyncio.Future[T]):
         self.was_told = False
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the task; the future is cancelled when the task has ended."""
+        """Cancel the task. The future is cancelled later, when the task has ended."""
         if self.done():
             return False
         self.scope.cancel("the task of asyncio that waits for it was cancelled")
@@ -100,19 +100,19 @@ class TaskFuture(asyncio.Future[T]):
         return True
 
     def _send_once(self, value: Any) -> Any:
-        """Step the task: its ``send`` for the step after the cancellation."""
+        """Step the task; this replaces its ``send`` for one step after the cancellation."""
         self.task.send = self.task.coro.send
         trapped = self.task.coro.send(value)
         self.was_told = True
         return trapped
 
     def task_of_mio(self) -> Task | None:
-        """Return the task whose end this future waits for; None before its first step."""
+        """Return the task that this future belongs to; None before the first step of the task."""
         task: Any = self.scope.host
         return task  # type: ignore[no-any-return]
 
     def task_done(self, task: Task, value: Any, error: BaseException | None, /) -> None:
-        """Take the outcome: the owner's side."""
+        """Take the outcome of the task, which calls this at its end."""
         del self.task  # a cycle
         if self.done():
             return

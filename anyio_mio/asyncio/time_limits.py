@@ -1,10 +1,10 @@
-"""Which time limits end the waits of asyncio's libraries, found among the loop's timers.
+"""Find the time limits of tasks among the loop's timers, for the task tree.
 
 Facts. ``asyncio.timeout()``, ``asyncio.wait_for()``, ``loop.call_later(5, task.cancel)`` and
-AnyIO's scopes in asyncio's own tasks set a timer. Its callback, the object that the callback is
-a method of, or its arguments hold the task, or the future that the task awaits.
+AnyIO's scopes in asyncio's own tasks set a timer. The timer refers to the task, or to the future
+that the task awaits: by its callback, by the object whose method that is, or by its arguments.
 
-Decision. Nothing is noted on the way. Who asks for the task tree looks through the timers.
+Decision. Record nothing while the program runs. Look through the timers when the tree is asked for.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from anyio_mio.asyncio.callbacks import TimerHandle
 from anyio_mio.asyncio.task_face import TaskFace
 
 HOLDERS: Final = ("_task", "_host_task")
-"""Attributes in which `asyncio.Timeout` and AnyIO's scope keep their task."""
+"""Names of the attributes in which `asyncio.Timeout` and AnyIO's scope store their task."""
 
 
 @final
 class TimeLimits:
-    """The time limits of a run at one moment.
+    """The time limits of the tasks of a run, as they are now.
 
     Args:
-        deadlines: the run's, among which the timers are.
+        deadlines: the deadlines of the run; the timers are among them.
     """
 
     def __init__(self, deadlines: Deadlines) -> None:
@@ -39,12 +39,12 @@ class TimeLimits:
                     self._ends[id(each)] = min(when, self._ends.get(id(each), inf))
 
     def of(self, task: Any) -> float:
-        """Return when a limit ends the wait of a task, of mio or of asyncio; inf if none does."""
+        """Return the time at which a limit ends the wait of a task; inf if there is no limit."""
         return min(self._ends.get(id(each), inf) for each in names_of(task) if each is not None)
 
 
 def names_of(task: Any) -> Iterator[Any]:
-    """Yield what a timer may hold to end a task's wait."""
+    """Yield the objects that a timer may refer to in order to end a task's wait."""
     yield task
     if isinstance(task, asyncio.Task):
         yield awaited_future(task)
@@ -54,7 +54,7 @@ def names_of(task: Any) -> Iterator[Any]:
 
 
 def ended_by(timer: Any) -> Iterator[Any]:
-    """Yield the tasks and futures that a timer ends, as far as that can be seen."""
+    """Yield the tasks and futures that a timer ends, as far as they can be found."""
     callback = timer._callback
     owner = getattr(callback, "__self__", None)
     yield owner
@@ -65,7 +65,7 @@ def ended_by(timer: Any) -> Iterator[Any]:
 
 
 def tasks_in_scope(scope: Any) -> Iterator[Any]:
-    """Yield the tasks in a scope of AnyIO's for asyncio, and in the scopes inside it."""
+    """Yield the tasks in a scope of AnyIO's asyncio backend, and in the scopes inside it."""
     if not hasattr(scope, "_child_scopes"):
         return
     yield from list(getattr(scope, "_tasks", ()))

@@ -150,7 +150,7 @@ class Hub(Reactor):
 
     def harvest(self) -> int:
         """Wake the tasks for which the nested set has events; return the number of events."""
-        pairs = self.poll.harvest(0, EVENTS_PER_HARVEST)
+        pairs = self.poll.select(0, EVENTS_PER_HARVEST)
         if pairs:
             self.turn(pairs, reschedule, reschedule)
         return len(pairs)

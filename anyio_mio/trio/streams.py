@@ -25,7 +25,7 @@ import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
 from anyio_mio._net.non_blocking import socket_object
-from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT, StreamCounter
+from anyio_mio._net.socket_base import MAX_RECEIVE, NO_WAIT, CountsStreams
 from anyio_mio._reactor.registration import (
     READ_IS_FINAL,
     WAKES_READER,
@@ -108,7 +108,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
     __slots__ = (
         "__weakref__",
-        "_counter",
+        "_accepted_by",
         "_has_sent_eof",
         "_is_first_step",
         "_is_sending",
@@ -147,7 +147,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         self._sends_left = 0
         self._is_sending = self._has_sent_eof = False
         self._is_served = self._is_first_step = False
-        self._counter: StreamCounter | None = None
+        self._accepted_by: CountsStreams | None = None
         self._trio_socket: trio.socket.SocketType | None = None
 
     def _hand_to_handler(self) -> None:
@@ -348,8 +348,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
         if sock.fileno() != -1:
             registration = self._registration
             registration.close()
-            if self._counter is not None:
-                self._counter.open_streams -= 1
+            if self._accepted_by is not None:
+                self._accepted_by.open_streams -= 1
             try:
                 sock.close()
             finally:

@@ -18,6 +18,12 @@ from litestar.response import Stream
 from mcp.client.session import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from websockets.sync.client import connect
 
 import anyio_mio
@@ -221,3 +227,22 @@ def test_django_is_served() -> None:
         assert client.get("/async").content == b"async "
         assert client.post("/async", content=b"body").content == b"async body"
         assert client.get("/sync").content == b"sync"
+
+
+def test_a_failure_below_starlettes_middleware_does_not_end_the_connection() -> None:
+    # The middleware raises a member of an exception group, whose context is the group.
+    class Timing(BaseHTTPMiddleware):
+        async def dispatch(self, request: Any, call_next: Any) -> Any:
+            return await call_next(request)
+
+    async def fail(request: Any) -> None:
+        raise RuntimeError
+
+    routes = [Route("/fail", fail), Route("/fine", lambda request: PlainTextResponse("fine"))]
+    middleware = [Middleware(GZipMiddleware), Middleware(Timing)]
+    with serving(Starlette(routes=routes, middleware=middleware)) as served:
+        with served.connect() as client:
+            assert client.get(b"/fail").status == 500
+            assert client.get(b"/fine").body == b"fine"
+        served.tell_to_stop()
+        assert served.summary.result(5).failed == 0

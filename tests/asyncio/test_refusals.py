@@ -8,7 +8,6 @@ import select
 import socket
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -20,6 +19,7 @@ from anyio.abc import SocketAttribute
 
 import anyio_mio
 from anyio_mio.asyncio import new_event_loop
+from tests.asyncio.threads import until_it_sleeps
 
 pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A5")]
 
@@ -264,7 +264,7 @@ async def test_calls_from_another_thread() -> None:
 
     def work() -> None:
         for call in calls:
-            time.sleep(0.01)  # until the run sleeps
+            until_it_sleeps(loop)
             try:
                 call()
             except RuntimeError as error:
@@ -303,7 +303,7 @@ async def test_what_another_thread_sets_wakes_all_that_wait_and_is_reported(
     set_it, wait = SETS[kind]
 
     def work() -> None:
-        time.sleep(0.05)  # until the run sleeps
+        until_it_sleeps(loop)
         set_it(target)
 
     async def wait_for_it() -> None:

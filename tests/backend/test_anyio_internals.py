@@ -134,7 +134,7 @@ async def test_a_worker_thread_finds_the_way_back(
     monkeypatch.setattr(anyio_internals, "claims_are_known", is_known)
     kernel = running_kernel()
     call = anyio_internals.worker_call(MioBackend, kernel)
-    monkeypatch.setattr(threads_of(MioBackend, kernel), "call", call)
+    monkeypatch.setattr(threads_of(MioBackend, kernel), "call_in_thread", call)
 
     assert await anyio.to_thread.run_sync(anyio.from_thread.run, double, 4) == 8
 

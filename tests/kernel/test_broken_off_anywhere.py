@@ -2,13 +2,15 @@
 
 CPython calls handlers of signals after calls of functions in C, at the start of functions in Python
 and at jumps backwards. A trace function raises at these places, one after the other, in the
-functions that settle the end of a task.
+functions that settle the end of a task; and in those that cancel, start, step and wake tasks and
+enter and leave scopes, where no wake-up may be lost and no other error be raised.
 """
 
 from __future__ import annotations
 
 import dis
 import gc
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -16,19 +18,37 @@ from types import CodeType, FrameType
 from typing import Any
 
 import anyio
+import anyio.abc
+import anyio.from_thread
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
+import sniffio
 
 import anyio_mio
 from anyio_mio._backend.anyio_internals import HandledTask
+from anyio_mio._backend.capacity_limiter import CapacityLimiter
+from anyio_mio._backend.detection import Detection
+from anyio_mio._backend.synchronization import Event, Lock, Semaphore, give_way
+from anyio_mio._backend.threads import Call, ThreadResult
 from anyio_mio._kernel import cancel_scope
+from anyio_mio._kernel.async_generators import AsyncGenerators
 from anyio_mio._kernel.cancel_scope import CancelScope
+from anyio_mio._kernel.cancelled import Cancelled
+from anyio_mio._kernel.deadlines import Deadlines
+from anyio_mio._kernel.entry import EntryQueue
+from anyio_mio._kernel.idle import IdleWaiters
 from anyio_mio._kernel.kernel import Kernel, running_kernel
 from anyio_mio._kernel.outcome import Outcome
-from anyio_mio._kernel.running import running
+from anyio_mio._kernel.running import Presence, running
 from anyio_mio._kernel.starting import Starting
 from anyio_mio._kernel.task import Task
 from anyio_mio._kernel.task_group import TaskGroup
+from anyio_mio._kernel.worker_threads import Job
+from anyio_mio._reactor.foreign import ForeignWait, ForeignWaits
+from anyio_mio._reactor.reactor import Internal, Reactor
+from anyio_mio._reactor.registration import Registration
+from anyio_mio.poll._sys.epoll import EpollSelector
 
 pytestmark = [
     pytest.mark.invariant("K4"),
@@ -91,7 +111,8 @@ class Interrupter:
             return None
         if self.name not in ("", self.current_task()):
             return None
-        self.pass_place()
+        if begins(frame):
+            self.pass_place()
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self.trace_instructions
 
@@ -112,6 +133,13 @@ class Interrupter:
         kernel: Any = running.kernel
         task: Any = None if kernel is None else kernel.current
         return None if task is None else task.name
+
+
+def begins(frame: FrameType) -> bool:
+    """Return whether a function begins: when a coroutine goes on, no handler is called."""
+    code = frame.f_code.co_code
+    at = max(frame.f_lasti, 0)
+    return dis.opname[code[at]] != "RESUME" or code[at + 1] < 2
 
 
 @contextmanager
@@ -286,6 +314,238 @@ def test_an_interrupt_in_the_kernel_lets_the_run_end(program: Program, codes: An
         assert "main" in log_then, place
         assert set(log_then) <= set(log), place
         assert TimeLimitError in errors, place
+
+
+BETWEEN_STEPS: set[CodeType] = {
+    function.__code__
+    for function in (
+        *(Kernel.turn, Kernel._take_turns, Reactor.turn, EpollSelector.select, Internal.deliver),
+        *(ForeignWait.deliver, ForeignWaits.settle, ForeignWaits._rearm, ForeignWaits._register),
+        *(Deadlines.expire, Deadlines.next, Task.expire, CancelScope.expire),
+        *(EntryQueue.run, EntryQueue.arrived, Call.__call__, Call.capture, Job.__call__),
+        *(CapacityLimiter.release_on_behalf_of, CapacityLimiter._serve_waiters, IdleWaiters.wake),
+    )
+}
+
+
+async def wait_for_streams(log: list[str]) -> None:
+    """Wait for a stream, and for a socket that is not ours."""
+    (one, two), (three, four) = socket.socketpair(), socket.socketpair()
+    one.setblocking(False)
+
+    async def wait_for_bytes(stream: anyio.abc.ByteStream) -> None:
+        log.append((await stream.receive()).decode())
+
+    async def wait_for_socket() -> None:
+        await anyio.wait_readable(three)
+        log.append("foreign")
+
+    async def send() -> None:
+        await anyio.wait_all_tasks_blocked()
+        two.send(b"bytes")
+        four.send(b"x")
+        log.append("sent")
+
+    with two, three, four:
+        stream = await anyio.abc.UNIXSocketStream.from_socket(one)
+        async with stream, anyio.create_task_group() as group:
+            group.start_soon(wait_for_bytes, stream)
+            group.start_soon(wait_for_socket)
+            group.start_soon(send)
+
+
+async def wait_for_deadlines(log: list[str]) -> None:
+    """Sleep, and be cancelled by a deadline."""
+
+    async def sleep() -> None:
+        await anyio.sleep(0.001)
+        log.append("slept")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sleep)
+        with anyio.move_on_after(0.001):
+            await anyio.sleep_forever()
+        log.append("timed out")
+
+
+async def wait_for_threads(log: list[str]) -> None:
+    """Call functions in threads, one after the other, that call back."""
+    limiter = anyio.CapacityLimiter(1)
+
+    def call_back(number: int) -> None:
+        try:
+            anyio.from_thread.run_sync(log.append, f"thread {number}")
+        except TimeLimitError:  # the function may have been called before that
+            log.extend({f"thread {number}"} - set(log))
+            log.append("told")
+
+    async def visit_thread(number: int) -> None:
+        await anyio.to_thread.run_sync(call_back, number, limiter=limiter)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(visit_thread, 1)
+        group.start_soon(visit_thread, 2)
+
+
+async def exchange(log: list[str]) -> None:
+    """Log one line for each thing that a turn does besides stepping tasks."""
+    done = anyio.Event()
+
+    async def everything() -> None:
+        async with anyio.create_task_group() as group:
+            for function in (wait_for_streams, wait_for_deadlines, wait_for_threads):
+                group.start_soon(function, log)
+        done.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(everything)
+        while not done.is_set():
+            try:
+                await done.wait()
+            except TimeLimitError:
+                log.append("told")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="raises in the selector of Linux")
+@pytest.mark.timeout(60)  # some 150 runs; 2 s on a quiet machine
+def test_an_interrupt_between_two_steps_loses_no_wake_up() -> None:
+    places, log, _ = run(exchange, 0, "", BETWEEN_STEPS)
+    assert places > 50
+
+    for place in range(1, places + 1):
+        places_then, log_then, errors = run(exchange, place, "", BETWEEN_STEPS)
+        assert errors in ([], [TimeLimitError]), place
+        if not errors and places_then >= place:  # threads come when they like, and so do turns
+            assert sorted(log_then) == sorted([*log, "told"]), place
+
+
+WAITS: set[CodeType] = {
+    function.__code__
+    for function in (
+        *(Event.set, Event.wait, Lock.acquire, Lock.release, Lock.owner_ended, give_way),
+        *(Semaphore.acquire, Semaphore.release, Kernel.park, Kernel.yield_now, Kernel.sleep),
+        *(CapacityLimiter.acquire_on_behalf_of, CapacityLimiter.release_on_behalf_of),
+        *(CapacityLimiter._serve_waiters, Registration.wait_readable, Registration._arm),
+        *(Reactor.arm, ForeignWaits.wait_readable, ForeignWaits._arm_and_park),
+        *(Deadlines.add, Job.run, ThreadResult.task_done, IdleWaiters.wait),
+    )
+}
+SCOPES: set[CodeType] = {
+    function.__code__
+    for function in (
+        *(CancelScope.__enter__, CancelScope.enter, CancelScope.__exit__, CancelScope._absorb),
+        *(TaskGroup.__aenter__, TaskGroup.__aexit__, TaskGroup._wait_for_children),
+        *(TaskGroup._require_host, TaskGroup._end_children, TaskGroup._outcome),
+        *(CancelScope.cancel, CancelScope._cancel, CancelScope._leave_those_inside),
+    )
+}
+
+
+CONTEXTS = (Cancelled, StopIteration)
+"""What the kernel may handle when the handler raises."""
+
+
+async def wait_for_all(log: list[str]) -> None:
+    """Wait for each thing that others give, while the others wait for it, too."""
+    event, lock = anyio.Event(), anyio.Lock()
+    semaphore, limiter = anyio.Semaphore(1), anyio.CapacityLimiter(1)
+    first, second = socket.socketpair()
+    first.setblocking(False)
+    stream = await anyio.abc.UNIXSocketStream.from_socket(first)
+
+    async def use() -> None:
+        async with lock:
+            await anyio.lowlevel.checkpoint()
+        async with semaphore:
+            await anyio.lowlevel.checkpoint()
+        async with limiter:
+            await anyio.lowlevel.checkpoint()
+        await event.wait()
+        await anyio.sleep(0.0001)
+
+    async def wait_for_socket() -> None:
+        await anyio.wait_readable(second)
+
+    async def visit_thread() -> None:
+        await anyio.to_thread.run_sync(anyio.from_thread.run, anyio.lowlevel.checkpoint)
+
+    try:
+        with second:
+            async with stream, anyio.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(use)
+                for function in (visit_thread, stream.receive):
+                    group.start_soon(function)
+                group.start_soon(wait_for_socket)
+                await anyio.wait_all_tasks_blocked()
+                event.set()
+                second.send(b"x")
+                await stream.send(b"x")
+    finally:
+        log.append("main")
+
+
+async def nest_scopes(log: list[str]) -> None:
+    """Leave scopes and groups in each way: at the end, cancelled, by an error, at a deadline."""
+
+    async def child() -> None:
+        try:
+            with anyio.CancelScope(), anyio.fail_after(9), anyio.move_on_after(0.0001):
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(anyio.sleep_forever)
+        finally:
+            await anyio.lowlevel.checkpoint()
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(anyio.sleep_forever)
+                    await anyio.lowlevel.checkpoint()
+                    scope.cancel()
+            try:
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(anyio.sleep_forever)
+                    raise LookupError
+            except* LookupError:
+                pass
+    finally:
+        log.append("main")
+
+
+@pytest.mark.timeout(60)  # some 200 runs; 5 s on a quiet machine
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("program, codes", [(wait_for_all, WAITS), (nest_scopes, SCOPES)])
+def test_an_interrupt_in_a_wait_or_a_scope_is_the_only_error(program: Any, codes: Any) -> None:
+    places, _, errors = run(program, 0, "", codes)
+    assert places > 60
+    assert errors == []
+
+    for place in range(1, places + 1):
+        places_then, log, errors = run(program, place, "", codes)
+        assert log == ["main"], place
+        if places_then >= place:
+            assert set(errors) <= {TimeLimitError, LookupError, *CONTEXTS}, place
+            assert TimeLimitError in errors, place
+
+
+def test_after_an_interrupt_at_the_begin_or_the_end_of_a_run_there_can_be_another() -> None:
+    functions = (
+        *(Presence.surround, Presence.withdraw, Detection.__enter__, Detection.__exit__),
+        *(AsyncGenerators.__enter__, AsyncGenerators.__exit__),
+    )
+    codes = {function.__code__ for function in functions}
+    places, _, _ = run(take_turns, 0, "", codes)
+    assert places > 5
+
+    for place in range(1, places + 1):
+        _, _, errors = run(take_turns, place, "", codes)
+        assert TimeLimitError in errors, place
+        assert running.kernel is None, place
+        assert sniffio.thread_local.name is None, place
+        assert sys.get_asyncgen_hooks().firstiter is None, place
 
 
 @pytest.mark.parametrize("wait", [anyio.sleep_forever, anyio.lowlevel.checkpoint])

@@ -29,6 +29,10 @@ def waker() -> CountingWaker:
     return CountingWaker()
 
 
+def note(error: BaseException) -> None:
+    raise AssertionError from error
+
+
 @pytest.mark.invariant("K8")
 def test_a_burst_rings_once(waker: CountingWaker) -> None:
     with waker:
@@ -38,14 +42,14 @@ def test_a_burst_rings_once(waker: CountingWaker) -> None:
             queue.put(lambda: None)
 
         assert waker.rings == 1
-        assert len(queue.take()) == 5
+        assert queue.arrived() == 5
 
 
 def test_what_comes_after_a_burst_was_taken_rings_again(waker: CountingWaker) -> None:
     with waker:
         queue = EntryQueue(waker)
         queue.put(lambda: None)
-        queue.take()
+        queue.run(note)
 
         queue.put(lambda: None)
 
@@ -53,7 +57,7 @@ def test_what_comes_after_a_burst_was_taken_rings_again(waker: CountingWaker) ->
 
 
 class Interrupted(EntryQueue):  # type: ignore[misc]
-    """A signal handler puts something in at the worst moments of `take()`."""
+    """A signal handler puts something in at the worst moments of `run()`."""
 
     handler: Callable[[], object] | None = None
 
@@ -66,9 +70,9 @@ class Interrupted(EntryQueue):  # type: ignore[misc]
         self._interrupt()
         return super().__len__()
 
-    def pop_after_interrupt(self) -> Callable[[], object]:
+    def delete_after_interrupt(self, index: int) -> None:
         self._interrupt()
-        return super().popleft()
+        super().__delitem__(index)
 
 
 @pytest.mark.parametrize("moment", ["counting", "popping"])
@@ -80,10 +84,10 @@ def test_a_signal_in_the_midst_of_taking_leaves_the_flag_and_the_queue_in_step(
         queue = Interrupted(waker)
         queue.put(lambda: None)
         if moment == "popping":
-            monkeypatch.setattr(Interrupted, "popleft", Interrupted.pop_after_interrupt)
+            monkeypatch.setattr(Interrupted, "__delitem__", Interrupted.delete_after_interrupt)
         queue.handler = lambda: queue.put(lambda: None)
 
-        queue.take()
+        queue.run(note)
         left, rings = sum(1 for _ in queue), waker.rings
         queue.put(lambda: None)
 
@@ -107,6 +111,9 @@ def test_closing_refuses_what_was_not_run(waker: CountingWaker) -> None:
 
         def refuse(self) -> None:
             refused.append(self)
+
+        def fail(self, error: BaseException, /) -> bool:
+            raise AssertionError
 
     with waker:
         queue = EntryQueue(waker)

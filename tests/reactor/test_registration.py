@@ -346,7 +346,7 @@ def test_after_a_fork_every_use_but_closing_is_refused(bench: Bench) -> None:
     with pytest.raises(RuntimeError, match="forked"):
         bench.park("foreign", bench.reactor.foreign.wait_readable, 7)
     with pytest.raises(RuntimeError, match="forked"):
-        bench.reactor.poll.harvest(0, 1)
+        bench.reactor.poll.select(0, 1)
     bench.scheduler.parked["reader"] = registration
     registration.close()
     bench.reactor.close()

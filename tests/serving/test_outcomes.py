@@ -183,7 +183,7 @@ def test_an_error_of_close_gives_the_permit_back(
 
     def release(self: SocketStream) -> None:
         real(self)
-        if self._counter is not None:
+        if self._accepted_by is not None:
             raise OSError(code, os.strerror(code))
 
     async def nothing(stream: Stream) -> None:

@@ -242,7 +242,7 @@ def test_a_stale_event_for_a_number_used_again_is_at_worst_a_hint() -> None:
             nursery.cancel_scope.cancel()
         number = server._sock.fileno()
         client._sock.send(b"x")
-        pairs = hub.poll.harvest(0, 10)
+        pairs = hub.poll.select(0, 10)
         assert [fd for fd, _ in pairs] == [number]
         await server.aclose()
 

@@ -37,8 +37,7 @@ anyio_mio.asgi.run(app, {})
 
 
 @pytest.fixture(scope="module")
-def editor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LanguageServer]:
-    pytest.importorskip("pyright")
+def editor(pyright: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LanguageServer]:
     with LanguageServer(tmp_path_factory.mktemp("user")) as server:
         yield server
 

@@ -48,6 +48,7 @@ def test_mypy_finds_each_mistake_and_nothing_else(tmp_path: Path) -> None:
     assert sorted(found) == wrong_lines(), output
 
 
+@pytest.mark.usefixtures("pyright")
 @pytest.mark.timeout(180)
 def test_pyright_finds_each_mistake_and_nothing_else() -> None:
     output = run("pyright", "--outputjson", "--pythonpath", sys.executable, str(MISTAKES))
@@ -60,6 +61,7 @@ def test_pyright_finds_each_mistake_and_nothing_else() -> None:
     assert sorted(found) == wrong_lines(), output
 
 
+@pytest.mark.usefixtures("pyright")
 @pytest.mark.timeout(180)
 def test_the_types_of_the_public_names_are_complete(tmp_path: Path) -> None:
     output = run(

@@ -104,6 +104,24 @@ def pytest_configure(config: pytest.Config) -> None:
     report = config.getoption("mio_report")
     if report:
         config.pluginmanager.register(Run(Path(report), config.getoption("mio_exclude")))
+        give_inner_runs_time()
+
+
+SLOWER = 10
+"""How much slower a machine that has much to do may be than the suite's authors suppose."""
+
+
+def give_inner_runs_time() -> None:
+    """Lengthen the limits of the pytest processes that tests start, which hold on an idle machine.
+
+    One is 3 seconds, a limit against hanging, for what takes one.
+    """
+    run = pytest.Pytester.run
+
+    def run_longer(self: pytest.Pytester, *args: Any, timeout: Any = None, **how: Any) -> Any:
+        return run(self, *args, timeout=timeout and timeout * SLOWER, **how)
+
+    pytest.Pytester.run = run_longer  # type: ignore[method-assign]
 
 
 class Run:
