@@ -1,34 +1,36 @@
-"""What an error of ``accept()`` means, and what the accept loop does about it.
+"""The errors of ``accept()``: what each means, and how the accept loop handles it.
 
-Facts. ``accept()`` fails for four unlike reasons. The queue is empty. The connection at its head
-has died, or never came through the firewall: Linux and the BSDs report such an error where the
-connection would have been returned, and the next one in the queue may be fine (accept(2), "Error
-handling"). The process or the system has run out of descriptors or of memory: the connection stays
-in the queue. Or the socket does not listen (any more).
+Facts. ``accept()`` fails for four different reasons. The queue is empty. The connection at its head
+has died, or a firewall refuses it: Linux and the BSDs then report the error instead of the
+connection, and the next one in the queue may be fine (accept(2), "Error handling"). The process or
+the system has no descriptor or memory left: the connection stays in the queue. The socket does not
+listen, or not any more.
 
-What others do. Go waits 5 ms doubling to 1 s when out of descriptors, and returns on the rest.
-Trio waits 100 ms and logs each time; HAProxy pauses the listener for 100 ms; nginx for 500 ms;
-axum waits a second on any unknown error; libuv accepts and closes with a spare descriptor. AnyIO's
-own backends have no policy: the first EMFILE ends the server and every connection it has.
+Other implementations. Go waits 5 ms, doubling to 1 s, when out of descriptors, and returns on all
+other errors. Trio waits 100 ms and logs each time; HAProxy pauses the listener for 100 ms; nginx
+for 500 ms; axum waits a second on any unknown error; libuv accepts and closes with a spare
+descriptor. AnyIO's own backends have no policy: the first EMFILE ends the server and every
+connection it has.
 
 Consequences. Under edge triggering an error must not end the drain as WouldBlock does: there is no
-second edge for what is queued already. And retrying at once would spin, since the cause does not go
-away by trying.
+second edge for the connections that are queued already. Retrying at once would spin, because the
+cause remains.
 
-Decision. `ERRORS` below gives each error a kind. An empty queue waits for the next edge. An error
-of one connection costs a unit of the batch and goes on; after `MANY_IN_A_ROW` of them the cause is
-taken for a lasting one. Running out backs off, keeps the readiness, and tries again by a timer, or
-as soon as a socket of ours is closed. A closed socket is reported to the caller, and everything
-else is raised.
+Decision. `ERRORS` below gives each error a kind. An empty queue waits for the next edge. After an
+error of one connection the loop continues with the next one, and the error counts towards the
+batch. After `MANY_IN_A_ROW` such errors the cause counts as a lasting one. If descriptors or memory
+run out, the loop backs off, keeps the readiness, and tries again after a delay, or as soon as a
+socket of ours is closed. A closed socket is reported to the caller, and every other error is
+raised.
 
-Three errors need a word. EACCES: SELinux and other security modules refuse the connection with it,
-as a firewall does with EPERM; the module is asked before the connection leaves the queue, so it may
-be the same one again, and `MANY_IN_A_ROW` ends that. ENETRESET: a network error that was pending on
-the new socket, as ENETDOWN. EIO: something below the socket failed, which says nothing about the
-next attempt; waiting costs a second at most, and raising would end a server for it.
+Three errors need an explanation. EACCES: SELinux and other security modules refuse a connection
+with it, as a firewall does with EPERM. The module decides before the connection leaves the queue,
+so the next attempt may meet the same connection; `MANY_IN_A_ROW` ends that. ENETRESET: a network
+error that was pending on the new socket, like ENETDOWN. EIO: a layer below the socket failed. The
+next attempt may succeed, so the loop waits for at most a second and does not end the server.
 
-Cost. While out of descriptors, a client waits in the system's queue for up to a second after a
-descriptor that is not ours was released.
+Cost. If a descriptor that is not ours becomes free while the loop backs off, a client may wait in
+the system's queue for up to a second longer.
 """
 
 from __future__ import annotations
@@ -39,19 +41,19 @@ from typing import Final
 
 
 class AcceptErrorKind(Enum):
-    """What kind of error of ``accept()`` it is; each has its treatment."""
+    """The kind of an error of ``accept()``, which decides how it is handled."""
 
     SKIP = "skip"
-    """An error of one connection; go on with the next."""
+    """An error of one connection; continue with the next."""
 
     BACK_OFF = "back off"
-    """Out of descriptors or memory; wait, and keep what is queued."""
+    """Out of descriptors or memory; wait. The queued connections stay in the queue."""
 
     CLOSED = "closed"
     """The socket was closed, or does not listen."""
 
     RAISE = "raise"
-    """A bug, or an error without a rule; raise it."""
+    """A bug, or an error that is not in the table; raise it."""
 
 
 MANY_IN_A_ROW: Final = 64
@@ -81,15 +83,15 @@ ERRORS: Final[dict[str, AcceptErrorKind]] = {
     "ESOCKTNOSUPPORT": AcceptErrorKind.SKIP,
     "EPROTONOSUPPORT": AcceptErrorKind.SKIP,
     "EINTR": AcceptErrorKind.SKIP,
-    # Capacity of the process, of the system, of the kernel's memory.
+    # The process or the system has reached a limit.
     "EMFILE": AcceptErrorKind.BACK_OFF,
     "ENFILE": AcceptErrorKind.BACK_OFF,
     "ENOBUFS": AcceptErrorKind.BACK_OFF,
     "ENOMEM": AcceptErrorKind.BACK_OFF,
     "ENOSPC": AcceptErrorKind.BACK_OFF,
-    # Something below the socket failed; the next attempt may succeed.
+    # A layer below the socket failed; the next attempt may succeed.
     "EIO": AcceptErrorKind.BACK_OFF,
-    # Not a listening socket, or none at all.
+    # Not a listening socket, or not a socket.
     "EBADF": AcceptErrorKind.CLOSED,
     "ENOTSOCK": AcceptErrorKind.CLOSED,
     "EINVAL": AcceptErrorKind.RAISE,
@@ -104,7 +106,7 @@ KINDS: Final = {getattr(errno, name): kind for name, kind in ERRORS.items() if h
 OUT_OF_DESCRIPTORS: Final = {
     getattr(errno, name) for name in ("EMFILE", "ENFILE", "WSAEMFILE") if hasattr(errno, name)
 }
-"""Back-offs that one descriptor more would end."""
+"""The errors that one more free descriptor would end."""
 
 
 def classify(error: OSError, *, is_closed: bool = False) -> AcceptErrorKind:

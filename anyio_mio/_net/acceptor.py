@@ -1,14 +1,15 @@
-"""The acceptor: takes connections from one listening socket, under every kind of listener.
+"""The acceptor: accepts the connections of one listening socket, for every kind of listener.
 
-AnyIO's listener, Trio's listener and the servers share it. One event may stand for many
-connections, so it accepts until WouldBlock (N1), or until the batch is spent: then readiness is
-still set, other tasks run, and it goes on without a new edge. What an error means is in
-`accept_errors`, and how long it waits in `backoff`: while it is out of descriptors, the reactor's
-list `starving` lets it try again as soon as a descriptor of ours is closed.
+AnyIO's listener, Trio's listener and the servers use it. One event may stand for many connections,
+so it accepts until WouldBlock (N1), or until the batch is spent. In the second case readiness is
+still set: other tasks run, and then it continues without a new edge. `accept_errors` defines the
+meaning of errors, and `backoff` the delays. While the acceptor is out of descriptors, it is in the
+reactor's list `starving`, so it tries again as soon as a descriptor of ours is closed.
 
-Connections that were queued before the socket was ours do not have its options: Linux copies them
-when the handshake ends, not at ``accept()``. The queue is in order, so until it has been empty once
-each connection gets the options by a call, and no connection does after that.
+Linux copies the options of a listening socket to a connection when the handshake ends, not at
+``accept()``. So connections that were queued before the socket was ours lack our options. The queue
+is in order: until it has been empty once, the acceptor sets the options of each connection by a
+call, and after that of none.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class ListenerStatistics:
 
     Attributes:
         accepted: connections that were accepted.
-        accepts_per_wakeup: how often a wake-up gave so many connections.
+        accepts_per_wakeup: for each number of connections, how many wake-ups accepted so many.
         aborted: connections that failed while they were accepted or set up.
         backed_off: how often the listener had to wait for descriptors or memory.
         shed: connections that were closed because they could not be served.
@@ -106,10 +107,11 @@ class Acceptor(Generic[StreamT]):
 
     Args:
         sock: the listening socket, non-blocking; its owner closes it.
-        registration: that of the socket.
-        reactor: that of the run.
-        make_stream: makes the stream of an accepted socket; its second argument is the reactor.
-        set_options: sets the options that accepted sockets have; called for ``sock``, and for
+        registration: the registration of the socket.
+        reactor: the reactor of the run.
+        make_stream: makes the stream of an accepted socket; it is called with the socket and the
+            reactor.
+        set_options: sets the options of accepted sockets. It is called for ``sock``, and for
             accepted sockets that were queued before. None if there are no options to set.
 
     Attributes:
@@ -174,7 +176,7 @@ class Acceptor(Generic[StreamT]):
         Raises:
             The scheduler's closed error: the listener was closed.
             The scheduler's busy error: another task waits for a connection.
-            OSError: what the system said, if it is a bug or an error without a rule.
+            OSError: a bug, or an error that is not in the table of `accept_errors`.
 
         Checkpoint: always. Cancellation: no connection is lost.
         """
@@ -185,10 +187,10 @@ class Acceptor(Generic[StreamT]):
         return accepted[0]
 
     async def wait_until_ready(self) -> None:
-        """Wait until accepting may not block, and for the end of a back-off. A checkpoint."""
+        """Wait for the end of a back-off, and until accepting may not block. A checkpoint."""
         scheduler, registration = self._reactor.scheduler, self._registration
         if self._back_off.is_due:
-            # Before any other task runs: the wait would miss a socket that it closes.
+            # Before any other task runs, or the wait would miss a socket that the task closes.
             await self._back_off.wait()
         elif scheduler.budget <= 0:
             await scheduler.checkpoint()
@@ -199,12 +201,12 @@ class Acceptor(Generic[StreamT]):
     def drain(
         self, hand_over: HandOver[StreamT], limit: int, on_error: ErrorHook | None = None
     ) -> int:
-        """Accept until WouldBlock, or until ``limit`` attempts are spent; never waits (N1, N2).
+        """Accept until WouldBlock, or until ``limit`` attempts are spent; does not wait (N1, N2).
 
         Args:
-            hand_over: takes each stream and owns it from then on. If it raises, the stream is
-                closed and the error passes through.
-            limit: attempts; one that fails counts too.
+            hand_over: is called with each stream, which it owns from then on. If it raises, the
+                stream is closed and the error passes through.
+            limit: the most attempts, including those that fail.
             on_error: may return another kind for an error.
 
         Returns:
@@ -214,7 +216,7 @@ class Acceptor(Generic[StreamT]):
         try:
             if self._drain(hand_over, limit, on_error):
                 self._reactor.scheduler.budget = 0  # at the next wait, other tasks run first
-        finally:  # what was accepted before an error is counted too
+        finally:  # count the connections that were accepted before an error, too
             count = self._accepted - before
             if count:
                 self._batches[count] += 1
@@ -227,10 +229,10 @@ class Acceptor(Generic[StreamT]):
         limit: int,
         on_error: ErrorHook | None = None,
     ) -> None:
-        """Drain with the permit that the caller holds, and with as many more as there are.
+        """Drain with the permit that the caller holds, and with the further permits that are free.
 
-        Each connection that was handed over keeps a permit, even if the drain fails after it; the
-        others are given back.
+        Each connection that was handed over keeps a permit, even if the drain fails later. The
+        remaining permits are released.
         """
         held = min(limit, permits.value + 1)
         for _ in range(held - 1):
@@ -244,14 +246,14 @@ class Acceptor(Generic[StreamT]):
 
     @property
     def is_out_of_descriptors(self) -> bool:
-        """Whether it backs off because no descriptor was left."""
+        """Whether the acceptor backs off because no descriptor was left."""
         return self._back_off.is_due and self._last_errno in OUT_OF_DESCRIPTORS
 
     def shed_queued(self, limit: int) -> int:
-        """Close queued connections instead of serving them, ``limit`` at the most; never waits.
+        """Close at most ``limit`` queued connections instead of serving them; does not wait.
 
-        An error ends it, an empty queue among them. Readiness stays as it is, so the next drain
-        meets the error again.
+        It stops at the first error, such as an empty queue. Readiness stays as it is, so the next
+        drain gets the same error.
 
         Returns:
             How many were closed.
@@ -280,13 +282,13 @@ class Acceptor(Generic[StreamT]):
         )
 
     def _drain(self, hand_over: HandOver[StreamT], limit: int, on_error: ErrorHook | None) -> bool:
-        """Do the work of `drain()`; return whether the batch was spent."""
+        """Drain as `drain()` says; return whether the batch was spent."""
         for _ in range(limit):
             try:
                 fd, address = self._accept_fd()
             except BlockingIOError:
                 self._registration.ready &= READ_WOULD_BLOCK
-                self._set_options = None  # the connections that come now have inherited them
+                self._set_options = None  # further connections have inherited the options
                 return False
             except OSError as exc:
                 if self._ends_the_drain(exc, on_error):
@@ -310,14 +312,14 @@ class Acceptor(Generic[StreamT]):
     def _set_up(self, fd: int, address: object) -> StreamT | None:
         """Make the stream of an accepted descriptor; None if this connection cannot be used."""
         sock = socket.socket(self._family, self._kind, self._protocol, fd)
-        if address is None:  # macOS: a connection that was gone already has no address
+        if address is None:  # macOS: the connection was gone already
             self._give_up(sock)
             return None
         try:
             if not NON_BLOCKING:
                 sock.setblocking(False)
             if self._set_options is not None:
-                with suppress(OSError):  # a connection that is gone already takes none
+                with suppress(OSError):  # the connection may be gone already
                     self._set_options(sock)
             stream = self._make_stream(sock, self._reactor)
         except OSError as exc:
@@ -329,12 +331,12 @@ class Acceptor(Generic[StreamT]):
         return stream
 
     def _give_up(self, sock: socket.socket) -> None:
-        """Close a connection that cannot be used; it concerns no other."""
+        """Close a connection that cannot be used; the others are not affected."""
         sock.close()
         self._aborted += 1
 
     def _ends_the_drain(self, error: OSError, on_error: ErrorHook | None) -> bool:
-        """Deal with an error of ``accept()``; return whether the drain is over for now."""
+        """Handle an error of ``accept()``; return whether the drain ends for now."""
         self._last_errno = error.errno or 0
         kind = self._classify(error, on_error)
         if kind is AcceptErrorKind.SKIP:
@@ -357,7 +359,7 @@ class Acceptor(Generic[StreamT]):
         return after_many(self._ask(on_error, error, kind), self._failed_in_a_row)
 
     def _ask(self, hook: ErrorHook, error: OSError, kind: AcceptErrorKind) -> AcceptErrorKind:
-        """Return what the program's hook says; ``kind`` if it says nothing or fails."""
+        """Return the kind that the program's hook returns; ``kind`` if it returns None or fails."""
         try:
             answer = hook(error, kind)
         except Exception:  # noqa: BLE001 - a hook's bug must not end the server
@@ -373,7 +375,7 @@ class Acceptor(Generic[StreamT]):
         self._hook_log(now, logging.ERROR, message, argument, exc_info=has_failed)
 
     def _listens(self) -> bool:
-        """Return whether the system takes this for a listening socket: ``shutdown()`` ends that."""
+        """Return whether the socket still listens in the system; ``shutdown()`` ends that."""
         with suppress(OSError):
             return bool(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
         return False

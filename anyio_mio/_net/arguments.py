@@ -1,4 +1,4 @@
-"""What the servers for AnyIO and for Trio are told: checked at the start, with the right line."""
+"""Checks of the arguments of servers, for AnyIO and for Trio; errors show the right line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SYNC_HANDLER: Final = (
 
 
 def check_handler(handler: object) -> None:
-    """Refuse what cannot handle a connection.
+    """Raise TypeError if ``handler`` cannot handle a connection.
 
     A lambda, or an object with a ``__call__``, may return an awaitable and passes.
     """
@@ -33,20 +33,20 @@ def check_handler(handler: object) -> None:
 
 
 def returns_awaitable(function: Callable[..., object]) -> bool:
-    """Return whether a function says by its annotation that its result can be awaited."""
+    """Return whether a function's annotation says that its result can be awaited."""
     annotation = str(getattr(function, "__annotations__", {}).get("return", ""))
     return any(word in annotation for word in ("Awaitable", "Coroutine", "Future"))
 
 
 def check_names(options: Iterable[str], names: Collection[str]) -> None:
-    """Refuse an option that does not exist, with a suggestion.
+    """Raise an error with a suggestion if an option does not exist.
 
     Raises:
-        TypeError: one of ``options`` is none of ``names``.
+        TypeError: one of ``options`` is not in ``names``.
     """
     for option in options:
         if option not in names:
-            from difflib import get_close_matches  # 2 ms that only a mistake needs
+            from difflib import get_close_matches  # takes 2 ms, so only after a mistake
 
             similar = get_close_matches(option, names, 1)
             hint = f"did you mean {similar[0]!r}?" if similar else f"there are: {', '.join(names)}"
@@ -54,7 +54,7 @@ def check_names(options: Iterable[str], names: Collection[str]) -> None:
 
 
 def check_count(name: str, value: object) -> None:
-    """Refuse what is neither None nor a positive integer."""
+    """Raise an error if ``value`` is neither None nor a positive integer."""
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool):
@@ -64,10 +64,10 @@ def check_count(name: str, value: object) -> None:
 
 
 def check_hook(hook: object) -> None:
-    """Refuse an ``on_accept_error`` that cannot work.
+    """Raise TypeError if ``on_accept_error`` cannot work.
 
     Raises:
-        TypeError: it is an async function, or no function.
+        TypeError: it is an async function, or not a function.
     """
     if hook is None:
         return
@@ -81,6 +81,6 @@ def check_hook(hook: object) -> None:
 
 
 def task_name(handler: Callable[..., object]) -> str:
-    """Return a handler's module and qualified name, where it has them, as AnyIO names tasks."""
+    """Return a handler's module and qualified name, as far as it has them, as AnyIO names tasks."""
     parts = (getattr(handler, "__module__", None), getattr(handler, "__qualname__", None))
     return ".".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""Waiting longer and longer while the system has nothing to give."""
+"""The delays between attempts to accept while the system has no descriptor or memory left."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 FIRST_DELAY: Final = 0.005
 LAST_DELAY: Final = 1.0
-"""Seconds: doubled from the first to the last, as Go's http.Server does."""
+"""Seconds. Each delay is twice as long as the one before, as in Go's http.Server."""
 
 JITTER: Final = 0.2
-"""Share of the delay by which it varies, so that several listeners do not try in step."""
+"""The random share of a delay, so that several listeners do not try at the same time."""
 
 
 @final
@@ -27,7 +27,7 @@ class BackOff:
     """The back-off of one listener.
 
     Attributes:
-        count: how often it had to wait, in all.
+        count: how often the listener had to wait in total.
         paused_until: when the current wait ends at the latest, on the scheduler's clock; 0 if none.
     """
 
@@ -43,7 +43,7 @@ class BackOff:
 
     @property
     def is_due(self) -> bool:
-        """Whether the next attempt has to wait first."""
+        """Whether the next attempt must wait first."""
         return self.paused_until > 0
 
     @property
@@ -52,7 +52,7 @@ class BackOff:
         return self._delay > 0
 
     def begin(self, error: OSError) -> None:
-        """Note a failed attempt: the next delay is longer."""
+        """Record a failed attempt; each failure makes the next delay longer."""
         now = self._reactor.scheduler.now()
         self.count += 1
         self._delay = min(max(self._delay * 2, FIRST_DELAY), LAST_DELAY)
@@ -60,9 +60,9 @@ class BackOff:
         self._announce(error, now)
 
     def reset(self) -> None:
-        """Note a success: the next delay is the shortest again."""
+        """Record a success; the next delay is the shortest again."""
         self._delay = 0.0
-        if self._is_announced:  # once for each line about the trouble, which may come and go
+        if self._is_announced:  # one such line for each line that reported an error
             self._is_announced = False
             log(logging.INFO, "accepting again")
 

@@ -24,8 +24,8 @@ Address: TypeAlias = "tuple[str, int] | str | bytes"
 IN_PROGRESS: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 BACKLOG_RETRY_SECONDS: Final = 0.005
-"""A UNIX listener's full backlog refuses at once and makes no event when there is room again
-(measured on Linux), so the only way is to ask again, with some jitter."""
+"""If a UNIX listener's backlog is full, ``connect()`` fails at once, and no event tells when there
+is room again (measured on Linux). So it is called again after this delay, with some jitter."""
 
 
 async def connect_tcp(
@@ -34,10 +34,10 @@ async def connect_tcp(
     """Connect to a numeric address.
 
     Returns:
-        The non-blocking socket and its registration; both belong to the stream made of them.
+        The non-blocking socket and its registration. The stream that is made of them owns both.
 
     Raises:
-        OSError: what the system said; the socket is closed then, and also if cancelled.
+        OSError: connecting failed. The socket is then closed, as it is after a cancellation.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = open_socket(family, socket.SOCK_STREAM)
@@ -91,9 +91,9 @@ async def connect(sock: socket.socket, address: Address, registration: Registrat
 
 
 def error_text(code: int) -> str:
-    """Return what the system says about an error number of a socket."""
+    """Return the system's message for an error number of a socket."""
     if sys.platform == "win32":
-        from ctypes import FormatError  # strerror() knows the C library's numbers only
+        from ctypes import FormatError  # strerror() knows only the C library's numbers
 
         return FormatError(code)
     return os.strerror(code)

@@ -1,14 +1,16 @@
 """Datagram sockets: UDP and UNIX, connected and not.
 
-The four classes differ in what an item is: bytes where the peer is fixed, else bytes and an
-address. A datagram socket tries until WouldBlock: a short read proves nothing here (R2).
+The four classes differ in their items: bytes if the peer is fixed, otherwise bytes and an address.
+A datagram socket reads until WouldBlock, because a short read proves nothing here (R2).
 
-Three things are peculiar to them. An error of an earlier send, such as an ICMP refusal, arrives as
-EPOLLERR, perhaps alone, and comes out of the next call as BrokenResourceError; the socket works on.
-And where an unconnected UNIX socket sends to a peer whose queue is full, nothing tells when there
-is room again: epoll says writable all the time, since the socket's own buffer has room. macOS and
-the BSDs say ENOBUFS there, for connected sockets too and for a full network interface, and nothing
-tells when it is over: the send is tried again after some milliseconds.
+Datagram sockets have three peculiarities:
+
+* An error of an earlier send, such as an ICMP refusal, arrives as EPOLLERR, perhaps alone. The next
+  call raises it as BrokenResourceError. The socket remains usable.
+* If an unconnected UNIX socket sends to a peer whose queue is full, no event tells when there is
+  room again: epoll reports writable all the time, because the socket's own buffer has room.
+* macOS and the BSDs report ENOBUFS in this case, also for connected sockets and for a full network
+  interface. No event tells when that ends, so the send is tried again after some milliseconds.
 """
 
 from __future__ import annotations
@@ -39,17 +41,17 @@ Address: TypeAlias = "tuple[str, int]"
 T = TypeVar("T")
 
 MAX_DATAGRAM: Final = 65536
-"""Bytes: no UDP datagram is longer."""
+"""Bytes. No UDP datagram is longer."""
 
 NOT_LOOKED_UP: Final = ("", "<broadcast>")
-"""Hosts that stand for an address in CPython's socket module."""
+"""Hosts that CPython's socket module translates to an address without a look-up."""
 
 FIRST_RETRY_SECONDS: Final = 0.001
 LONGEST_RETRY_SECONDS: Final = 0.02
 
 
 class NoBuffers(Exception):
-    """The system has no buffers for what is sent, and makes no event when it has: ask again."""
+    """The system has no buffers for a datagram. No event tells when it has: try again."""
 
 
 class DatagramSocket(SocketBase, Generic[T]):
@@ -67,12 +69,12 @@ class DatagramSocket(SocketBase, Generic[T]):
         return sock.recv
 
     async def receive(self) -> T:
-        """Receive one datagram, waiting for it if there is none. An empty one is one too.
+        """Receive one datagram, which may be empty; wait if there is none.
 
         Raises:
             ClosedResourceError: the socket was closed, before the call or during it.
             BrokenResourceError: an operation failed, perhaps an earlier send; the cause is the
-                OSError. The socket works on.
+                OSError. The socket remains usable.
             BusyResourceError: another task waits for a datagram.
 
         Checkpoint: always. Cancellation: no datagram is lost.
@@ -89,7 +91,7 @@ class DatagramSocket(SocketBase, Generic[T]):
         return item  # type: ignore[no-any-return]
 
     async def _send(self, *arguments: Any) -> None:
-        """Have the system take one datagram, waiting until it does."""
+        """Give one datagram to the system; wait until the system accepts it."""
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
@@ -115,7 +117,7 @@ class ConnectedUDPSocket(DatagramSocket[bytes], AbstractConnectedUDPSocket):
     __slots__ = ()
 
     async def send(self, item: bytes) -> None:
-        """Send one datagram; waits until the system takes it.
+        """Send one datagram; wait until the system accepts it.
 
         Raises:
             ClosedResourceError, BrokenResourceError: as for `receive()`.
@@ -143,7 +145,7 @@ class UDPSocket(DatagramSocket["tuple[bytes, Address]"], AbstractUDPSocket):
     async def send(self, item: tuple[bytes, Address]) -> None:
         """Send one datagram, given as ``(data, address)``; see `ConnectedUDPSocket.send()`.
 
-        A host that is a name is looked up first, at each call, in a worker thread.
+        If the host is a name, it is looked up at each call, in a worker thread.
         """
         data, address = item
         if address.__class__ is tuple and not is_numeric(address[0]):
@@ -221,7 +223,7 @@ class UNIXDatagramSocket(DatagramSocket["tuple[bytes, str]"], AbstractUNIXDatagr
 
 
 def is_numeric(host: str) -> bool:
-    """Return whether the system takes a host without looking it up: digits, or a special one."""
+    """Return whether a host needs no look-up: an address, or a special name."""
     return ":" in host or host.replace(".", "").isdecimal() or host in NOT_LOOKED_UP
 
 
@@ -238,7 +240,7 @@ def make_udp_socket(
     remote_address: Address | None,
     reuse_port: bool,
 ) -> UDPSocket | ConnectedUDPSocket:
-    """Return a UDP socket, bound and connected as asked.
+    """Make a UDP socket, bound and connected to the addresses that are given.
 
     Raises:
         OSError: what the system said; the socket is closed then.
@@ -274,7 +276,7 @@ def share_port(sock: socket.socket) -> None:
 def make_unix_datagram_socket(
     reactor: Reactor, sock: socket.socket, remote_path: str | bytes | None
 ) -> UNIXDatagramSocket | ConnectedUNIXDatagramSocket:
-    """Return a UNIX datagram socket made of ``sock``, connected if there is a path.
+    """Wrap ``sock`` in a UNIX datagram socket, connected if there is a path.
 
     Raises:
         OSError: what the system said; the socket is closed then.

@@ -33,8 +33,9 @@ class SocketListener(SocketBase, AbstractSocketListener):
     """A listening socket.
 
     Attributes:
-        acceptor: takes its connections.
-        path: the UNIX path to remove before the socket is closed, if it is ours to remove.
+        acceptor: accepts the connections.
+        path: the UNIX path that must be removed before the socket is closed; None if it is not
+            ours.
     """
 
     __slots__ = ("_reactor", "acceptor", "path")
@@ -57,13 +58,13 @@ class SocketListener(SocketBase, AbstractSocketListener):
     async def accept(self) -> SocketStream:
         """Wait for a connection and accept it.
 
-        Being out of descriptors or memory makes it wait, and errors of a connection that died in
+        If the system is out of descriptors or memory, it waits. Errors of connections that died in
         the queue are skipped; see `accept_errors`.
 
         Raises:
             ClosedResourceError: the listener was closed, before the call or during it.
             BusyResourceError: another task waits for a connection.
-            OSError: what the system said, if none of the above.
+            OSError: another error of the system.
 
         Checkpoint: always. Cancellation: no connection is lost.
         """
@@ -76,13 +77,14 @@ class SocketListener(SocketBase, AbstractSocketListener):
 
         Args:
             handler: an async function; it closes the stream.
-            task_group: where the handlers run; one of its own by default.
+            task_group: the task group of the handlers; a new one by default.
 
         Raises:
             ClosedResourceError: the listener was closed.
 
-        It returns only by an exception. An error of a handler ends the task group, as everywhere in
-        AnyIO; `anyio_mio.serve_tcp()` can log it instead, and has limits and an orderly stop.
+        It ends only by an exception. An error of a handler ends the task group, as everywhere in
+        AnyIO. `anyio_mio.serve_tcp()` can log the error instead, and has limits and a graceful
+        shutdown.
         """
         async with AsyncExitStack() as stack:
             if task_group is None:
@@ -97,18 +99,18 @@ class SocketListener(SocketBase, AbstractSocketListener):
             while True:
                 await self.acceptor.wait_until_ready()
                 self.acceptor.drain(start_handler, ACCEPT_BATCH)
-        raise AssertionError  # the loop above ends by an exception only
+        raise AssertionError  # the loop above ends only by an exception
 
     def statistics(self) -> ListenerStatistics:
         """Return a snapshot of the counters."""
         return self.acceptor.statistics()
 
     def address_in_words(self) -> str:
-        """Return such as ``"TCP 127.0.0.1:8000"``, for people."""
+        """Return the address for people, such as ``"TCP 127.0.0.1:8000"``."""
         return describe_address(self._sock)
 
     def remove_path(self) -> None:
-        """Remove the UNIX path, so that no client comes any more; those in the queue stay."""
+        """Remove the UNIX path, so that no more clients connect; queued connections stay."""
         if self.path is not None:
             self.path.remove()
 

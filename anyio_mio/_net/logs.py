@@ -1,7 +1,8 @@
-"""Log lines of listeners and servers, which never fail and never flood.
+"""Log lines of listeners and servers. Logging never raises an error and never floods the log.
 
-A filter or a handler of the program's logging may raise. Then the line is lost, and the server goes
-on. A trouble that repeats is logged first and then every `LOG_EVERY` seconds, with a count.
+A filter or a handler of the program's logging may raise. Then the line is lost, and the server
+continues. A problem that repeats is logged at once and then every `LOG_EVERY` seconds, with a
+count.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final, final
 LOGGER: Final = logging.getLogger("anyio_mio.serving")
 
 LOG_EVERY: Final = 30.0
-"""Seconds between two lines about the same trouble."""
+"""Seconds between two lines about the same problem."""
 
 
 def log(level: int, message: str, *arguments: object, **options: Any) -> None:
@@ -24,7 +25,7 @@ def log(level: int, message: str, *arguments: object, **options: Any) -> None:
 
 @final
 class LimitedLog:
-    """Logs a trouble that repeats."""
+    """Logs a problem that repeats."""
 
     __slots__ = ("_logged_at", "_unlogged")
 
@@ -35,7 +36,7 @@ class LimitedLog:
     def __call__(
         self, now: float, level: int, message: str, *arguments: object, **options: Any
     ) -> bool:
-        """Log the trouble, unless it was logged a short time ago; return whether it was.
+        """Log the problem, unless it was logged a short time ago; return whether a line was logged.
 
         Args:
             now: seconds, on any clock.

@@ -1,16 +1,16 @@
-"""Sockets that never block, for any value of ``socket.setdefaulttimeout()``.
+"""Sockets that never block, whatever ``socket.setdefaulttimeout()`` was set to.
 
-Facts. A new socket object takes the process's default timeout, and then each of its calls waits for
-so long, with or without MSG_DONTWAIT. A library that sets the default would stop the whole event
-loop. CPython takes SOCK_NONBLOCK in the socket's type as "no timeout", also for a descriptor that
-exists already, and makes no system call for that.
+Facts. A new socket object gets the process's default timeout, and then each of its calls may wait
+for that time, even with MSG_DONTWAIT. A library that sets the default would block the whole event
+loop. If the type of a socket object includes SOCK_NONBLOCK, CPython gives it no timeout. This works
+for an existing descriptor too, and needs no system call.
 
 Decision. Every socket of ours is made with `NON_BLOCKING` in its type. An accepted descriptor
-itself stays in blocking mode, which nothing sees: all calls pass MSG_DONTWAIT. It is switched when
-the program asks for the raw socket.
+itself stays in blocking mode. This has no effect, because all calls pass MSG_DONTWAIT. It is
+switched when the program asks for the raw socket.
 
-Where there is no such flag, each accepted descriptor is switched at once, for one more system call:
-Windows has no MSG_DONTWAIT either, and macOS's ``send()`` ignores it on some sockets.
+On platforms without the flag, each accepted descriptor is switched at once, which costs one more
+system call: Windows has no MSG_DONTWAIT either, and macOS's ``send()`` ignores it on some sockets.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Final
 NON_BLOCKING: Final = (
     getattr(socket, "SOCK_NONBLOCK", 0) if sys.implementation.name == "cpython" else 0
 )
-"""Flag of a socket's type; 0 where the mode has to be set by a call."""
+"""Flag in a socket's type; 0 on platforms where a call has to set the mode."""
 
 UNIX: Final = getattr(socket, "AF_UNIX", None)
-"""The family of UNIX sockets; None on Windows, where Python has none."""
+"""The family of UNIX sockets; None on Windows, where Python does not have them."""
 
 
 def open_socket(family: int, kind: int) -> socket.socket:

@@ -39,7 +39,7 @@ class PipeEnd(Descriptor):
             os.close(self._fd)
 
     def _release(self) -> None:
-        # From now on operations use -1 and fail with EBADF: the number may get another owner.
+        # From now on operations use -1 and fail with EBADF; the number may belong to another file.
         fd, self._fd = self._fd, -1
         os.close(fd)
 

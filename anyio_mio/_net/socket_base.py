@@ -1,4 +1,4 @@
-"""What descriptors and sockets of ours share: closing, errors, options, AnyIO's attributes."""
+"""The base classes of our descriptors and sockets: closing, errors, AnyIO's attributes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Descriptor:
     """A descriptor of ours: registered lazily, closed once.
 
-    A subclass releases the descriptor in `_release()`, after which operations on it must fail with
-    EBADF: the number itself may belong to another owner by then.
+    A subclass releases the descriptor in `_release()`. After that its operations must fail with
+    EBADF, because the number may belong to another file by then.
     """
 
     __slots__ = ("_is_closed", "_registration", "_scheduler")
@@ -67,7 +67,7 @@ class Descriptor:
         raise NotImplementedError
 
     def _translate(self, error: OSError) -> Exception:
-        """Return the exception for a failed operation, to be raised ``from`` it unless closed."""
+        """Return the exception to raise for a failed operation."""
         errors = self._scheduler.errors
         if self._is_closed:
             return errors.closed()
@@ -87,11 +87,11 @@ messages five times as expensive (measured; cpython#85451).
 """
 
 MAX_SEND: Final = 524288
-"""Bytes that one system call is given at most: one that takes all of a large buffer, which may be
-megabytes, keeps the other tasks waiting for milliseconds.
+"""Bytes that one system call gets at most.
 
-Half of it costs a download 40 % more CPU time for each byte; four times as much costs no less, and
-a quiet client beside three downloads waits longer (measured).
+A call with a buffer of megabytes would make the other tasks wait for milliseconds. With half of
+this limit, a download costs 40 % more CPU time for each byte. With four times the limit it costs
+the same, and a quiet client beside three downloads waits longer (measured).
 """
 
 S = TypeVar("S", bound="SocketBase")
@@ -108,9 +108,9 @@ class CountsStreams(Protocol):
 
 
 class SocketBase(Descriptor):
-    """A socket of ours, which owns the socket object that it is given.
+    """A socket of ours. It owns the socket object that it gets.
 
-    A subclass names one of AnyIO's socket classes after this one.
+    A subclass also inherits from one of AnyIO's socket classes, after this one.
     """
 
     __slots__ = ("_sock",)
@@ -128,7 +128,7 @@ class SocketBase(Descriptor):
 
     @property
     def _raw_socket(self) -> socket.socket:
-        """The socket for the program, which may duplicate it (R5) and expects no blocking mode."""
+        """The socket for the program, which may duplicate it (R5), in non-blocking mode."""
         registration = self._registration
         if not registration.may_be_shared:
             registration.may_be_shared = True
@@ -150,7 +150,7 @@ class SocketBase(Descriptor):
 
 @final
 class SocketAttributes(Mapping[Any, Callable[[], Any]]):
-    """AnyIO's attributes of a socket: only what is asked for costs a system call.
+    """AnyIO's attributes of a socket: only the requested attribute costs a system call.
 
     A library asks for the raw socket of each idle connection for each request (httpcore does), so
     this must not build the whole table, and must not ask the system for the peer's name.
@@ -215,11 +215,11 @@ def convert_address(address: Any) -> Any:
 
 
 def set_no_delay(sock: socket.socket) -> None:
-    """Send small messages at once. Linux hands this on from listeners to accepted sockets."""
+    """Send small messages at once. On Linux accepted sockets inherit this from the listener."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def adopted(wrapper: S) -> S:
-    """Note that a socket was made by other code, which may hold a duplicate of it (R5)."""
+    """Mark a socket as made by other code, which may hold a duplicate of it (R5)."""
     wrapper._registration.may_be_shared = True
     return wrapper

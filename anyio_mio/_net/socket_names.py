@@ -1,4 +1,4 @@
-"""Names of descriptors in words, for the task tree: "receive on TCP 127.0.0.1:80 from …"."""
+"""Descriptions of descriptors for the task tree: "receive on TCP 127.0.0.1:80 from …"."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ LISTENS: Final = getattr(socket, "SO_ACCEPTCONN", None)
 
 
 def describe_descriptor(fd: int, verb: str) -> str:
-    """Say what a task does with a descriptor.
+    """Describe what a task does with a descriptor.
 
     Args:
         fd: a descriptor of this process; it may be closed.
-        verb: what is done: ``"receive"``, ``"send"``, or the name of a function.
+        verb: the operation: ``"receive"``, ``"send"``, or the name of a function.
 
-    Returns:
-        Such as ``"receive on TCP 127.0.0.1:8000 from 127.0.0.1:51234"``.
+    Returns: For instance ``"receive on TCP 127.0.0.1:8000 from 127.0.0.1:51234"``.
     """
     try:
         mode = os.fstat(fd).st_mode
@@ -42,7 +41,7 @@ def describe_descriptor(fd: int, verb: str) -> str:
 
 
 def describe_socket(sock: socket.socket, verb: str) -> str:
-    """Say what a task does with a socket: its kind, its own address and its peer's."""
+    """Describe what a task does with a socket, with the socket's kind and both addresses."""
     if LISTENS is not None and verb == "receive" and sock.getsockopt(socket.SOL_SOCKET, LISTENS):
         return f"accept on {kind_of_socket(sock)} {spell(sock.getsockname())}"
     own, peer = sock.getsockname(), None
@@ -64,14 +63,14 @@ def describe_address(sock: socket.socket) -> str:
 
 
 def kind_of_socket(sock: socket.socket) -> str:
-    """TCP, UDP, UNIX, or the system's own name."""
+    """Return TCP, UDP, UNIX socket, or the system's name of the kind."""
     if sock.family == getattr(socket, "AF_UNIX", None):
         return "UNIX socket"
     return KINDS.get(sock.type, str(sock.type))
 
 
 def describe_file(fd: int, mode: int) -> str:
-    """Return the kind of a descriptor that is no socket, and its number."""
+    """Return the kind and the number of a descriptor that is not a socket."""
     if stat.S_ISFIFO(mode):
         return f"pipe {fd}"
     with suppress(OSError, ValueError):
@@ -82,7 +81,7 @@ def describe_file(fd: int, mode: int) -> str:
 
 
 def spell(address: object) -> str:
-    """Return an address as people write it; names that a peer chose are shown with ``repr()``."""
+    """Return an address as people write it; show names that a peer chose with ``repr()``."""
     if isinstance(address, tuple):
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

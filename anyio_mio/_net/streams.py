@@ -1,7 +1,8 @@
 """TCP streams: bytes in both directions over a connected socket.
 
-`receive()` and `send()` are the hottest code of the project. They look the same: ask for budget,
-wait if the last operation saw WouldBlock, make the system call, believe a short result (R2).
+`receive()` and `send()` are the hottest code of the project. Both have the same steps: spend
+budget, wait if the last operation saw WouldBlock, make the system call, and draw the conclusion
+from a short result (R2).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MAX_BYTES_ERROR = "max_bytes must be a positive integer"
 
 
 class SocketStream(SocketBase, AbstractSocketStream):
-    """A connected TCP socket, or a UNIX one of a kind that carries no descriptors."""
+    """A connected TCP socket, or a UNIX socket of a kind that carries no descriptors."""
 
     __slots__ = ("_accepted_by", "_is_sending", "_peer", "_receive_some", "_send_some")
 
@@ -72,7 +73,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         if max_bytes > MAX_RECEIVE:
             max_bytes = MAX_RECEIVE
         registration = self._registration
-        receive_some = self._receive_some  # called as an attribute it would be looked up slowly
+        receive_some = self._receive_some  # a call of the attribute would look it up more slowly
         while True:
             if not registration.ready & WAKES_READER:
                 await registration.wait_readable()
@@ -113,7 +114,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
         if self._is_sending:
             raise scheduler.errors.busy("writing to")
         registration = self._registration
-        size = len(item)  # of buffers other than bytes it may count items: `_send_rest()` knows
+        size = len(item)  # items, not bytes, in some buffers: `_send_rest()` converts them
         if registration.ready & WAKES_WRITER and size <= MAX_SEND:
             send_some = self._send_some
             try:
@@ -134,7 +135,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
     async def send_eof(self) -> None:
         """Shut the sending side down; the peer sees the end of the stream. Not a checkpoint.
 
-        A peer that is gone already is no error, and neither is a second call.
+        It is no error if the peer is gone already, or if it is called again.
         """
         if not self._is_closed:
             try:
@@ -145,7 +146,7 @@ class SocketStream(SocketBase, AbstractSocketStream):
             self._registration.try_writing_again()
 
     def _peer_name(self) -> Any:
-        """Return the other end's address, which is the same for the life of the stream."""
+        """Return the peer's address, which stays the same as long as the stream lives."""
         if self._peer is None:
             self._peer = SocketBase._peer_name(self)
         return self._peer

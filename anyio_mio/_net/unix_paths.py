@@ -1,16 +1,17 @@
-"""UNIX listeners in the file system: which path may be replaced, and which may be removed.
+"""UNIX listeners in the file system: which paths are replaced, and which are removed.
 
-Facts. ``bind()`` makes a file, which stays when the socket is closed; the next ``bind()`` to it
-fails. ``connect()`` to the file says ECONNREFUSED only if no socket listens there. Every other
-answer comes from a live socket or proves nothing: EAGAIN means a full queue, EPROTOTYPE a socket of
-another kind (the system's logger at ``/dev/log``, say), EACCES that we may not ask. The number of a
-removed inode is given to the next new file, but not while a socket is bound to it.
+Facts. ``bind()`` makes a file, which stays when the socket is closed, and the next ``bind()`` to
+the same path fails. ``connect()`` to the file raises ECONNREFUSED only if no socket listens there.
+Every other result comes from a live socket or proves nothing: EAGAIN means a full queue, EPROTOTYPE
+a socket of another kind (for instance the system's logger at ``/dev/log``), EACCES that this
+process may not connect. The system may give the inode number of a removed file to the next new
+file, but not while a socket is bound to it.
 
 Decision. A path is replaced only if it is a socket that refuses connections. A path is removed only
 if it is still the file that our ``bind()`` made, and before the listening socket is closed: so a
-server that ends does not remove the path of the one that has replaced it.
+server that ends does not remove the path of its successor.
 
-A name that begins with a null byte is abstract (Linux): no file, nothing to replace or remove.
+A name that begins with a null byte is abstract (Linux): there is no file to replace or remove.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class BoundPath:
     """The path to which a socket of ours is bound.
 
     Args:
-        path: what ``bind()`` was given, just now.
+        path: the path that was just passed to ``bind()``.
     """
 
     __slots__ = ("_identity", "path")
@@ -47,9 +48,10 @@ class BoundPath:
         return f"<BoundPath {self.path!r}>"
 
     def remove(self) -> None:
-        """Remove the path if it is still ours; call it before the socket is closed.
+        """Remove the path if it is still ours. Call it before the socket is closed.
 
-        Safe to call again. An error of the system leaves the path, which the next server replaces.
+        Safe to call again. If the system raises an error, the path stays, and the next server
+        replaces it.
         """
         identity, self._identity = self._identity, None
         if identity is not None:
@@ -61,11 +63,11 @@ def bind_unix(sock: socket.socket, path: StrOrBytesPath, mode: int | None = None
 
     Args:
         sock: the socket. It is left open if this fails.
-        path: where; a name that begins with a null byte is abstract.
+        path: the path; a name that begins with a null byte is abstract.
         mode: permissions of the path; None leaves them to the umask.
 
     Raises:
-        OSError: what the system said; EADDRINUSE if a live socket or another file is at the path.
+        OSError: binding failed; EADDRINUSE if a live socket or another file is at the path.
         ValueError: permissions for an abstract name.
     """
     path = os.fspath(path)
@@ -114,15 +116,15 @@ def listen_unix(
 
 
 def is_abstract(path: str | bytes) -> bool:
-    """Say whether a UNIX name is abstract."""
+    """Return whether a UNIX name is abstract."""
     return path[:1] in ("\0", b"\0")
 
 
 def identity_of(path: str | bytes) -> tuple[int, int, int]:
-    """Return what tells a file from one that takes its place.
+    """Return values that distinguish a file from another file at the same path.
 
-    The time is there for a caller whose socket is closed already, so that the number of the inode
-    may have been given to another file.
+    The time is for a caller whose socket is closed already: another file may have got its inode
+    number.
     """
     status = os.lstat(path)
     return status.st_dev, status.st_ino, status.st_mtime_ns
@@ -137,7 +139,7 @@ def remove_if_dead(path: str | bytes) -> None:
 
 
 def refuses(path: str | bytes) -> bool:
-    """Say whether no socket listens at a path that is a socket."""
+    """Return whether no socket listens at a path that is a socket."""
     with open_unix_socket(socket.SOCK_STREAM) as probe:
         return probe.connect_ex(path) == errno.ECONNREFUSED
 

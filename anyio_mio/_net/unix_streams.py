@@ -1,14 +1,15 @@
-"""UNIX streams: bytes, or whole messages (SEQPACKET), and descriptors passed along with them.
+"""UNIX streams: bytes or whole messages (SEQPACKET), and the descriptors sent with them.
 
-Facts. Descriptors make a short read prove nothing (R2). A read stops behind the bytes that
-descriptors came with, even if more bytes wait and no receive asked for the descriptors, and no new
-edge tells of the rest (measured on Linux). There ``recvmsg()`` says so: without room for what
-comes along, it sets MSG_CTRUNC if something did, and always if the socket asks for credentials,
-which also bound a read (net/unix/af_unix.c, ``__scm_recv_common()``).
+Facts. If a peer sends descriptors, a short read proves nothing (R2). A read stops after the bytes
+that descriptors came with, even if more bytes wait and no receive asked for the descriptors, and no
+new edge reports the remaining bytes (measured on Linux). ``recvmsg()`` reports it on Linux: called
+without room for ancillary data, it sets MSG_CTRUNC if there was some. It always sets it if the
+socket asks for credentials, which limit a read in the same way (net/unix/af_unix.c,
+``__scm_recv_common()``).
 
-Decision. On Linux, `receive()` calls ``recvmsg()`` and believes a short read without that flag. It
-costs 0.6 µs more than ``recv()``, and a read that finds nothing would cost 1.6. Elsewhere UNIX
-sockets read until WouldBlock.
+Decision. On Linux, `receive()` calls ``recvmsg()`` and trusts a short read without that flag. This
+costs 0.6 µs more than ``recv()``; a further read that finds nothing would cost 1.6 µs. On other
+systems UNIX sockets read until WouldBlock.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ T = TypeVar("T")
 INT_SIZE: Final = array.array("i").itemsize
 
 CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-"""Programs that are started do not inherit received descriptors, as Python's own (PEP 446).
+"""Child processes do not inherit received descriptors (PEP 446).
 
-macOS has no such flag: there each descriptor is switched after it was received."""
+macOS has no such flag, so each descriptor is switched after it was received."""
 
 
 class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
@@ -53,13 +54,13 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         self, sock: socket.socket, reactor: Reactor, registration: Registration | None = None
     ) -> None:
         SocketStream.__init__(self, sock, reactor, registration)
-        if sys.platform == "linux" and not reactor.emulated:  # MSG_CTRUNC tells there
+        if sys.platform == "linux" and not reactor.emulated:  # only there MSG_CTRUNC proves it
             self._receive_some = telling(sock.recvmsg, self._registration)
         else:
             self._registration.trusts_short = False
 
     async def send_fds(self, message: bytes, fds: Collection[int | IOBase]) -> None:
-        """Send descriptors, attached to the first byte of ``message``; then the rest of it.
+        """Send descriptors with the first byte of ``message``, then the rest of the message.
 
         Args:
             message: at least one byte.
@@ -90,7 +91,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
 
         Args:
             msglen: the most bytes to return.
-            maxfds: the most descriptors to take; the system closes those beyond.
+            maxfds: the most descriptors to receive; the system closes further ones.
 
         Returns:
             The bytes, and descriptors that the caller owns and closes.
@@ -119,7 +120,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         return message, descriptors_in(ancillary)
 
     async def _read(self, operation: Callable[..., T], *arguments: Any) -> T:
-        """Ask for budget, then wait until the operation does not block."""
+        """Spend budget, then call the operation until it does not block."""
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
@@ -129,7 +130,7 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
         )
 
     async def _write(self, operation: Callable[..., T], *arguments: Any) -> T:
-        """Write as `_read()` reads."""
+        """Do the same as `_read()` for an operation that writes."""
         scheduler = self._scheduler
         if scheduler.budget <= 0:
             await scheduler.checkpoint()
@@ -146,10 +147,11 @@ class UNIXSocketStream(SocketStream, AbstractUNIXSocketStream):
 
 
 class UNIXPacketStream(UNIXSocketStream):
-    """A connected UNIX socket of kind SEQPACKET: each send is one message, and so is each receive.
+    """A connected UNIX socket of kind SEQPACKET: each send and each receive is one message.
 
-    What does not fit into ``max_bytes`` is lost, so a receive asks for as much as the caller said.
-    A message without bytes cannot be told from the end of the stream; `send()` sends none.
+    The part of a message that exceeds ``max_bytes`` is lost, so a receive asks the system for
+    exactly that many bytes. An empty message looks like the end of the stream, so `send()` does not
+    send it.
     """
 
     __slots__ = ()
@@ -177,7 +179,7 @@ def telling(
     recvmsg: Callable[[int, int, int], tuple[bytes, object, int, object]],
     registration: Registration,
 ) -> Callable[[int, int], bytes]:
-    """Return a ``recv()`` after which ``registration`` trusts a short read if it may."""
+    """Return a ``recv()`` that notes in ``registration`` whether a short read proves anything."""
 
     def receive_some(max_bytes: int, flags: int) -> bytes:
         data, _, seen, _ = recvmsg(max_bytes, 0, flags)
@@ -188,7 +190,7 @@ def telling(
 
 
 def stream_type(sock: socket.socket) -> type[SocketStream]:
-    """Return the class of streams for a connected socket, or for those that a listener accepts."""
+    """Return the class of streams for a connected socket, or for the streams of a listener."""
     if sock.family != UNIX:
         return SocketStream
     return UNIXSocketStream if sock.type == socket.SOCK_STREAM else UNIXPacketStream
@@ -198,7 +200,7 @@ def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     """Return the descriptors in what ``recvmsg()`` returned.
 
     Raises:
-        RuntimeError: something else is in it; the descriptors are closed then.
+        RuntimeError: there is other ancillary data; the descriptors are then closed.
     """
     if sys.platform == "win32":
         return []  # it has no UNIX sockets

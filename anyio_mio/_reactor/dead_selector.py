@@ -1,4 +1,4 @@
-"""What a forked child has in the place of its parent's selector (R7)."""
+"""The selector of a forked child, which replaces that of its parent (R7)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORKED: Final = (
 
 @final
 class DeadSelector(Closable):
-    """Refuses every use, so that the epoll shared with the parent is never touched."""
+    """Raises an error at every use, so that the child never touches the parent's epoll."""
 
     name = "dead"
     edge_triggered = True
@@ -32,7 +32,7 @@ class DeadSelector(Closable):
         raise RuntimeError(FORKED)
 
     def deregister(self, fd: int) -> None:
-        """Do nothing: a child may close what it has inherited, and has no entries."""
+        """Do nothing: a child has no entries, and may close inherited descriptors."""
 
     def rearm(self, fd: int, bits: int) -> NoReturn:
         """Refuse."""
@@ -47,4 +47,4 @@ class DeadSelector(Closable):
         raise RuntimeError(FORKED)
 
     def close(self) -> None:
-        """Do nothing: nothing is left to close."""
+        """Do nothing: there is nothing to close."""

@@ -1,17 +1,17 @@
 """Descriptors that the program owns: ``wait_readable(fd)`` and ``wait_writable(fd)``.
 
-Facts. The reactor never sees the program's system calls on such a descriptor, so it cannot cache
-readiness: data that a partial read left behind makes no new edge. Programs close descriptors
-without telling us, and the system reuses a number at once.
+Facts. The reactor does not see the program's system calls on such a descriptor, so it cannot cache
+readiness: if a read leaves data behind, there is no new edge. Programs close descriptors without
+notice, and the system reuses a number at once.
 
 Consequences. Each wait asks the system afresh (R6), through a one-shot, level-triggered entry that
 each wait arms again (``EPOLL_CTL_MOD``). Between two waits the entry stays, disarmed, which saves
-the ADD. A MOD may meet an entry that has gone (ENOENT: add it), and an ADD one that is still there
-(EEXIST: change it).
+the ADD. If a MOD finds that the entry is gone (ENOENT), the entry is added. If an ADD finds that it
+is still there (EEXIST), it is changed.
 
-A descriptor may also belong to a stream of ours, whose raw socket was handed out. The stream's
-entry must stay as it is, or the stream would get no more edges. So the wait moves to a duplicate of
-the descriptor, which lives as long as a task waits: each duplicate has an entry of its own.
+The descriptor may also belong to a stream of ours whose raw socket was handed out. The stream's
+entry must stay as it is, or the stream would get no more edges. So the wait uses a duplicate of the
+descriptor, which has its own entry and lives as long as a task waits.
 
 Cost. One system call for each wait, and two more for a wait on a stream's descriptor.
 """
@@ -30,13 +30,13 @@ from anyio_mio._reactor.scheduler import Scheduler, TaskRef, Wait
 from anyio_mio.poll import Registry
 from anyio_mio.poll._sys.bits import ONESHOT, READ_HANGUP, READABLE, WRITABLE
 
-# Sockets are no descriptors of the C library on Windows.
+# On Windows, sockets are not descriptors of the C library.
 duplicate: Final[Callable[[int], int]] = socket.dup if sys.platform == "win32" else os.dup
 close: Final[Callable[[int], None]] = socket.close if sys.platform == "win32" else os.close
 
 
 class Registrar(Protocol):
-    """What foreign waits ask of their reactor."""
+    """The part of the reactor that foreign waits need."""
 
     @property
     def scheduler(self) -> Scheduler:
@@ -53,7 +53,7 @@ class ForeignWait:
 
     Attributes:
         fd: the number that the user knows.
-        watched: the number that the poll knows: the same, or that of a duplicate.
+        watched: the number that the poll knows: the same number, or that of a duplicate.
         reader: the task that waits for readable, if any; ``writer`` likewise.
     """
 
@@ -67,7 +67,7 @@ class ForeignWait:
         self.writer: TaskRef | None = None
 
     def interest(self) -> int:
-        """Return bits for the waiters that are left; zero if there are none."""
+        """Return the bits for the waiters that are left; zero if there are none."""
         reads = READABLE | READ_HANGUP if self.reader is not None else 0
         writes = WRITABLE if self.writer is not None else 0
         return reads | writes
@@ -87,7 +87,7 @@ class ForeignWait:
         return Wait("wait_readable" if self.reader is task else "wait_writable", self.fd)
 
     def abort(self, task: TaskRef, /) -> bool:
-        """Take a waiting task out. The entry stays armed: a late event wakes no task."""
+        """Remove a waiting task. The entry stays armed; a late event wakes no task."""
         if self.reader is task:
             self.reader = None
         elif self.writer is task:
@@ -104,8 +104,8 @@ class ForeignWaits:
     """All foreign descriptors that a task of this run has waited for.
 
     Attributes:
-        waits: by the number that the program knows, which the registry's book may know as a
-            stream's. They stay for the next wait.
+        waits: each wait by the number that the program knows. In the registry's book the number may
+            belong to a stream. A wait stays here for the next use.
     """
 
     __slots__ = ("_reactor", "waits")
@@ -141,14 +141,14 @@ class ForeignWaits:
         return self._arm_and_park(wait)
 
     def settle(self, wait: ForeignWait) -> None:
-        """Arm the entry, after an event, for the direction that is left, or end a duplicate."""
+        """Arm the entry, after an event, for the remaining direction, or end a duplicate."""
         if wait.interest():
             self._rearm(wait)
         elif wait.watched != wait.fd:
             self.end(wait)
 
     def notify_closing(self, fd: int) -> None:
-        """Wake both directions with the closed error; an unknown descriptor is no error."""
+        """Wake both waiters with the closed error. Ignore an unknown descriptor."""
         wait = self.waits.get(fd)
         if wait is None:
             return
@@ -156,7 +156,7 @@ class ForeignWaits:
         self.end(wait)
 
     def make_way(self, fd: int) -> None:
-        """Move a wait to a duplicate: a stream of ours takes the descriptor's entry.
+        """Move a wait to a duplicate, because a stream of ours needs the descriptor's entry.
 
         Raises:
             OSError: no descriptor is left for a duplicate.
@@ -170,14 +170,14 @@ class ForeignWaits:
             self.waits.pop(fd, None)
 
     def stream_closes(self, fd: int) -> None:
-        """Wake the tasks that wait here for the descriptor that a stream closes (R5)."""
+        """Wake the tasks that wait for the descriptor that a stream is about to close (R5)."""
         wait = self.waits.get(fd)
         if wait is not None and wait.interest():
             self._fail(wait)
             self.end(wait)
 
     def end(self, wait: ForeignWait) -> None:
-        """Take a wait out of the poll, and close its duplicate if it has one."""
+        """Remove a wait from the poll, and close its duplicate if it has one."""
         self.waits.pop(wait.fd, None)
         with contextlib.suppress(OSError):  # closed already
             self._reactor.registry.remove(wait.watched)
@@ -196,7 +196,7 @@ class ForeignWaits:
         return sum((w.reader is not None) + (w.writer is not None) for w in self.waits.values())
 
     def close(self) -> None:
-        """Fail the waits that are left at the end of the run, with the closed error."""
+        """End the remaining waits with the closed error, at the end of the run."""
         for wait in list(self.waits.values()):
             self._fail(wait)
             if wait.watched != wait.fd:
@@ -241,8 +241,8 @@ class ForeignWaits:
             second(wait.watched, wait, bits, edge=False)
 
     def _rearm(self, wait: ForeignWait) -> None:
-        # One event disarms both directions. If the descriptor has been closed since, there is
-        # nothing left to arm, and its waiter gets the error.
+        # One event disarms both directions. If the descriptor has been closed since, it cannot be
+        # armed again, and the waiter gets the error.
         try:
             self._register(wait)
         except OSError as error:

@@ -1,11 +1,11 @@
-"""The reactor: events of the poll in, readiness and wake-ups out.
+"""The reactor: turns the events of the poll into readiness and wake-ups.
 
 Facts. A run has one `Poll`. Its registry keeps the book of the descriptors that the system watches.
 
-Decision. What stands there for a descriptor is the object that owns it: a `Registration` of a
-socket or a pipe, a `ForeignWait`, or an `Internal`. An event therefore leads to its owner by one
-look-up, and there is no second book that could disagree with the first. tokio does the same with
-Mio: its token is the address of the readiness that it keeps for a descriptor.
+Decision. The book maps each descriptor to the object that owns it: a `Registration` of a socket or
+a pipe, a `ForeignWait`, or an `Internal`. So one look-up leads from an event to its owner, and
+there is no second book that could disagree with the first. tokio does the same with Mio: its token
+is the address of the readiness that it keeps for a descriptor.
 
 Cost. The registry's methods and its lock: 0.5 µs for a connection that is registered (measured).
 """
@@ -25,17 +25,17 @@ from anyio_mio.poll import Poll, Registry
 from anyio_mio.poll._sys.bits import PRIORITY, READ_HANGUP, READABLE, WRITABLE
 
 INTEREST: Final = READABLE | WRITABLE | PRIORITY | READ_HANGUP
-"""One registration for the life of a socket (R1). RDHUP and PRI are there for R2's proof."""
+"""The interest of a socket for its whole life (R1). R2 needs RDHUP and PRI."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReactorStatistics:
-    """What a reactor has seen so far.
+    """A snapshot of a reactor's counters.
 
     Attributes:
         registrations: descriptors of sockets, pipes and foreign waits that the poll watches now.
         events: events that the poll returned.
-        stale_events: events for descriptors that have no owner any more (R5).
+        stale_events: events for descriptors that no longer have an owner (R5).
         tasks_waiting: tasks parked on a descriptor now.
     """
 
@@ -47,7 +47,7 @@ class ReactorStatistics:
 
 @final
 class Internal:
-    """The owner of a descriptor of the scheduler's own: an event calls a function."""
+    """The owner of a descriptor of the scheduler itself: an event calls a function."""
 
     __slots__ = ("_callback", "_fd", "_reactor")
 
@@ -57,7 +57,7 @@ class Internal:
         self._callback = callback
 
     def deliver(self, bits: int, wake: Callable[[TaskRef], None]) -> None:
-        """Call the function; where edges are emulated, arm the descriptor again."""
+        """Call the function; if edges are emulated, arm the descriptor again."""
         self._callback()
         if self._reactor.emulated:
             self._reactor.rearm(self._fd, READABLE)
@@ -66,18 +66,18 @@ class Internal:
 class Reactor:
     """Registers descriptors with a poll; `turn()` is called with what the poll returned.
 
-    Open for one subclass: the hub of `anyio_mio.trio`, whose registrations can wait in two places.
+    It has one subclass: the hub of `anyio_mio.trio`, whose registrations can wait in two places.
 
     Attributes:
         poll: waits for the events; its registry is where descriptors are registered.
-        registry: the poll's.
+        registry: the registry of the poll.
         scheduler: parks and wakes the tasks.
-        emulated: whether edges are made by the selector and not by the system.
+        emulated: whether the selector makes the edges, and not the system.
         has_forked: whether a child process may hold a duplicate of each descriptor (R5).
-        foreign: the waits for descriptors that others own.
+        foreign: the waits for descriptors that the program owns.
         starving: functions to call when a descriptor of ours is closed. An acceptor that is out of
             descriptors puts one here while it backs off, so that it tries again at once.
-        trusts_short: what a new registration believes of short reads (R2).
+        trusts_short: the initial `Registration.trusts_short` (R2).
     """
 
     __slots__ = (
@@ -109,16 +109,16 @@ class Reactor:
         self._stale = 0
 
     def watch_internal(self, fd: int, callback: Callable[[], None]) -> None:
-        """Watch a descriptor of the scheduler's own (waker, signals); readable calls back."""
+        """Watch a descriptor of the scheduler itself (waker, signals); call back if readable."""
         self.registry.add(fd, Internal(self, fd, callback), READABLE)
 
     def unwatch_internal(self, fd: int) -> None:
-        """Stop watching it."""
+        """Stop watching a descriptor of the scheduler itself."""
         if fd in self.registry.book:
             self._deregister(fd)
 
     def register(self, fd: int) -> Registration:
-        """Make a registration for a descriptor of ours; the poll hears of it later (R1)."""
+        """Make a registration for a descriptor of ours. The poll gets it later (R1)."""
         return Registration(self, fd)
 
     def turn(
@@ -178,17 +178,17 @@ class Reactor:
         first, second = registry.add, registry.change
         owner = registry.book.get(fd)
         if owner is not None and not isinstance(owner, (ForeignWait, Registration)):
-            second = self._refuse  # unless its owner closed the descriptor without telling us
+            second = self._refuse  # if it is still open: its owner may have closed it silently
         elif owner is not None:
-            # wait_readable(fd) watched the number before: the entry is the stream's now (R6). The
-            # book says so, and not an error: kqueue adds to an entry that exists without one, and
-            # keeps its flags.
+            # wait_readable(fd) watched the number before; the stream takes over its entry (R6).
+            # Look into the book and do not wait for an error: kqueue changes an existing entry
+            # without an error, and keeps its flags.
             self.foreign.make_way(fd)
             first, second = second, first
         try:
             first(fd, registration, INTEREST)
         except (FileExistsError, FileNotFoundError):
-            # A duplicate outlived the close of this number (R5), or the program closed a number
+            # A duplicate keeps the entry of this number alive (R5), or the program closed a number
             # that it had waited for.
             second(fd, registration, INTEREST)
 
@@ -196,15 +196,15 @@ class Reactor:
         raise self.scheduler.errors.busy("using")
 
     def rearm(self, fd: int, direction: int) -> None:
-        """Note that the owner saw WouldBlock in this direction; for emulated edges only."""
+        """Note that the owner saw WouldBlock in this direction. Only emulated edges need it."""
         self.registry.rearm(fd, direction)
 
     def forget(self, registration: Registration) -> None:
         """Forget a descriptor that is about to be closed.
 
-        Closing a socket's last descriptor takes its epoll registration along, so this costs no
-        system call. It does not if a duplicate may live on (R5): because the raw socket was
-        handed out, or because the process has forked since.
+        Closing a socket's last descriptor also removes its epoll entry, so this needs no system
+        call. If a duplicate may exist (R5), because the raw socket was handed out or the process
+        has forked, the entry is removed by a call.
         """
         fd, registry = registration.fd, self.registry
         if registry.book.get(fd) is registration:
@@ -222,7 +222,7 @@ class Reactor:
     def has_room(self) -> None:
         """Call the functions in `starving`: a descriptor of ours was closed.
 
-        Callers check first that there are any, so that closing costs no call otherwise.
+        Callers first check that there are any, so that closing normally costs no call.
         """
         for try_again in self.starving:
             try_again()
@@ -257,6 +257,6 @@ class Reactor:
         self.registry = poll.registry
 
     def _deregister(self, fd: int) -> None:
-        # The descriptor may be gone already, closed behind our back: then so is its entry.
+        # If the program has closed the descriptor already, its entry is gone too.
         with contextlib.suppress(OSError):
             self.registry.remove(fd)

@@ -14,27 +14,27 @@ WAKES_READER: Final = READABLE | PRIORITY | READ_HANGUP | HANGUP | ERROR
 WAKES_WRITER: Final = WRITABLE | HANGUP | ERROR
 
 READ_IS_FINAL: Final = READ_HANGUP | HANGUP | ERROR | PRIORITY
-"""With one of these a short read proves nothing: there may be no further edge (R2, R3).
+"""With one of these bits a short read proves nothing: there may be no further edge (R2, R3).
 
-A FIN, a reset or an urgent mark can lie right behind the bytes that were read, and its edge came
-with theirs.
+A FIN, a reset or an urgent mark can follow directly after the bytes that were read, and share their
+edge.
 """
 
 READ_WOULD_BLOCK: Final = ~WAKES_READER
 WRITE_WOULD_BLOCK: Final = ~WAKES_WRITER
 """Masks for ``ready`` after WouldBlock.
 
-The closed bits are cleared too. An operation on a closed direction never blocks, so a WouldBlock
-proves that the bits came with a stale event: of a descriptor that had this number before and lives
-on as a duplicate (R5). If they stayed, the owner would try for ever.
+The closed bits are cleared too. An operation on a closed direction never blocks. So a WouldBlock
+proves that the bits came with a stale event, of a descriptor that had this number before and still
+exists as a duplicate (R5). If they stayed set, the owner would try again for ever.
 """
 
 READY: Final = READABLE | WRITABLE
-"""What a new registration assumes: no operation has seen WouldBlock yet, so try it."""
+"""The readiness of a new registration: no operation has seen WouldBlock yet, so try."""
 
 
 class StreamObservers(Protocol):
-    """The foreign waits of a reactor, as its streams see them."""
+    """The part of a reactor's foreign waits that its streams need."""
 
     @property
     def waits(self) -> Sized:
@@ -45,7 +45,7 @@ class StreamObservers(Protocol):
 
 
 class Driver(Protocol):
-    """What a registration asks of the reactor that it belongs to."""
+    """The part of the reactor that a registration needs."""
 
     @property
     def scheduler(self) -> Scheduler:
@@ -53,7 +53,7 @@ class Driver(Protocol):
 
     @property
     def emulated(self) -> bool:
-        """Whether edges are made by the selector and not by the system."""
+        """Whether the selector makes the edges, and not the system."""
 
     @property
     def trusts_short(self) -> bool:
@@ -61,20 +61,20 @@ class Driver(Protocol):
 
     @property
     def foreign(self) -> StreamObservers:
-        """The waits for descriptors that others own; one may be for a stream's raw socket."""
+        """The waits for descriptors of the program, which may include a stream's raw socket."""
 
     @property
     def starving(self) -> list[Callable[[], object]]:
-        """Called each time that a descriptor was closed."""
+        """Functions to call when a descriptor was closed."""
 
     def has_room(self) -> None:
-        """Call what is in `starving`: a descriptor was closed."""
+        """Call the functions in `starving`, because a descriptor was closed."""
 
     def arm(self, registration: Registration, /) -> None:
         """Register the descriptor with the poll."""
 
     def rearm(self, fd: int, direction: int, /) -> None:
-        """Note that an operation in this direction saw WouldBlock; for emulated edges only."""
+        """Note a WouldBlock in this direction. Only emulated edges need it."""
 
     def forget(self, registration: Registration, /) -> None:
         """Forget a descriptor that is about to be closed."""
@@ -87,11 +87,12 @@ class Registration:
         ready: readiness bits, epoll's values. The owner reads ``ready & WAKES_READER`` (or
             ``WAKES_WRITER``) before it tries an operation, and clears ``READABLE`` or
             ``WRITABLE`` itself when the operation saw WouldBlock (R2).
-        trusts_short: whether a short read of a byte stream proves that no byte is left. Only
-            native edges make it so (R2; tokio#5866), and only where PRIORITY is reported: a read
-            also stops short at an urgent mark, and the bytes behind it make no further edge.
+        trusts_short: whether a short read of a byte stream proves that no byte is left. This holds
+            only for native edges (R2; tokio#5866) of a selector that reports PRIORITY: a read also
+            stops at an urgent mark, and the bytes after it make no further edge.
         may_be_shared: whether other code may hold a duplicate of the descriptor, because its number
-            was handed out. Then closing it does not end its entry in the selector (R5).
+            was handed out. Then closing the descriptor does not remove its entry in the selector
+            (R5).
         reader: the task that waits for readable, if any; ``writer`` likewise.
     """
 
@@ -126,8 +127,8 @@ class Registration:
         Call it when `ready` has no bit of ``WAKES_READER``, and await the result at once.
 
         Raises:
-            The scheduler's busy error: another task waits already (R4). A wait that the same task
-                has begun and that other code has dropped is no other task.
+            The scheduler's busy error: another task waits already (R4). An earlier wait of the same
+                task, which other code has dropped, does not count.
             OSError: the selector refused the descriptor.
         """
         scheduler = self.reactor.scheduler
@@ -160,10 +161,10 @@ class Registration:
             raise
 
     def try_writing_again(self) -> None:
-        """Make the next write be tried, and wake the writer: call it after ``shutdown(SHUT_WR)``.
+        """Set the direction ready and wake the writer; call it after ``shutdown(SHUT_WR)``.
 
-        From then on no write blocks, and the system makes no event of that for a UNIX socket whose
-        peer does not read.
+        From then on no write blocks. For a UNIX socket whose peer does not read, the system reports
+        no event.
         """
         self.ready |= WRITABLE
         task, self.writer = self.writer, None
@@ -179,19 +180,21 @@ class Registration:
     ) -> T:
         """Call an operation until it does not block: the readiness loop (R2).
 
-        Every operation on a socket or pipe goes through it but two of the streams, which save a
-        frame by having it inline: receiving, and the first system call of a send.
+        Every operation on a socket or pipe uses this loop, except two operations of the streams:
+        receiving, and the first system call of a send. They contain the loop themselves to save a
+        frame.
 
         Args:
             wakes: ``WAKES_READER`` for an operation that reads, ``WAKES_WRITER`` for one that
                 writes.
-            translate: makes the exception for an error of the operation other than WouldBlock. What
-                is raised during the wait is none: a signal's handler may raise `TimeoutError`.
+            translate: makes the exception for an error of the operation other than WouldBlock.
+                Errors that are raised during the wait are not translated: a signal handler may
+                raise `TimeoutError`.
             operation: makes one system call that does not wait.
-            *arguments: those of the operation.
+            *arguments: the arguments of the operation.
 
         Raises:
-            What ``translate`` made, and as for `wait_readable()`.
+            The exception of ``translate``, and the errors of `wait_readable()`.
         """
         while True:
             if not self.ready & wakes:
@@ -204,7 +207,7 @@ class Registration:
                 raise translate(exc) from exc
 
     def abort(self, task: TaskRef, /) -> bool:
-        """Take a waiting task out; False if an event or a close has woken it already."""
+        """Remove a waiting task; return False if an event or a close has woken it already."""
         if self.reader is task:
             self.reader = None
         elif self.writer is task:

@@ -1,7 +1,7 @@
-"""The protocol through which sockets wait: what the reactor and `_net` ask of a scheduler.
+"""The protocol of a scheduler: what the reactor and `_net` need to let a task wait.
 
-There are two: mio's kernel, and the one in `anyio_mio.trio`, which parks Trio's tasks. An operation
-that need not wait makes one comparison (`Scheduler.budget`) and no call.
+There are two schedulers: mio's kernel, and the one in `anyio_mio.trio`, which parks Trio's tasks.
+An operation that need not wait makes one comparison (`Scheduler.budget`) and no call.
 """
 
 from __future__ import annotations
@@ -11,48 +11,49 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 TaskRef: TypeAlias = Any
-"""A scheduler's own task, opaque here: it is only stored and handed back.
+"""A task of the scheduler. The reactor only stores it and passes it back.
 
-`Any` and not a type variable: each scheduler has one class of tasks, so registrations, reactor and
-sockets gain nothing from being generic in it.
+It is `Any` and not a type variable, because each scheduler has only one class of tasks. Generic
+registrations, reactors and sockets would gain nothing.
 """
 
 OPERATION: Final = 2
 """Units of the budget that an operation on a socket costs; a checkpoint costs one.
 
-A unit stands for one or two microseconds: a system call with what surrounds it takes 4, a
-checkpoint that need not yield half of one. So a budget bounds time, and not only counts.
+A unit stands for one or two microseconds: an operation with one system call takes about 4, a
+checkpoint that need not yield half a microsecond. So a budget limits time, and not only counts.
 """
 
 FREE_BYTES: Final = 4096
 """Bytes that an operation may move without costing more."""
 
 BYTES_PER_UNIT_SHIFT: Final = 11
-"""An operation on more bytes costs a unit more for each 2 KiB (``size >> 11``)."""
+"""An operation on more bytes costs one more unit for each 2 KiB (``size >> 11``)."""
 
 
 class Waitable(Protocol):
-    """What a task can be parked on: it can undo the wait."""
+    """An object that a task can be parked on. It can undo the wait."""
 
     def abort(self, task: TaskRef, /) -> bool:
-        """Take ``task`` out of the queue it waits in.
+        """Remove ``task`` from the queue in which it waits.
 
         Returns:
-            True if it still waited, so that the caller may resume it with an error; False if it
+            True if the task still waited; the caller may then resume it with an error. False if it
             has been woken already (the wake-up wins), or if this wait cannot be interrupted.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a parked task waits for, described for people.
+    """A description, for people, of what a parked task waits for.
 
     Attributes:
-        words: such as ``"the lock that task 'x' holds"``; for a descriptor, what is done with it.
+        words: such as ``"the lock that task 'x' holds"``; for a descriptor, the operation.
         fd: the descriptor; -1 if it waits for something else.
-        until: when the wait ends by itself, on the scheduler's clock; 0 if it does not.
+        until: the time at which the wait ends by itself, on the scheduler's clock; 0 if it does
+            not.
         tasks: the tasks that could end the wait, if they are known.
-        needs_a_task: whether nothing but another task of the run can end the wait.
+        needs_a_task: whether only another task of the run can end the wait.
     """
 
     words: str
@@ -63,7 +64,7 @@ class Wait:
 
 
 class Describes(Protocol):
-    """A waitable that can say what a task waits for there. It is optional."""
+    """A waitable that can describe what its tasks wait for. This is optional."""
 
     def describe(self, task: TaskRef, /) -> Wait:
         """Describe the wait of a task that is parked here. May be called in another thread."""
@@ -71,10 +72,10 @@ class Describes(Protocol):
 
 @runtime_checkable
 class TakesError(Protocol):
-    """A waitable that cannot be left but knows what to do with an error: a task group."""
+    """A waitable whose wait cannot be undone, but which can handle an error: a task group."""
 
     def take_error(self, error: BaseException, /) -> bool:
-        """Treat ``error`` as if it had happened inside; False if that is not possible now."""
+        """Handle ``error`` as if a child had raised it; False if that is not possible now."""
 
 
 @runtime_checkable
@@ -82,18 +83,18 @@ class Leavable(Protocol):
     """A waitable that cancellation cannot undo but a second Ctrl-C can: a call in a thread."""
 
     def leave(self, task: TaskRef, /) -> bool:
-        """Take ``task`` out and drop the result; False if it has been woken already."""
+        """Remove ``task`` and drop the result; False if it has been woken already."""
 
 
 @runtime_checkable
 class TwoSided(Protocol):
-    """A waitable with a place for one task in each direction: a descriptor."""
+    """A waitable for one task in each direction: a descriptor."""
 
     reader: TaskRef | None
     writer: TaskRef | None
 
     def abort(self, task: TaskRef, /) -> bool:
-        """See `Waitable`; with the task in both places, take it out of one."""
+        """See `Waitable`; if the task waits in both directions, remove it from one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +108,11 @@ class ErrorClasses:
 
 
 class Scheduler(Protocol):
-    """Parks tasks, and says when to yield. The reactor's `turn()` is told how to wake them."""
+    """Parks tasks, and decides when they yield. `Reactor.turn()` gets a function to wake them."""
 
     @property
     def errors(self) -> ErrorClasses:
-        """The exceptions that its users expect."""
+        """The exception classes that the program expects."""
 
     @property
     def current(self) -> TaskRef | None:
@@ -121,8 +122,8 @@ class Scheduler(Protocol):
     """How much more the running task may do without yielding.
 
     An operation takes `OPERATION` from it, and more if it moves more than `FREE_BYTES`.
-    Zero or less sends the operation to `checkpoint()` first. A cancelled task has no budget, so
-    one comparison is both the cancellation check and the fairness check.
+    If the budget is zero or less, an operation first calls `checkpoint()`. A cancelled task has no
+    budget, so one comparison is both the cancellation check and the fairness check.
     """
 
     def park(self, waitable: Waitable, /) -> Awaitable[None]:

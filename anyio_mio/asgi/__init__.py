@@ -3,11 +3,11 @@
 `server` has `serve()` and `run()`. Data flows down this list: `connection` reads the socket and
 parses, `exchange` is one request and its `response`, `response_head` checks what the application
 sends, `websocket` takes over a connection that becomes one. `site` holds what the connections
-share, `lifespan` starts and stops the application, `client` parts from clients, `refusal` answers
-them without the application, `options` checks what `serve()` is told, `statistics` counts requests.
+share, `lifespan` starts and stops the application, `client` closes connections, `refusal` has the
+answers that the server gives itself, `options` checks the arguments, `statistics` counts requests.
 
-Parts of these: `request_parser`, `scope`, `tls`, `proxy` and `proxy_protocol` (what a request says
-of its client), `files` (answers from a file), `frames` (of WebSockets), `errors`, `access_log`,
+Parts of these: `request_parser`, `scope`, `tls`, `proxy` and `proxy_protocol` (the client's address
+behind a proxy), `files` (answers from a file), `frames` (of WebSockets), `errors`, `access_log`,
 `background` (work after an answer), `bridge` (calls from tasks of asyncio), `threads`.
 
 Rules:

@@ -53,7 +53,7 @@ class AccessLog:
 
 
 def write_to_standard_output() -> None:
-    """Let the lines go to standard output, and nowhere else.
+    """Write the lines to standard output only.
 
     An application that has given the logger a handler of its own keeps it.
     """

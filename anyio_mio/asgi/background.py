@@ -1,13 +1,13 @@
 """Work in the background: an application that goes on after its answer.
 
-Starlette runs its background tasks so, within the call of the application. The call is made in the
-connection's task, and that is what makes a request cheap (H1). Until it returned, nothing would
-read the next request of the client, or of the proxy that shares the connection among clients.
+Starlette runs background tasks within the call of the application. The connection's own task makes
+that call, which makes a request cheap (H1). While the call lasts, that task cannot read the next
+request of the client, or of the proxy that uses the connection for several clients.
 
-So the server looks at the connections that were answered a moment ago. Where the application has
-not returned, a new task, a successor, goes on with the conversation. The first task waits for its
-successors, since the stream is closed when it ends. This costs an ordinary request an entry in a
-set, and a request with work in the background a task.
+So the server looks at the connections that were answered a moment ago. If the application has not
+returned there, a new task, the successor, continues with the connection. The first task waits for
+its successors, because the stream is closed when it ends. An ordinary request costs an entry in a
+set, and a request with background work costs a task.
 """
 
 from __future__ import annotations

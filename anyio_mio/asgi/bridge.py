@@ -1,7 +1,7 @@
-"""Calls from tasks of asyncio: an application that knows asyncio only may make such tasks.
+"""Calls from tasks of asyncio, which an application for asyncio may create.
 
-Quart, Django and a2wsgi call ``receive()`` and ``send()`` in tasks of asyncio, where nothing of
-AnyIO's can wait on mio. Such a call is carried over to a task of mio.
+Quart, Django and a2wsgi call ``receive()`` and ``send()`` in tasks of asyncio. There AnyIO's
+functions cannot wait on mio, so such a call runs in a task of mio.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The client at the other end of a stream: how it goes away, and how to part from it."""
+"""The client at the other end of a stream: how it disconnects, and how to disconnect it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MOST_LINGERING: Final = 16 * 1024 * 1024
 """Bytes that are read and thrown away during it."""
 
 MOST_UNSENT: Final = 131072
-"""Bytes that the system takes for a client ahead of what is on its way to it. Without a limit it
-takes 4 MB for a client that reads nothing, and a thousand of them use up Linux's memory for TCP."""
+"""Bytes that the system buffers for a client and has not sent yet. Without a limit Linux buffers
+4 MB for a client that reads nothing, and a thousand of them use up its memory for TCP."""
 
 RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
@@ -53,13 +53,13 @@ def has_unread(stream: ByteStream) -> bool:
 
 
 def reset_on_close(stream: ByteStream) -> None:
-    """Let closing the stream reset the connection, so that no client takes it for an end."""
+    """Let ``close()`` reset the connection, so that the client does not see an orderly end."""
     with suppress(OSError, anyio.ClosedResourceError):
         raw_socket(stream).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
 def limit_unsent(listener: SocketListener) -> None:
-    """Let the connections of a listener have `MOST_UNSENT`; where the system can, and for TCP."""
+    """Set `MOST_UNSENT` for the connections of a TCP listener, where the system can."""
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         with suppress(OSError):  # a UNIX socket has no such option
             sock = listener.extra(SocketAttribute.raw_socket)

@@ -3,11 +3,11 @@
 One piece of data may hold several requests; they wait in the parser and are answered in order. What
 a client pipelines beyond a piece stays unparsed, and then unread: the socket's own back-pressure.
 
-Every wait for the client has a limit (H2). A timer for each would cost each request, so a
-wait only notes in `read_due` or `write_due` when it is over, in ticks of the site, and the site
-looks through its connections at each tick.
+Every wait for the client has a limit (H2). A timer for each wait would cost time in each request.
+So a wait only stores its deadline in `read_due` or `write_due`, in ticks of the site, and the
+server looks through all connections at each tick.
 
-An application may go on after its answer, with work in the background. The client must not wait for
+An application may go on working after its answer. The client's next request must not wait for
 that, so another task takes the connection over; see `anyio_mio.asgi.background`.
 """
 
@@ -42,19 +42,19 @@ from anyio_mio.asgi.websocket import WebSocket
 LOGGER: Final = logging.getLogger("anyio_mio.asgi")
 
 PERCENT: Final = ord("%")
-"""To look for a number in bytes takes 17 ns; for the sign as bytes it takes 190."""
+"""A number, because ``number in data`` takes 17 ns, and ``b"%" in data`` takes 190."""
 
 LARGEST_WRITE: Final = 262144
 """Bytes that one write takes: a slow client must read so much in the time that a write may take."""
 
 NOTED_BEHIND_PROXY: Final = NOTED | proxy.FIELDS
-"""Fields that the server heeds in requests from a trusted proxy."""
+"""Fields that the server reads in requests from a trusted proxy."""
 
 FIRST_READ: Final = 4096
 """Bytes that are read at once as long as a PROXY header may come."""
 
 MOST_SKIPPED: Final = 262144
-"""Bytes of a body that are read for nothing after the answer, to keep the connection."""
+"""Bytes of a body that are read and dropped after the answer, to keep the connection open."""
 
 
 @final
@@ -64,13 +64,12 @@ class Connection:
     Attributes:
         site: what all connections of the server share.
         stream: the connection itself.
-        parser: makes requests of what comes.
+        parser: makes requests of the bytes that come.
         read_due: the tick at which the client has taken too long to send; ``write_due`` likewise
             for reading.
         idle_since: the tick at which it began to wait for its next request.
         is_broken: whether an answer was cut short, so that nothing may follow it.
-        current: the request that the application has; None while it has none, or works on in the
-            background only.
+        current: the request that the application is answering; None if there is none.
         conversations: how often another task has taken the connection over.
         successors: the tasks that have taken it over; None if there was none.
         is_gone: whether nothing more can come from the client.
@@ -178,7 +177,7 @@ class Connection:
             await self.stream.aclose()
 
     async def _begin(self, answered: Exchange | None) -> bool:
-        """Begin, or go on behind a request that is answered; True if a request may follow."""
+        """Begin, or continue after a request that is answered; True if a request may follow."""
         if answered is not None:
             return await self._go_on(answered)
         self.site.clients.add(self)
@@ -206,7 +205,7 @@ class Connection:
         return exchange
 
     async def _answer_watched(self, exchange: Exchange) -> bool:
-        """Answer as `_answer()` does, and limit, count or log the request."""
+        """Answer as `_answer()` does; count the request, log it, and apply the limits."""
         site = self.site
         site.count_request()
         if site.statistics is not None:
@@ -258,7 +257,7 @@ class Connection:
         return (exchange.is_complete and exchange.keeps_alive) or await self._go_on(exchange)
 
     async def _go_on(self, exchange: Exchange) -> bool:
-        """Find the end of a request that is answered; True if another one may follow."""
+        """Read to the end of a request that is answered; True if another one may follow."""
         if exchange.keeps_alive and (exchange.is_complete or await self._skip_body(exchange)):
             return True
         self.is_parting = not exchange.is_complete or self.has_next or has_unread(self.stream)
@@ -272,7 +271,7 @@ class Connection:
         await self.session.run()
 
     async def _end_unfinished(self, exchange: Exchange) -> None:
-        """Say that the application has failed, or break what it has begun (H2)."""
+        """Answer with an error, or break the connection if an answer has begun (H2)."""
         if exchange.framing is None and not (self.is_gone or self.is_broken):
             await self._refuse(self.fault or 500, exchange)
         else:
@@ -293,7 +292,7 @@ class Connection:
         self.is_parting = True
 
     async def _skip_body(self, exchange: Exchange) -> bool:
-        """Read what the application left of a body, so that the next request can be found."""
+        """Read the rest of a body, which the application left; the next request follows it."""
         limit = exchange.size + MOST_SKIPPED
         while not exchange.is_complete:
             if exchange.size > limit or self.is_gone or self.fault:
@@ -327,7 +326,7 @@ class Connection:
         return self.parser.fault
 
     async def _read_preface(self) -> None:
-        """Read what comes before HTTP: a trusted proxy's header, and then the TLS handshake."""
+        """Read what comes before HTTP: the header of a trusted proxy, then the TLS handshake."""
         rest = await self._read_proxy_header() if self._is_trusted else b""
         if self.is_gone:
             return
@@ -337,7 +336,7 @@ class Connection:
             self.parser.feed(rest)
 
     async def _read_proxy_header(self) -> bytes:
-        """Learn from a proxy where the connection comes from; without its header, hang up.
+        """Read the proxy's header, which has the client's address; without it, hang up.
 
         Returns:
             What came behind the header.
@@ -470,7 +469,7 @@ class Connection:
         return scope
 
     def _add_rare(self, scope: dict[str, Any], exchange: Exchange) -> None:
-        """Add what few requests have: a root path, trailers, fields of a proxy."""
+        """Add the keys that few requests need: for a root path, trailers, fields of a proxy."""
         root = scope["root_path"]
         if root:
             scope["path"] = root + scope["path"]

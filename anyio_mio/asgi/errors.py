@@ -1,4 +1,4 @@
-"""Errors that an application sees, or that it makes."""
+"""Errors that an application gets, and errors that it causes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def sent_by(app: object, event: str, error: ApplicationError) -> ApplicationErro
 
 
 def unexpected(app: object, message: Any, state: str, right: str) -> ApplicationError:
-    """Return the error for an event that is out of order, or is none.
+    """Return the error for an event that is out of order, or is not an event.
 
     Args:
         app: the application.

@@ -1,7 +1,7 @@
 """One request and its answer: the ``receive()`` and ``send()`` that an application gets.
 
-They belong to this request alone. An application that keeps them and calls them later reaches
-nothing: no answer can get into that of another request on the connection.
+They belong to this request alone. If an application keeps them and calls them later, they have no
+effect on another request of the connection.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Exchange(Response):
         return {"type": "http.disconnect"}
 
     async def _read(self) -> None:
-        """Read once; where another task of the application reads already, wait until it has."""
+        """Read once; if another task of the application is reading, wait until it has read."""
         if self._reader is not None:
             self._changed = self._changed or anyio.Event()
             await self._changed.wait()

@@ -126,7 +126,7 @@ def descriptor_of(file: Any) -> int:
 
 
 async def send_from_file(stream: ByteStream, fd: int, offset: int, count: int) -> int:
-    """Let the system copy from a file to a stream.
+    """Copy from a file to a stream, by the system.
 
     Returns:
         The number of bytes that it took; 0 at the end of the file.
@@ -134,7 +134,7 @@ async def send_from_file(stream: ByteStream, fd: int, offset: int, count: int) -
     if sys.platform == "win32":
         raise NotImplementedError("Windows has no sendfile()")
     sock = raw_socket(stream)
-    # A client that reads fast must not keep the others waiting.
+    # Let others run: a client that reads fast never makes this wait.
     await anyio.lowlevel.checkpoint()
     while True:
         try:

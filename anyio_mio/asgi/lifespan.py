@@ -22,8 +22,8 @@ STARTUP: Final = "lifespan.startup"
 SHUTDOWN: Final = "lifespan.shutdown"
 
 PATIENCE: Final = 10.0
-"""Seconds after which the log says that the startup is still awaited; it has no limit of its own,
-since it may load a model or migrate a database."""
+"""Seconds after which the log says that the startup is not complete. The startup has no limit: it
+may load a model or migrate a database."""
 
 
 @final
@@ -73,7 +73,7 @@ class Lifespan:
             self._judge_early_end()
 
     def _judge_early_end(self) -> None:
-        """Judge an end before the start: the application lacks lifespan, or it failed."""
+        """Judge an application that ended early: it has no lifespan, or it failed."""
         name = describe(self._app)
         if self._cannot_be_called():
             raise ApplicationError(

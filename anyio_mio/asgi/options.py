@@ -1,4 +1,4 @@
-"""What `serve()` can be told: the options with their defaults, checked once."""
+"""The options of `serve()`, with their defaults; they are checked once."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class HTTPOptions(TypedDict, total=False):
         max_header_count: the most header fields of a request; beyond it 431 (128).
         max_body_size: the longest body of a request; beyond it 413; None for no limit (None).
         limit_concurrency: the most requests at once; beyond it 503; None for no limit (None).
-        max_requests: stop in good order after so many requests, so that something else starts the
-            program anew; None for no limit (None). The answer to the last of them, and each one
-            behind it, says that its connection ends.
+        max_requests: stop after so many requests, in the same order as for a signal, so that a
+            service manager starts the program again; None for no limit (None). From the last of
+            them on, each answer ends its connection.
         max_requests_jitter: add up to so many to ``max_requests``, at random, so that servers that
             were started together do not stop together (0).
         ws_max_size: the longest message of a WebSocket; beyond it close code 1009 (16777216).
@@ -177,7 +177,7 @@ class Settings:
             raise ValueError(f"{name} is {value!r}, not {wanted}\n  right: {name}={example!r}")
 
     def resolution(self) -> float:
-        """Return seconds between two looks at the clients' limits: fine enough for the shortest."""
+        """Return the seconds between two checks of the clients' limits, from the shortest limit."""
         shortest = min(self.keep_alive, self.head_timeout, self.body_timeout, self.send_timeout)
         for value in (self.ws_ping_interval, self.ws_ping_timeout):
             shortest = min(shortest, value or math.inf)

@@ -1,4 +1,4 @@
-"""Proxies in front of the server: which are trusted, and what they say of their clients."""
+"""Proxies in front of the server: which are trusted, and the client that they name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @final
 class Trusted:
-    """The peers that are proxies of ours.
+    """The peers that are trusted as proxies.
 
     Args:
         addresses: addresses and networks, or ``"*"`` for all.
@@ -40,7 +40,7 @@ class Trusted:
                 self._networks.append(parse_network(text))
 
     def includes(self, host: str | None) -> bool:
-        """Return whether a peer is trusted; one without a host has come by a UNIX socket."""
+        """Return whether a peer is trusted; one without a host is connected by a UNIX socket."""
         if self._all or host is None:
             return True
         try:
@@ -52,7 +52,7 @@ class Trusted:
         return any(address in network for network in self._networks)
 
     def nearest_stranger(self, hosts: list[str]) -> str:
-        """Return the last host that is not a trusted proxy: any client can write those before it.
+        """Return the last host that is not a trusted proxy: a client can forge those before it.
 
         Args:
             hosts: the way of a request, from its client on; at least one.
@@ -78,7 +78,7 @@ def parse_network(text: str) -> Network:
 
 
 def heed(scope: dict[str, Any], fields: list[tuple[bytes, bytes]], trusted: Trusted) -> None:
-    """Put the client and the scheme that a trusted proxy tells into a scope.
+    """Set the client and the scheme of a scope, as a trusted proxy names them.
 
     ``Forwarded`` counts only where none of the older fields is there: a proxy that writes those
     passes a client's ``Forwarded`` on.

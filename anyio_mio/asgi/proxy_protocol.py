@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: a proxy of TCP says where a connection comes from.
+"""The PROXY protocol, versions 1 and 2: a TCP proxy sends the address of its client.
 
 A proxy that does not read HTTP sends it ahead of all else (the specification is HAProxy's,
 ``proxy-protocol.txt``). Only trusted peers are asked for it, and each of them must send it: to
@@ -26,7 +26,7 @@ Address = tuple[str, int | None]
 
 
 class ProxyHeaderError(Exception):
-    """What came is no PROXY header."""
+    """The data is not a PROXY header."""
 
 
 @dataclass(frozen=True, slots=True)

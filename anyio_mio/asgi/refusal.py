@@ -1,4 +1,4 @@
-"""Answers that the server gives by itself, and what the parser's errors mean."""
+"""Answers that the server gives by itself, and the status for each error of the parser."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ HOST: Final = re.compile(
 )
 
 KNOWN_HOSTS: Final[set[bytes]] = set()
-"""Values of ``Host`` that were found right; clients send few, again and again."""
+"""Values of ``Host`` that were checked; clients send few different ones."""
 
 MOST_KNOWN_HOSTS: Final = 256
 
 
 def is_host(value: bytes) -> bool:
-    """Return whether a ``Host`` names one: a proxy might read anything else in another way."""
+    """Return whether a ``Host`` is valid: proxies may read an invalid one in different ways."""
     if not HOST.fullmatch(value):
         return False
     if len(KNOWN_HOSTS) < MOST_KNOWN_HOSTS:

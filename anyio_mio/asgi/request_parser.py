@@ -1,4 +1,4 @@
-"""What comes from a client, parsed: requests, and what is wrong with them.
+"""Parse what a client sends: requests, and the errors in them.
 
 httptools (llhttp, in its strict mode) parses; here are its callbacks, and the rules that it leaves
 to the server: versions and methods, one ``Host``, no coding but chunked, and limits.
@@ -31,7 +31,7 @@ VERSION: Final = b" HTTP/1.1\r\n"
 
 SLASH: Final = ord("/")
 HASH: Final = ord("#")
-"""To look for a number in bytes takes 17 ns; for the sign as bytes it takes 190."""
+"""A number, because ``number in data`` takes 17 ns, and ``b"#" in data`` takes 190."""
 
 PIECE: Final = 16384
 """Bytes that are parsed at once."""
@@ -39,7 +39,7 @@ PIECE: Final = 16384
 NOTED: Final = frozenset(
     (b"host", b"expect", b"upgrade", b"transfer-encoding", b"te", b"content-length")
 )
-"""Fields of a request that the server heeds."""
+"""Fields of a request that the server itself reads."""
 
 
 LOWER: Final[dict[bytes, bytes]] = {
@@ -54,7 +54,7 @@ LOWER: Final[dict[bytes, bytes]] = {
     )
     for spelling in (name, name.title())
 }
-"""Names of common fields, by two spellings, so that their hashes are known: 35 ns less a field."""
+"""Names of common fields in two spellings. Their hashes are known: it saves 35 ns a field."""
 
 
 @final
@@ -113,16 +113,16 @@ class RequestParser:
 
     @property
     def has_next(self) -> bool:
-        """Whether something behind the current request has come already."""
+        """Whether bytes behind the current request have come already."""
         return bool(self.requests or self.unparsed or self.fault)
 
     def take_unparsed(self) -> bytes | memoryview:
-        """Return what came and is not parsed; it is the caller's to parse."""
+        """Return the bytes that came and are not parsed, and forget them."""
         rest, self.unparsed = self.unparsed, b""
         return rest
 
     def close(self) -> None:
-        """Let go of the callbacks, which hold the parser in turn."""
+        """Drop the callbacks: they and the parser refer to each other."""
         self._parser = None
 
     def feed(self, data: bytes | memoryview) -> None:
@@ -252,7 +252,7 @@ class RequestParser:
         exchange.expects = False
         self._current = None
         self.is_idle = True
-        if self._headers:  # trailers; nothing of them counts
+        if self._headers:  # trailers, which are ignored
             self._headers = []
             self._noted = []
 
@@ -263,7 +263,7 @@ class RequestParser:
             self._refuse(431)
 
     def _take_other_target(self, exchange: Exchange) -> None:
-        """Split a target that is no plain path."""
+        """Split a target that is not a plain path."""
         try:
             exchange.path, exchange.query, host = split_target(exchange.url, exchange.method)
         except TargetError:
@@ -274,7 +274,7 @@ class RequestParser:
     def _heed(  # noqa: C901 - every request with a body comes here
         self, exchange: Exchange, noted: list[tuple[bytes, bytes]]
     ) -> None:
-        """Do what the fields say that concern the server."""
+        """Apply the fields that concern the server."""
         hosts = 0
         upgrade = None
         for name, value in noted:
@@ -297,7 +297,7 @@ class RequestParser:
             self._take_upgrade(exchange, upgrade)
 
     def _heed_other(self, exchange: Exchange, name: bytes, value: bytes) -> None:
-        """Heed a field about the body, or about what the client can do."""
+        """Apply a field about the body, or about what the client supports."""
         if name == b"transfer-encoding":
             status = status_for_coding(value, exchange.version)
             if status:
@@ -310,7 +310,7 @@ class RequestParser:
             exchange.forwarded = [*(exchange.forwarded or ()), (name, value)]
 
     def _take_upgrade(self, exchange: Exchange, value: bytes) -> None:
-        """Take a request to change to WebSocket; any other upgrade is an ordinary request."""
+        """Note a request for a WebSocket; any other upgrade is an ordinary request."""
         if not self._parser.should_upgrade():
             return
         if exchange.awaited:

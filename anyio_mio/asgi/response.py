@@ -6,7 +6,7 @@ How a body is framed:
 * A stream without a length is chunked. To an HTTP/1.0 client it ends with the connection, which is
   reset where the answer is not whole.
 * A stream with a length: the piece that completes it is held back until the application says that
-  it was the last. An answer that turns out too long was never sent as if it were whole (H2).
+  it was the last. So an answer that turns out to be too long never looks whole (H2).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ STREAMING: Final = 2
 TRAILERS: Final = 3
 DONE: Final = 4
 CUT: Final = 5
-"""States of an answer: nothing was said; there is a head, but nothing was sent; a part was sent;
-the body was sent and trailers are awaited; all was sent; the client's part broke off, so that the
-application can send nothing any more."""
+"""States of an answer, in order: no event has come; the head has come and is not sent; a part is
+sent; the body is sent and trailers are to come; all is sent. `CUT`: the request broke off, so the
+application can send nothing more."""
 
 NO_BODY: Final = 0
 BY_LENGTH: Final = 1
@@ -238,7 +238,7 @@ class Response:
         self.state = STARTED
 
     def _take(self, noted: list[tuple[bytes, bytes]]) -> None:
-        """Heed the fields that frame the body or that have a default."""
+        """Apply the fields that frame the body or that have a default."""
         for name, value in noted:
             if name == b"content-length":
                 if self._length is not None:  # the same once more, or it is an error
@@ -263,7 +263,7 @@ class Response:
         return framing + END_OF_HEAD
 
     def _drop_length(self) -> None:
-        """Take the application's content-length out of the head: it would be wrong there."""
+        """Remove the application's content-length from the head, where it would be wrong."""
         if self._length is not None:
             self._lines = [without(b"".join(self._lines), LENGTH)]
 
@@ -289,7 +289,7 @@ class Response:
     # The body.
 
     async def _send_piece(self, message: dict[str, Any], body: bytes) -> None:
-        """Send one of several events of a body, or the only one if it is special."""
+        """Send one of several events of a body, or one that `send()` does not handle itself."""
         is_last = not message.get("more_body")
         if is_last and self.state == STARTED and self._length is None and not self._is_special:
             self._set_length(len(body))

@@ -24,7 +24,7 @@ STATUS_LINES: Final[dict[Any, bytes]] = {
 CR: Final = ord("\r")
 LF: Final = ord("\n")
 NUL: Final = 0
-"""To look for a number in bytes takes 17 ns; for the sign as bytes it takes 190."""
+"""A number, because ``number in data`` takes 17 ns, and a search for bytes takes 190."""
 
 NOTED: Final = frozenset(
     {b"content-length", b"transfer-encoding", b"connection", b"trailer", b"date", b"server"}
@@ -39,11 +39,11 @@ LENGTH: Final = b"content-length"
 MOST_NAMES: Final = 256
 MOST_VALUES: Final = 16
 LONGEST_VALUE: Final = 128
-"""What the table of lines holds: an application may make up fields without end."""
+"""The most lines in the table: an application may send ever new fields."""
 
 LINES: Final[dict[bytes, dict[bytes, bytes]]] = {}
-"""Lines of fields that were found right and that need no other care, by name and value, each with
-the CRLF before it. Most of an answer's fields are those of an earlier one."""
+"""Lines of fields that were checked and that the server need not know, by name and value, each with
+the CRLF before it. Most fields of an answer have occurred in an earlier one."""
 
 
 def join_head(status: Any, headers: Any, noted: list[tuple[bytes, bytes]]) -> bytes:
@@ -156,7 +156,7 @@ def parse_length(value: bytes, before: int | None) -> int:
 
 
 def no_headers(headers: object) -> ApplicationError:
-    """Return the error for something that is no list of pairs of bytes."""
+    """Return the error for headers that are not a list of pairs of bytes."""
     return ApplicationError(
         f"the headers are {headers!r:.200}\n"
         '  wrong: "headers": {"content-type": "text/plain"}, or pairs of str\n'

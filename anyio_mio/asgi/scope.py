@@ -49,7 +49,7 @@ def split_url(url: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def decode_path(raw: bytes) -> str:
-    """Return a raw path with its escapes decoded; what is no UTF-8 becomes U+FFFD."""
+    """Return a raw path with its escapes decoded; bytes that are not UTF-8 become U+FFFD."""
     if b"%" not in raw:
         return raw.decode("ascii")
     return unquote_to_bytes(raw).decode("utf-8", "replace")

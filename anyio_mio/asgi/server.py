@@ -102,7 +102,7 @@ def run(app: Application, **options: Unpack[Options]) -> ServeSummary:
 
 @final
 class Listening(TaskStatus[Any]):
-    """Limits what the system takes for each client, before the first one is accepted."""
+    """Limits the system's send buffer for each client, before the first one is accepted."""
 
     def __init__(self, status: TaskStatus[Any]) -> None:
         self._status = status
@@ -126,8 +126,7 @@ class Server:
         statistics = self._options.pop("statistics", None)
         serving.options.Settings.of(self._handle, self._options)  # before the application starts
         self._grace: float = self._options.get("grace", 10.0)
-        self._site = Site(app, settings, self._stop, statistics)
-        self._site.run = run_of_this_thread()
+        self._site = Site(app, settings, self._stop, run_of_this_thread(), statistics)
         if settings.proxy_protocol:
             self._site.shake_hands = self._take_handshake()
         self._lifespan = Lifespan(app, settings.lifespan, self._site.state)
@@ -136,7 +135,7 @@ class Server:
         self._house: TaskGroup | None = None
 
     def _take_handshake(self) -> Handshake | None:
-        """Take TLS out of the options: it begins behind the PROXY header, which is in the clear."""
+        """Remove TLS from the options: its handshake follows the PROXY header, which is plain."""
         context = self._options.pop("ssl_context", None)
         timeout = self._options.pop("handshake_timeout", HANDSHAKE_TIMEOUT)
         if context is None:
@@ -176,7 +175,7 @@ class Server:
         return await self._listen(task_status)
 
     async def _keep_house(self, *, task_status: TaskStatus[TaskGroup]) -> None:
-        """Hold the tasks that must outlive a cancellation of the server, until it has stopped."""
+        """Run the tasks that must survive a cancellation of the server, until it has stopped."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as house:
                 task_status.started(house)
@@ -269,7 +268,7 @@ class Server:
     # Stopping.
 
     async def _watch_stop(self) -> None:
-        """See that the server is told to stop, or cancelled."""
+        """Wait until the server is told to stop, or is cancelled."""
         try:
             await self._stop.wait()
         finally:

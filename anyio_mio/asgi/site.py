@@ -1,4 +1,4 @@
-"""What the connections of one server share: the application, the limits, and the time."""
+"""What the connections of a server share: the application, the limits, and the time."""
 
 from __future__ import annotations
 
@@ -33,16 +33,6 @@ ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
 
 
 @final
-class AnyRun:
-    """A run that may have a loop for asyncio."""
-
-    asyncio = True
-
-
-ANY_RUN: Final = AnyRun()
-
-
-@final
 class Site:
     """One application as it is served.
 
@@ -57,7 +47,7 @@ class Site:
             and for the client to read.
         default_fields: header fields for each answer, each with CRLF before it.
         is_stopping: whether each answer is the last one of its connection.
-        trusted: the proxies that are believed.
+        trusted: the proxies whose fields are applied.
         access_log: writes a line for each answer; None for no log.
         shake_hands: makes the TLS handshake of a stream; None unless PROXY headers come before it.
         statistics: counts requests; None if nothing reads them.
@@ -106,6 +96,7 @@ class Site:
         app: Application,
         settings: Settings,
         stop: anyio.Event,
+        run: Run,
         statistics: RequestStatistics | None = None,
     ) -> None:
         self.app = app
@@ -113,7 +104,7 @@ class Site:
         self.stop = stop
         self.state: dict[str, Any] = {}
         self.clients: set[Any] = set()
-        self.run: Run = ANY_RUN
+        self.run = run
         self.shake_hands: Handshake | None = None
         self.is_stopping = False
         self.active = self.requests = 0
@@ -144,7 +135,7 @@ class Site:
         self._set_date()
 
     def ticks(self, seconds: float) -> int:
-        """Return a number of ticks that never ends before ``seconds`` have passed."""
+        """Return the number of ticks after which at least ``seconds`` have passed."""
         return math.ceil(seconds / self.resolution) + 1
 
     def advance(self) -> None:
@@ -175,9 +166,9 @@ class Site:
             self.default_fields = b"\r\ndate: " + now.encode() + self._fields
 
     def base_scope(self, stream: ByteStream) -> dict[str, Any]:
-        """Return a scope with what all requests of a connection have in common.
+        """Return a scope with the values that all requests of a connection share.
 
-        What is a request's own stands there too, as None.
+        The keys that differ for each request are there too, as None.
         """
         ssl_object = stream.extra(TLSAttribute.ssl_object, None)
         extensions: dict[str, Any] = {

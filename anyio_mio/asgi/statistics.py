@@ -1,4 +1,4 @@
-"""What a server counts of its requests, for dashboards; nothing is counted unless it is asked for.
+"""Counters of requests, for dashboards. Nothing is counted unless a program asks for it.
 
 A server that is given a `RequestStatistics` costs each request one call and two reads of a clock
 more. `anyio_mio.metrics` makes Prometheus' metrics of it.
@@ -32,7 +32,7 @@ BUCKETS: Final = (
 METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
 )
-"""The methods that have a counter of their own: a client must not be able to make more."""
+"""The methods with a counter of their own: a client must not be able to create counters."""
 
 OTHER: Final = "other"
 

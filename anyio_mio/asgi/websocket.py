@@ -49,7 +49,7 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a client may take to answer a close."""
 
 LOOK: Final = 5.0
-"""Seconds between two looks for a client's pings where the application does not read."""
+"""Seconds between two checks for a client's pings while the application does not read."""
 
 MOST_EARLY: Final = 65536
 """Bytes that a client may send before the application has accepted."""
@@ -179,7 +179,7 @@ class WebSocket:
         return messages.popleft()
 
     async def _read(self) -> None:
-        """Read once; where another task of the application reads already, wait until it has."""
+        """Read once; if another task of the application is reading, wait until it has read."""
         if self._is_reading:
             await self._wait_for_change()
             return
@@ -417,7 +417,7 @@ class WebSocket:
         self._carrier.read_due = site.tick + site.ticks(min(LOOK, interval or LOOK))
 
     async def alarm(self) -> None:
-        """Look after the client: answer its pings where the application does not read; ping it."""
+        """Answer the client's pings if the application does not read, and ping the client."""
         carrier = self._carrier
         if self._state != OPEN or self._end is not None:
             return

@@ -36,7 +36,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from anyio_mio._kernel.fairness import EVENTS_PER_POLL
 from anyio_mio._kernel.interrupts import door
@@ -47,9 +47,6 @@ from anyio_mio.asyncio.other_threads import OtherThread
 
 if TYPE_CHECKING:
     from anyio_mio._kernel.kernel import Kernel
-
-Receive: TypeAlias = "Callable[[Callable[..., object]], None]"
-"""`SocketTransport.receive()`."""
 
 SLICE: Final = 0.0005
 """Seconds of callbacks in one step of the kernel, beyond those that events have queued."""
@@ -140,9 +137,9 @@ class NoFace:
 
     __slots__ = ()
 
-    def cancelling(self) -> int:
-        """Return 0: it is never cancelled."""
-        return 0
+    def has_requests(self) -> bool:
+        """Return False: it is never cancelled."""
+        return False
 
     def wait_for(self, task: Task, future: Any, /) -> None:
         """Do nothing: it never waits."""
@@ -230,36 +227,6 @@ class Callbacks:
         """Queue the handle of a descriptor, to run before the kernel polls again."""
         self.add(handle)
         self.due = len(self.ready)
-
-    @door
-    def run_event(self, handle: StockHandle, receive: Receive) -> None:
-        """Let a transport read now. If older handles are queued, queue its reader behind them.
-
-        Handles that earlier events of the same poll have queued are not older: asyncio queues the
-        handles of all events before it runs them.
-
-        Args:
-            handle: the reader of the transport.
-            receive: `SocketTransport.receive()` of the transport.
-        """
-        self.expects_answer = False
-        if (self.ready and not self.are_of_events) or self.run_handle is not None:
-            self.add_event(handle)
-            return
-        self.names["name"] = "asyncio"
-        self.is_running = True
-        try:
-            receive(handle._context.run)
-        except (SystemExit, KeyboardInterrupt) as error:
-            self.on_raise(error)
-        except BaseException as error:
-            report(handle, error)
-        finally:
-            self.is_running = False
-            # They run in this turn: their step was scheduled before the steps of the turn.
-            if self.ready:
-                self.are_of_events = True
-            self.names["name"] = "mio"
 
     def schedule(self) -> None:
         """Ask the kernel for a step.
@@ -349,6 +316,7 @@ class Callbacks:
                 if others or kernel.interrupted or time.monotonic() >= end:
                     kernel.entry.append(self.wake)
                     break
+                self.are_of_events = False
                 poll()
                 self._run_round()
         finally:

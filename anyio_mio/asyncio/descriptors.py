@@ -2,7 +2,8 @@
 
 asyncio's ``add_reader()`` is level-triggered: the callback is called in each turn in which the
 descriptor is readable. So these descriptors are registered level-triggered, unlike those of mio's
-own streams, and an event queues the callback.
+own streams, and an event queues the callback. The transport of a socket is mostly edge-triggered:
+`transports` says how.
 
 A descriptor has one owner. While a stream of mio or a task in ``wait_readable()`` uses it, asyncio
 gets an error, and the reverse.
@@ -12,18 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, final
 
 from anyio_mio._reactor.foreign import ForeignWait
 from anyio_mio.asyncio.transports import SocketTransport
-from anyio_mio.poll._sys.bits import READABLE, WRITABLE
+from anyio_mio.asyncio.watch import Watch
 
 if TYPE_CHECKING:
     from anyio_mio._reactor.reactor import Reactor
-    from anyio_mio._reactor.scheduler import TaskRef
     from anyio_mio.asyncio.asyncio_internals import StockHandle
-    from anyio_mio.asyncio.callbacks import Callbacks, Receive
+    from anyio_mio.asyncio.callbacks import Callbacks
 
 TWO_OWNERS: Final = (
     "descriptor {} is in use already: it belongs to a stream of mio, or a task waits for it.\n"
@@ -36,57 +36,6 @@ NESTED: Final = (
     "  wrong: nest_asyncio.apply(), and then asyncio.run(main()) in a program that runs\n"
     "  right: await main()"
 )
-
-
-@final
-class Watch:
-    """A descriptor that asyncio watches, and the handles of its reader and its writer.
-
-    Attributes:
-        fileobj: what was given to ``add_reader()`` or ``add_writer()``: a descriptor or an object.
-        fd: its descriptor.
-        callbacks: the queue for the handles.
-        receive: `SocketTransport.receive()` of the transport to which the reader belongs, or None.
-            It reads while the events of a poll are handled, before the other handles run.
-        queued_in: the number of the round of `Callbacks` in which the handles were queued last.
-        reader: the handle to run while the descriptor is readable, or None.
-        writer: the handle to run while the descriptor is writable, or None.
-    """
-
-    __slots__ = ("callbacks", "fd", "fileobj", "queued_in", "reader", "receive", "writer")
-
-    def __init__(self, fileobj: Any, fd: int, callbacks: Callbacks) -> None:
-        self.fileobj = fileobj
-        self.fd = fd
-        self.callbacks = callbacks
-        self.receive: Receive | None = None
-        self.queued_in = -1
-        self.reader: StockHandle | None = None
-        self.writer: StockHandle | None = None
-
-    def bits(self) -> int:
-        """Return the readiness bits to watch for."""
-        reads = READABLE if self.reader is not None else 0
-        return reads | (WRITABLE if self.writer is not None else 0)
-
-    def deliver(self, bits: int, wake: Callable[[TaskRef], None], /) -> None:
-        """Have the transport read, or queue the handles that an event is for.
-
-        An error or a hang-up is for both handles. Handles that a poll within the turn has queued
-        are not queued again by the next poll.
-        """
-        reader, receive, callbacks = self.reader, self.receive, self.callbacks
-        if reader is not None and receive is not None and bits & ~WRITABLE:
-            callbacks.run_event(reader, receive)
-            reader = None
-        if self.queued_in == callbacks.rounds:
-            return
-        if reader is not None and bits & ~WRITABLE:
-            self.queued_in = callbacks.rounds
-            callbacks.add_event(reader)
-        if self.writer is not None and bits & ~READABLE:
-            self.queued_in = callbacks.rounds
-            callbacks.add_event(self.writer)
 
 
 @final
@@ -104,9 +53,7 @@ class Descriptors(selectors.BaseSelector):
 
     def set_reader(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
         """Run ``handle`` whenever the descriptor is readable; return the handle it replaces."""
-        watch = self._watch(fileobj)
-        owner = getattr(handle._callback, "__self__", None)
-        watch.receive = owner.receive if isinstance(owner, SocketTransport) else None
+        watch = self._watch(fileobj, handle)
         previous, watch.reader = watch.reader, handle
         if previous is None:
             self._tell_poll(watch)
@@ -114,7 +61,7 @@ class Descriptors(selectors.BaseSelector):
 
     def set_writer(self, fileobj: Any, handle: StockHandle) -> StockHandle | None:
         """Run ``handle`` whenever the descriptor is writable; return the handle it replaces."""
-        watch = self._watch(fileobj)
+        watch = self._watch(fileobj, handle)
         previous, watch.writer = watch.writer, handle
         if previous is None:
             self._tell_poll(watch)
@@ -176,9 +123,15 @@ class Descriptors(selectors.BaseSelector):
         for watch in list(self.watches.values()):
             self._forget(watch)
 
-    def _watch(self, fileobj: Any) -> Watch:
+    def _watch(self, fileobj: Any, handle: StockHandle) -> Watch:
         fd = number_of(fileobj)
-        return self.watches.get(fd) or Watch(fileobj, fd, self._callbacks)
+        watch = self.watches.get(fd)
+        if watch is not None:
+            return watch
+        owner = getattr(handle._callback, "__self__", None)
+        if isinstance(owner, SocketTransport):
+            return owner.watch(fileobj, fd, edges=self._reactor.trusts_short)
+        return Watch(fileobj, fd, self._callbacks)
 
     def _number(self, fileobj: Any) -> int:
         """Return the descriptor of an object, even if the object has been closed."""
@@ -197,28 +150,28 @@ class Descriptors(selectors.BaseSelector):
             RuntimeError: the descriptor has another owner in this run.
             OSError: the descriptor is closed, or is a regular file.
         """
-        bits, registry = watch.bits(), self._reactor.registry
+        (bits, edge), registry = watch.registration(), self._reactor.registry
         if not bits:
             self._forget(watch)
         elif registry.book.get(watch.fd) is watch:
-            registry.change(watch.fd, watch, bits, edge=False)
+            registry.change(watch.fd, watch, bits, edge=edge)
         else:
-            self._add(watch, bits)
+            self._add(watch, bits, edge=edge)
             self.watches[watch.fd] = watch
 
-    def _add(self, watch: Watch, bits: int) -> None:
+    def _add(self, watch: Watch, bits: int, *, edge: bool) -> None:
         registry, fd = self._reactor.registry, watch.fd
         owner = registry.book.get(fd)
         if isinstance(owner, ForeignWait) and not owner.interest():
             self._reactor.foreign.end(owner)
             owner = None
         try:
-            registry.add(fd, watch, bits, edge=False)
+            registry.add(fd, watch, bits, edge=edge)
         except FileExistsError:
             if owner is not None:
                 raise RuntimeError(TWO_OWNERS.format(fd)) from None
             # The descriptor was closed, but a duplicate has kept its registration alive.
-            registry.change(fd, watch, bits, edge=False)
+            registry.change(fd, watch, bits, edge=edge)
 
     def _forget(self, watch: Watch) -> None:
         self.watches.pop(watch.fd, None)

@@ -81,6 +81,7 @@ class TaskFace:
         "_must_cancel",
         "_outcome",
         "_requests",
+        "_uncancelled_scope",
         "task",
     )
 
@@ -97,6 +98,7 @@ class TaskFace:
         self._error: BaseException | None = None
         self._must_cancel: Any = None
         self._requests = 0
+        self._uncancelled_scope: object = None
         self._outcome: asyncio.Future[Any] | None = None
 
     def __repr__(self) -> str:
@@ -197,7 +199,7 @@ class TaskFace:
 
     def finish(self, value: object, error: BaseException | None, /) -> None:
         """Give the result of the task, which has ended, to the tasks that await the face."""
-        self._must_cancel = None
+        self._must_cancel = self._uncancelled_scope = None
         if self._outcome is not None:
             settle(self._outcome, value, error)
 
@@ -217,6 +219,9 @@ class TaskFace:
         """
         if self.task.done:
             return False
+        if self._uncancelled_scope is not None and self._uncancelled_scope is self.task.scope:
+            self._uncancelled_scope = None  # the scope cancels the next wait
+            return True
         self._requests += 1
         self._must_cancel = "" if msg is None else msg
         kernel = self.task.kernel
@@ -230,8 +235,13 @@ class TaskFace:
         return True
 
     def cancelling(self) -> int:
-        """Return the number of calls of `cancel()` minus those of `uncancel()`."""
-        return self._requests
+        """Return the number of calls of `cancel()` minus those of `uncancel()`.
+
+        A cancelled scope around the task counts for one: libraries ask whether a ``CancelledError``
+        was meant for their own task.
+        """
+        scope = self.task.scope
+        return self._requests + (scope.effective and scope is not self._uncancelled_scope)
 
     def uncancel(self) -> int:
         """Undo one `cancel()`; return how many are left."""
@@ -240,7 +250,13 @@ class TaskFace:
             if self._requests == 0 and self._must_cancel is not None:
                 self._must_cancel = None
                 self.task.send = self.task.coro.send
-        return self._requests
+        elif self.task.scope.effective:
+            self._uncancelled_scope = self.task.scope
+        return self.cancelling()
+
+    def has_requests(self) -> bool:
+        """Return whether there are calls of `cancel()` that were not undone."""
+        return self._requests > 0
 
     def done(self) -> bool:
         """Return whether the task has ended."""

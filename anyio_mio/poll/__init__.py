@@ -13,59 +13,59 @@
                     accept_until_it_would_block(server)
 
 This package is synchronous, needs the standard library only, and is the one place that talks to
-the system's pollers. Its promises are those of Rust's Mio, because they hold on every platform
-alike.
+the system's pollers. It makes the same promises as Rust's Mio, because these hold on every
+platform.
 
-Map: `poll` waits; `registry`, `token` and `interest` say for what, `event` what has come, and
-`waker` ends a wait from another thread. `_sys` has what a platform supplies.
+Map: `poll` waits. `registry`, `token` and `interest` say what to wait for. `event` reports what has
+    happened. `waker` ends a wait from another thread. `_sys` has the part of each platform.
 
 Spurious events
 ===============
 
-An event is a hint. It may be late, doubled, or about something that another thread consumed since.
-Try the operation, and treat `BlockingIOError` as an answer and not as an error. Never conclude from
-an event that an operation *will* succeed.
+An event is a hint. It may be late or doubled, or another thread may have consumed its cause. Try
+the operation, and treat `BlockingIOError` as a normal result. Never conclude from an event that an
+operation *will* succeed.
 
 Draining readiness
 ==================
 
-Registrations are edge-triggered: an event says that something changed. A state that lasts makes no
-second event. After an event, repeat the operation until it raises `BlockingIOError`. Five
-connections may be one event; a program that accepts one of them leaves four behind, and the next
-event, when a sixth arrives, frees just one more. When the operation would block, call
-``registry.would_block(source, Interest.READABLE)``: selectors that make their edges by hand need
-it, and it costs nothing elsewhere.
+Registrations are edge-triggered: an event says that something changed. While the state stays the
+same, there is no second event. After an event, repeat the operation until it raises
+`BlockingIOError`. Five connections may make one event. A program that then accepts one of them
+leaves four in the queue, and accepts only one of them when a sixth connection makes the next event.
+When the operation would block, call ``registry.would_block(source, Interest.READABLE)``: selectors
+that emulate edges need it, and on the others it costs nothing.
 
-An operation that failed for another reason (no descriptor left, say) did not drain anything. No
-event will come for what is left, so the owner has to try again after a time.
+An operation that failed for another reason, such as a lack of descriptors, did not drain the
+source. No event will report the remaining data, so the owner must try again after some time.
 
 Closing
 =======
 
-Deregister a source before closing it. Closing the last descriptor of a file ends its registration
-too where the kernel keeps the book, but a duplicate, in a forked child for example, keeps it alive,
-and the level selector has no way to notice at once. After `deregister` returned, no event carries
-the token, not even one that a poll had fetched before.
+Deregister a source before closing it. On epoll and kqueue, closing the last descriptor of a file
+also ends its registration. But a duplicate, for example in a forked child, keeps the registration
+alive, and the level selector cannot notice a close at once. After `deregister` has returned, no
+event carries the token, not even an event that a poll has already fetched.
 
 A closed flag (`Event.is_read_closed`, `Event.is_write_closed`) of a stream or a pipe is never wrong
-when it is there. It does not mean that there is nothing to read: bytes that came before still wait.
+if it is set. It does not mean that there is nothing to read: earlier bytes may still wait.
 
 What is not guaranteed
 ======================
 
-* That `is_read_closed`, `is_write_closed`, `is_error` and `is_priority` come at all. Only
+* That `is_read_closed`, `is_write_closed`, `is_error` and `is_priority` are ever set. Only
   `is_readable` and `is_writable` are portable.
 * That an error comes with a direction. Linux reports a refused datagram as `is_error` alone, so an
-  owner who waits for reading tries to read then as well.
+  owner that waits for reading must try to read in this case too.
 * That reading and writing come as one event, or as two.
-* The order of events, or that one poll returns all there are: the capacity is a limit, and the rest
-  comes with the next poll.
-* That a wait lasts as long as it was asked to. It does not end early because of rounding; it may
-  end early for nothing.
-* Anything after a source that belongs to a poll was registered with another one as well. The
-  kernels keep the two apart, so it works today; its owner cannot tell which of them drained it.
-* Anything about a poll in a forked child. Make a new one there: on Linux the set is shared, and the
-  child's waits would take the parent's edges.
+* The order of events, or that one poll returns all of them: the capacity is a limit, and the next
+  poll returns the rest.
+* That a wait lasts for its whole timeout. Rounding does not make it shorter, but it may end early
+  without a reason.
+* Anything, if a source is registered with two polls. The systems keep the two apart, so it works
+  today, but the owner cannot tell which of them drained the source.
+* Anything, if a forked child uses its parent's poll. Make a new one in the child: on Linux the two
+  processes share the registrations, and the child's waits would take the parent's edges.
 """
 
 from __future__ import annotations

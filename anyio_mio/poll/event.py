@@ -1,10 +1,10 @@
-"""The events of one poll, and the view of a single one.
+"""The events of one poll, and the class of a single event.
 
 Rules:
 
-1. The buffer keeps the selector's bits. Iterating makes an `Event`, at that moment.
-2. An event shows what its registration is at that moment: deregistering or reregistering a source
-   while the events of the same poll are being handled silences those that are left.
+1. The buffer keeps the selector's bits. Only iterating makes `Event` objects.
+2. Iterating skips events whose registration has ended: if a program deregisters or reregisters a
+   source while it handles the events of a poll, the remaining events of that source do not appear.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _NAMES: Final = (
 class Event:
     """What one poll reports about one registration.
 
-    Only `is_readable` and `is_writable` come on every platform. The others may be missing where
-    they would be true: they save a system call, and a program that ignores them loses nothing. A
-    closed flag that is there is never wrong about a stream or a pipe. A datagram socket cannot be
-    closed by its peer; it has the flag set when an error is pending.
+    Only `is_readable` and `is_writable` are reliable on every platform. The other flags may be
+    missing although they would be true. They save a system call, and a program may ignore them. If
+    a closed flag of a stream or a pipe is set, it is never wrong. A peer cannot close a datagram
+    socket; such a socket has the flag set when an error is pending.
 
-    An error may come alone. An owner that waits, in either direction, tries the operation then too.
+    An error may come alone. An owner that waits in either direction must then try its operation.
 
     Attributes:
-        token: What the source was registered with.
+        token: The token that the source was registered with.
         bits: The raw readiness, in the numbers of `anyio_mio.poll._sys.bits`.
     """
 
@@ -76,8 +76,8 @@ class Event:
         return (
             bool(self.bits & (bit.HANGUP | bit.WRITE_HANGUP))
             or self.bits & failed_write == failed_write
-            # The writing end of a pipe whose reader is gone says just that. So does a datagram
-            # socket after an ICMP error, where nothing is closed: Mio has the same ambiguity.
+            # The writing end of a pipe whose reader is gone reports only this. So does a datagram
+            # socket after an ICMP error, although nothing is closed. Mio has the same ambiguity.
             or self.bits == bit.ERROR
         )
 
@@ -88,7 +88,7 @@ class Event:
 
     @property
     def is_priority(self) -> bool:
-        """Whether out-of-band data is there. Linux only."""
+        """Whether out-of-band data has arrived. Linux only."""
         return bool(self.bits & bit.PRIORITY)
 
     def __repr__(self) -> str:
@@ -98,12 +98,12 @@ class Event:
 
 @final
 class Events:
-    """The buffer that a poll fills, to be made once and used again.
+    """The buffer that a poll fills. Make it once and use it for every poll.
 
-    Iterating gives an `Event` for each registration that is still the one which was ready.
+    Iterating yields an `Event` for each registration that has not ended or changed since.
 
     Args:
-        capacity: The most events that one poll delivers. The rest comes with the next one.
+        capacity: The most events of one poll. The next poll delivers the rest.
 
     Raises:
         ValueError: `capacity` is less than 1.
@@ -114,7 +114,7 @@ class Events:
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         if capacity < 1:
             raise ValueError(
-                f"a poll that may return {capacity} events never returns one\n"
+                f"the capacity must be at least 1, not {capacity}\n"
                 f"  wrong: Events({capacity})\n"
                 f"  right: Events({DEFAULT_CAPACITY})"
             )
@@ -127,7 +127,7 @@ class Events:
         return len(self) == 0
 
     def clear(self) -> None:
-        """Forget the events. Each poll does so by itself before it waits."""
+        """Forget the events. Each poll does this before it waits."""
         self._found = []
 
     def fill(self, found: list[tuple[Entry, int]]) -> None:

@@ -14,11 +14,11 @@ class Interest:
     """A set of READABLE, WRITABLE and PRIORITY that is never empty.
 
     Made by combining `Interest.READABLE`, `Interest.WRITABLE` and `Interest.PRIORITY` with ``|``.
-    There is no empty interest, because there is no registration for nothing: deregister instead.
+    There is no empty interest. To ask for nothing, deregister the source.
 
     Attributes:
-        bits: The readiness bits that the selector is asked for. Reading includes READ_HANGUP, since
-            without it the last bytes of a stream cannot be told from the next to last.
+        bits: The readiness bits that the selector is asked for. Reading includes READ_HANGUP, which
+            tells whether more bytes of a stream may follow.
     """
 
     bits: int
@@ -43,7 +43,7 @@ class Interest:
     __add__ = add
 
     def remove(self, other: Interest) -> Interest | None:
-        """Return what is left without `other`, or None when nothing is."""
+        """Return this interest without `other`, or None if nothing is left."""
         left = self.bits & ~other.bits
         return Interest(left) if left else None
 

@@ -13,15 +13,15 @@ from anyio_mio.poll.registry import Registry
 
 @final
 class Poll(Closable):
-    """Watches any number of sources and tells which of them are ready.
+    """Watches any number of sources, and reports which of them are ready.
 
     Read the rules of `anyio_mio.poll` first: events are hints, and each is followed by
     operations until one would block.
 
-    One thread polls at a time. The registry and the waker are for every thread.
+    Only one thread may poll at a time. Any thread may use the registry and the waker.
 
     Args:
-        selector: What to ask the system with. None chooses the best one of this platform.
+        selector: The system's poller to use. None chooses the best one of this platform.
 
     Attributes:
         registry: Where sources are registered.
@@ -31,7 +31,7 @@ class Poll(Closable):
             here that calls it would cost 0.03 µs a turn (measured).
 
     Ownership:
-        The poll closes its selector and its waker; the sources are their owners'.
+        The poll closes its selector and its waker. The owners close the sources.
     """
 
     __slots__ = ("_selector", "registry", "select")
@@ -52,15 +52,15 @@ class Poll(Closable):
         return self._selector.tells_priority
 
     def poll(self, events: Events, timeout: float | None = None) -> None:
-        """Wait for events and put them into `events`, in place of those that are there.
+        """Wait for events, and replace the contents of `events` with them.
 
-        It may return without any: because the time is over, because a source was deregistered
-        during the wait, or for no reason at all. A caller with a deadline looks at the clock.
+        It may return no events: because the time is over, because a source was deregistered during
+        the wait, or without a reason. A caller with a deadline must look at the clock.
 
         Args:
-            events: The buffer. What exceeds its capacity comes with the next poll.
-            timeout: Seconds. None waits for ever, 0 looks and never blocks; anything else is
-                rounded up. A signal does not end the wait, its handler may raise, or use the waker.
+            events: The buffer. The next poll returns the events that exceed its capacity.
+            timeout: Seconds. None waits for ever, 0 never blocks, other values are rounded up. A
+                signal does not end the wait, but its handler may raise an error or use the waker.
 
         Raises:
             ValueError: `timeout` is negative or not a number, or the poll is closed.
@@ -85,10 +85,10 @@ class Poll(Closable):
         self._selector.close()
 
     def close_in_child(self) -> None:
-        """Close this process's copy after a fork, for a poll that the parent goes on with.
+        """Close a forked child's copy of a poll that the parent continues to use.
 
-        It takes no lock, since a thread that exists in the parent only may have held it, and wakes
-        no wait of the parent.
+        It takes no lock, because a thread that exists only in the parent may hold it, and it does
+        not wake a wait of the parent.
         """
         self.registry.close_in_child()
         close_in_child(self._selector)

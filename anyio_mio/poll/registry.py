@@ -1,12 +1,13 @@
-"""The registry: which sources a poll watches, and under which token.
+"""The registry: the sources that a poll watches, each with its token.
 
 Rules:
 
-1. The book and the selector change together, under one lock, which a poll takes too before it looks
-   a descriptor up. No event finds a registration half made.
-2. The selector decides what is an error. The book alone cannot know: closing a descriptor ends its
-   registration silently, and a new descriptor may get the same number.
-3. A registration is replaced, never changed, so an event of the old one can be recognised.
+1. The book and the selector change together, under one lock. A poll takes the same lock to look a
+   descriptor up, so no event meets a registration that is only half made.
+2. The selector decides whether a call is an error. The book cannot know, because closing a
+   descriptor ends its registration silently, and a new descriptor may get the same number.
+3. A registration is replaced and never changed, so an event of an old registration can be
+   recognised.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ Descriptor: TypeAlias = int | HasFileno
 
 
 class Source(Protocol):
-    """An object that knows by itself how it is registered.
+    """An object that registers its parts itself.
 
-    An object which has a `fileno()` as well is taken for its descriptor, and these methods are not
-    called. What they raise goes to the caller of the registry.
+    If the object also has a `fileno()`, the registry uses its descriptor and does not call these
+    methods. The caller of the registry gets the errors that they raise.
     """
 
     def register(self, registry: Registry, token: Token, interest: Interest) -> None:
@@ -64,17 +65,17 @@ def descriptor_of(source: Descriptor) -> int:
 
 
 UNASKED: Final = BOTH | WRITE_HANGUP
-"""What is reported whether or not the interest asked for it."""
+"""The bits that are reported even if the interest does not include them."""
 
 
 @final
 class Entry:
-    """What an event of a source means: the owner of a descriptor that was given a token.
+    """The owner of a descriptor that was registered with a token.
 
     Attributes:
-        token: what the source was registered with.
-        mask: the bits that the owner is told of.
-        alive: False once the entry was replaced or taken out.
+        token: the token that the source was registered with.
+        mask: the bits that are reported to the owner.
+        alive: False after the entry was replaced or removed.
     """
 
     __slots__ = ("alive", "mask", "token")
@@ -89,16 +90,16 @@ class Entry:
 class Registry:
     """Registers sources with a poll. It belongs to one `Poll`, and any thread may use it.
 
-    Each method takes effect at once, also on a wait that another thread is in.
+    Each method takes effect at once, even on a wait of another thread.
 
     `register()`, `reregister()` and `deregister()` take sources and interests, as Mio's do. Below
     them are `add()`, `change()`, `remove()` and `forget()`, which take descriptors, bits, and an
-    owner: an object that takes the place of a token. The reactor of the backend uses these.
+    owner, which is an object in the place of a token. The reactor of the backend uses these.
 
     Attributes:
         book: the owner of each registered descriptor: an `Entry` with a token, or the object that
-            was added. There is no other map from a descriptor to its owner. Read it; only the
-            registry writes it.
+            was added. There is no other map from a descriptor to its owner. Other code may read it,
+            and only the registry writes it.
     """
 
     def __init__(self, selector: Selector) -> None:
@@ -110,11 +111,11 @@ class Registry:
     def register(self, source: Descriptor | Source, token: Token, interest: Interest) -> None:
         """Watch `source`: its events carry `token`, and report the directions in `interest`.
 
-        A source that is ready already makes an event. It should be non-blocking.
+        If the source is ready already, it makes an event. It should be non-blocking.
 
         Args:
             source: A descriptor, an object with `fileno()`, or a `Source`.
-            token: What its events carry. Unique, if they are to be told apart.
+            token: The token of its events. It should be unique, to tell sources apart.
             interest: The directions to watch.
 
         Raises:
@@ -123,7 +124,7 @@ class Registry:
             OSError: `source` is closed (EBADF), or the system has no room (ENOSPC, ENOMEM).
 
         Ownership:
-            The caller's, which deregisters it before closing it.
+            The caller keeps the source, and deregisters it before closing it.
         """
         if not isinstance(source, (int, HasFileno)):
             source.register(self, token, interest)
@@ -137,7 +138,7 @@ class Registry:
             raise _always_ready(fd) from None
 
     def reregister(self, source: Descriptor | Source, token: Token, interest: Interest) -> None:
-        """Replace the token and the interest of `source`; what is ready already fires again.
+        """Replace the token and the interest of `source`. If it is ready, it makes an event again.
 
         Raises:
             FileNotFoundError: `source` is not registered.
@@ -153,7 +154,7 @@ class Registry:
             self._write(fd, Entry(token, interest.bits))
 
     def deregister(self, source: Descriptor | Source) -> None:
-        """Forget `source`: its token does not come up again, not even from events at hand.
+        """Forget `source`. No event carries its token after that, not even one fetched before.
 
         Raises:
             FileNotFoundError: `source` is not registered.
@@ -169,11 +170,11 @@ class Registry:
             self._selector.deregister(fd)
 
     def would_block(self, source: Descriptor, interest: Interest) -> None:
-        """Tell that an operation on `source` would block, in the directions of `interest`.
+        """Report that an operation on `source` would block, in the directions of `interest`.
 
-        Portable programs call it whenever they stop because of `BlockingIOError`: where the kernel
-        has no edges, the next event depends on it. Mio's own sockets do this behind the scenes;
-        Python's know nothing of a poll. On epoll and kqueue it does nothing.
+        Portable programs call it each time they stop because of `BlockingIOError`. If the selector
+        emulates edges, the next event depends on it; on epoll and kqueue it does nothing. Mio's
+        sockets do this themselves. Python's sockets cannot, because they do not know the poll.
 
         Raises:
             OSError: `source` is closed (EBADF).
@@ -181,17 +182,17 @@ class Registry:
         self._selector.rearm(descriptor_of(source), interest.bits)
 
     def waker(self, token: Token, *, pipe: bool = False) -> Waker:
-        """Make the poll's waker: each burst of its wakes is an event which is readable.
+        """Make the poll's waker. Its wakes are reported as a readable event.
 
         Args:
-            token: What the events carry.
-            pipe: Use a pipe even where there is something better, for tests.
+            token: The token of these events.
+            pipe: Use a pipe even if the platform has something better, for tests.
 
         Raises:
             RuntimeError: This poll has a waker already.
 
         Ownership:
-            The poll's, which closes it.
+            The poll closes the waker.
         """
         with self._lock:
             if self._waker is not None:
@@ -205,11 +206,11 @@ class Registry:
         return waker
 
     def add(self, fd: int, owner: object, bits: int, *, edge: bool = True) -> None:
-        """Watch a descriptor for raw bits: what `register()` does for a source.
+        """Watch a descriptor for raw bits, as `register()` watches a source.
 
         Args:
             fd: An open descriptor.
-            owner: What the book keeps for it.
+            owner: The object to keep in the book.
             bits: As for `Selector.register`; ONESHOT is possible.
             edge: False for a level-triggered registration.
 
@@ -243,30 +244,31 @@ class Registry:
     def forget(self, fd: int) -> None:
         """Take a descriptor out of the book without a system call.
 
-        For an owner that is about to close the last descriptor of a file on a selector with native
-        edges: closing ends the registration. It takes no lock, since it is one operation of a dict.
+        An owner calls it before it closes the last descriptor of a file, on a selector with native
+        edges: closing then ends the registration. It takes no lock, because it is one operation of
+        a dict.
         """
         owner = self.book.pop(fd, None)
         if type(owner) is Entry:
             owner.alive = False
 
     def rearm(self, fd: int, bits: int) -> None:
-        """Tell that an operation would block in the directions of `bits`; see `would_block()`."""
+        """Report that an operation would block in the directions of `bits`; see `would_block()`."""
         self._selector.rearm(fd, bits)
 
     def look_up(self, pairs: list[tuple[int, int]]) -> list[tuple[Entry, int]]:
-        """Find the entries of what a selector returned. For `Poll`."""
+        """Find the entries of the pairs that a selector returned. For `Poll`."""
         found = []
         with self._lock:
             for fd, bits in pairs:
                 entry = self.book.get(fd)
-                # An event may be older than the entry, and report what is not asked for.
+                # An event may be older than the entry, and report bits that it did not ask for.
                 if type(entry) is Entry and bits & entry.mask:
                     found.append((entry, bits & entry.mask))
         return found
 
     def settle_waker(self, pairs: list[tuple[int, int]]) -> None:
-        """Prepare the waker for its next wake, where the kernel has no edges. For `Poll`."""
+        """Prepare the waker for its next wake, if edges are emulated. For `Poll`."""
         if self._waker is None or self._selector.edge_triggered:
             return
         fd = self._waker.fileno()
@@ -283,7 +285,7 @@ class Registry:
                 self._waker.close()
 
     def close_in_child(self) -> None:
-        """Close after a fork as `close()` does, without a lock or a wake. For `Poll`."""
+        """Do the same as `close()` in a forked child, without a lock or a wake. For `Poll`."""
         self._lock = threading.Lock()
         self.book.clear()
         if self._waker is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import NewType
 
 Token = NewType("Token", int)
-"""What an event carries to identify its source. The caller of `register()` chooses it.
+"""The value in an event that identifies its source. The caller of `register()` chooses it.
 
-It is an `int` that a type checker tells from a descriptor: handing one in for the other is the
-mistake that it prevents. While running it *is* the int, so it compares, hashes, counts and prints
-like one, indexes a list of connections, and costs nothing.
+For a type checker it is a type of its own, so that a descriptor passed as a token is an error. At
+run time it is a plain `int`: it compares, hashes and prints like one, can index a list of
+connections, and costs nothing.
 
     SERVER = Token(0)
 
-Below the tokens, an owner can stand in the registry's book itself: `Registry.add`.
+Code below the public API can put the owner itself into the registry's book: `Registry.add`.
 """

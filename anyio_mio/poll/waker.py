@@ -2,19 +2,19 @@
 
 Rules:
 
-1. `wake` comes before the wait or during it, never too late: it makes a descriptor readable, and
-   stays made until someone drains it or the edge was delivered.
-2. Wakes coalesce. Any number of them is at least one event, not that number.
-3. No lock that `wake` takes can be held by the code that a signal handler interrupts: it is
-   reentrant, and nothing blocks while it is held.
+1. A wake before a wait counts as well as a wake during it: `wake` makes a descriptor readable,
+   which stays so until the waker is drained or the edge was delivered.
+2. Wakes coalesce. Any number of wakes makes at least one event, not the same number of events.
+3. `wake` is safe in a signal handler: its lock is reentrant, and no code blocks while it holds the
+   lock.
 
-On Linux the descriptor is an eventfd. Each write to it makes a new edge, whether or not the one
-before was read, so an edge-triggered owner never reads it back: a wake-up costs one system call on
-either side. Only the counter has an end, at 2**64 - 2, where the write fails and `wake` drains it.
+On Linux the descriptor is an eventfd. Each write to it makes a new edge, even if the previous write
+was not read. So an edge-triggered owner never reads it, and a wake-up costs one system call on
+either side. At 2**64 - 2 the counter is full: then the write fails, and `wake` drains it.
 
-Elsewhere it is a pipe, whose end comes after some 64 KiB: a full pipe was not read for that long,
-and is treated the same way. Other systems do have an eventfd, but not all of them make an edge for
-a write on top of an unread one.
+On other systems it is a pipe, which is full after some 64 KiB and is then drained in the same way.
+Some of these systems have an eventfd too, but not all of them make an edge for a write that follows
+an unread one.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from typing import Final, Protocol, final
 from anyio_mio.poll._sys.closable import Closable
 
 PIPE_CHUNK: Final = 4096
-"""Bytes taken per read when a pipe is drained: one page, the unit pipes are built from."""
+"""Bytes per read when a pipe is drained: one page, the unit that pipes consist of."""
 
 
 class _Bell(Protocol):
-    """A descriptor that is readable once it was rung."""
+    """A descriptor that becomes readable when it is rung."""
 
     def fileno(self) -> int: ...
     def ring(self) -> None: ...
@@ -50,34 +50,34 @@ class Waker(Closable):
     it calls `drain()` and then the selector's `rearm` after each delivery.
 
     Args:
-        pipe: Use a pipe even where there is an eventfd, for tests.
+        pipe: Use a pipe even if there is an eventfd, for tests.
 
     Ownership:
-        It holds one descriptor, or two, until `close()`. Deregister it before.
+        It holds one or two descriptors until `close()`. Deregister it before you close it.
     """
 
     __slots__ = ("_bell", "_lock")
 
     def __init__(self, *, pipe: bool = False) -> None:
         self._bell: _Bell | None = _make_bell(pipe=pipe)
-        # Without it a wake could write to a descriptor that `close` released and that has been
-        # opened again since. Reentrant: a signal handler may wake while its thread does (3).
+        # Without the lock a wake could write to a descriptor that `close` has released and that is
+        # open again for another file. Reentrant: a signal handler may interrupt a wake (3).
         self._lock = threading.RLock()
 
     def wake(self) -> None:
         """End the current wait, or the next one.
 
-        Safe in any thread and in signal handlers. After `close` it does nothing: a thread that
-        finishes late is no mistake.
+        Safe in any thread and in signal handlers. After `close` it does nothing, so a thread may
+        wake late.
         """
         with self._lock:
             if self._bell is not None:
                 self._bell.ring()
 
     def drain(self) -> None:
-        """Take back the wakes so far, so that a level-triggered wait can sleep again.
+        """Clear the wakes so far, so that a level-triggered wait can sleep again.
 
-        Drain first and look for work afterwards: a wake in between then fires once more.
+        Drain first and look for work afterwards. Then a wake in between makes one more event.
         """
         with self._lock:
             if self._bell is not None:
@@ -98,7 +98,7 @@ class Waker(Closable):
     def close_in_child(self) -> None:
         """Release this process's descriptors after a fork, and wake nothing.
 
-        It takes no lock: a thread that exists in the parent only may have held it.
+        It takes no lock, because a thread that exists only in the parent may hold it.
         """
         self._lock = threading.RLock()
         self.close()
@@ -174,7 +174,7 @@ if sys.platform != "win32":
 
 
 class _SocketBell:
-    """Windows polls sockets only. Never run on the machines that test this."""
+    """A pair of sockets, because Windows can only poll sockets."""
 
     __slots__ = ("_receiver", "_sender")
 

@@ -1,16 +1,18 @@
-"""Serve connections: limits, errors, TLS, and an orderly stop.
+"""Serve connections with limits, error handling, TLS, and a graceful shutdown.
 
 `server` has `serve_tcp()`, `serve_unix()` and `serve_listeners()`. `listening` makes their
-listeners, `options` checks their options, `tls` makes the handshakes, `outcomes` counts how
-handlers end, `threads` serves from several threads, and `spare_descriptor` lets a server that has
-no descriptor left close connections that it cannot serve.
+listeners. `options` checks their options. `tls` performs the TLS handshakes. `outcomes` counts how
+handlers end. `threads` serves in several threads. `spare_descriptor` keeps one descriptor in
+reserve, so that a server without a free descriptor can still close connections that it cannot
+serve.
 
 Rules:
 
 1. A handler's failure never ends the server (``handler_errors="log"``).
-2. Stopping has one order: take what is queued, close the listeners, wait for the handlers during
-   the grace period, cancel the rest, report.
-3. A limit takes effect before `accept()`: what cannot be served stays in the system's queue.
+2. A shutdown always has the same steps: accept the queued connections, close the listeners, wait
+   for the handlers during the grace period, cancel the handlers that are left, report.
+3. A limit takes effect before `accept()`: a connection that cannot be served stays in the system's
+   queue.
 """
 
 from __future__ import annotations

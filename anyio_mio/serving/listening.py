@@ -1,4 +1,4 @@
-"""The listeners of a server: made on a host and a port, or given by the program."""
+"""The listeners of a server: made for a host and a port, or passed in by the program."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def flatten(listeners: Iterable[Any]) -> list[SocketListener]:
     """Return the socket listeners in a list that may hold AnyIO's multi-listeners.
 
     Raises:
-        TypeError: something is not a listener of mio's.
-        ValueError: a listener is there twice.
+        TypeError: an element is not a listener of mio.
+        ValueError: a listener is in the list twice.
     """
     flat = [each for one in listeners for each in getattr(one, "listeners", [one])]
     for each in flat:

@@ -1,4 +1,4 @@
-"""The options of a server, and how they are checked before it starts."""
+"""The options of a server, and the checks that run before it starts."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from anyio_mio._net.arguments import check_names as check_names
 from anyio_mio.serving.tls import check_server_context
 
 HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds that a client has for its TLS handshake, unless the program says otherwise."""
+"""The default time, in seconds, that a client has for its TLS handshake."""
 
 
 class ServeOptions(TypedDict, total=False):
     """The options of `anyio_mio.serve_tcp()`, `serve_unix()` and `serve_listeners()`.
 
     Attributes:
-        accept_batch: The most connections that are accepted before other tasks get their turn; None
-            for 64. Use 1 where several processes share a socket.
-        max_connections: The most connections that are open at once; others stay in the system's
-            queue. None, the default, for no limit.
+        accept_batch: The most connections to accept before other tasks run; None for 64. Use 1 if
+            several processes share a socket.
+        max_connections: The most connections that may be open at once. Further connections wait in
+            the system's queue. None, the default, means no limit.
         shed: True to close connections that cannot be served, because of ``max_connections`` or
             because no descriptor is left. By default they stay in the system's queue.
         on_accept_error: Called as ``on_accept_error(error, kind)`` with each error of ``accept()``
-            and its `AcceptErrorKind`. It may return another kind, which then decides; None keeps
-            it.
-        handler_errors: What happens to an exception that leaves a handler. ``"log"``, the default:
-            it is logged and its connection is closed; no handler ends the server. ``"raise"``: it
-            ends the server, as with AnyIO's ``listener.serve()``.
-        grace: Seconds that handlers get to finish when the server stops (10).
-        queued: What becomes of connections in the system's queue when the server stops: ``"serve"``
-            (default) or ``"refuse"``.
-        signals: Signals that stop the server, such as ``(signal.SIGTERM,)``. The first one stops it
-            in good order, the second one at once.
+            and its `AcceptErrorKind`. It may return another kind, which is used instead, or None to
+            keep this kind.
+        handler_errors: What happens if a handler raises. With ``"log"``, the default, the server
+            logs the exception, closes the connection and continues. With ``"raise"`` the exception
+            ends the server, as in AnyIO's ``listener.serve()``.
+        grace: Seconds that the handlers have to finish when the server stops (10).
+        queued: What happens to the connections in the system's queue when the server stops:
+            ``"serve"`` (default) or ``"refuse"``.
+        signals: Signals that stop the server, such as ``(signal.SIGTERM,)``. The first one begins a
+            graceful shutdown, the second one ends the grace period.
         stop: An event that stops the server when it is set.
     """
 
@@ -55,7 +55,7 @@ class ServeOptions(TypedDict, total=False):
 
 
 class TLSOptions(ServeOptions, total=False):
-    """The options of a server whose clients speak TLS.
+    """The options of a server whose clients use TLS.
 
     Attributes:
         ssl_context: A context for servers, with a certificate. Handlers then get a `TLSStream`.
@@ -120,7 +120,7 @@ class Settings:
 
 
 def check_seconds(name: str, value: object, *, least: float) -> None:
-    """Refuse what is no number of seconds, or below ``least``."""
+    """Raise an error if ``value`` is not a number of seconds, or is below ``least``."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}\n  right: {name}=10")
     if not value >= least:
@@ -129,14 +129,14 @@ def check_seconds(name: str, value: object, *, least: float) -> None:
 
 
 def check_word(name: str, value: object, words: tuple[str, str]) -> None:
-    """Refuse what is none of two words."""
+    """Raise an error if ``value`` is neither of the two words."""
     if value not in words:
         right = " or ".join(map(repr, words))
         raise ValueError(f"{name} must be {right}, not {value!r}\n  right: {name}={words[0]!r}")
 
 
 def check_signals(signals: object) -> None:
-    """Refuse what is no tuple or list of signals."""
+    """Raise an error if ``signals`` is not a tuple or list of signals."""
     if isinstance(signals, (tuple, list)) and all(isinstance(each, int) for each in signals):
         return
     raise TypeError(

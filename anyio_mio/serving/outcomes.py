@@ -1,13 +1,18 @@
-"""How handlers end: what is counted, what is logged, and what ends the server.
+"""How handlers end: the counters, the log lines, and the errors that end the server.
 
-A handler can end in five ways. It returns. The client has hung up, and the handler lets
-`BrokenResourceError` or `EndOfStream` pass: that is a client's doing, one line at DEBUG. It raises
-something else, which is a fault of the program: one line at ERROR with its traceback, and the other
-connections go on. It is cancelled, because the server stops. Or it asks for the end of the process
-(KeyboardInterrupt, SystemExit): that passes through.
+A handler can end in five ways:
 
-A cancellation that is not the server's is a fault as well. A handler gets one from outside: it
-awaits a result that was cancelled elsewhere, and raises that task's exception as its own.
+* It returns.
+* The client has hung up, and the handler does not catch `BrokenResourceError` or `EndOfStream`.
+  This is not an error of the program, so the server logs one line at DEBUG.
+* It raises another exception. This is an error of the program: the server logs one line at ERROR
+  with the traceback, and the other connections continue.
+* It is cancelled, because the server stops.
+* It asks to end the process (KeyboardInterrupt, SystemExit). The exception passes through.
+
+A handler may also raise a cancellation that does not come from the server. It does so if it awaits
+the result of a task that was cancelled elsewhere, and lets that task's exception pass. This counts
+as an error of the program.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ FAILED: Final = "the handler of the connection from %r failed"
 
 @dataclass(frozen=True, slots=True)
 class ServeSummary:
-    """What a server did.
+    """A summary of what a server did.
 
     Attributes:
         accepted: connections that were accepted.
@@ -87,7 +92,7 @@ class Outcomes:
                 log(logging.ERROR, FAILED, peer_of(stream), exc_info=fault)
 
     def count_handshake(self, error: Exception, stream: SocketStream) -> None:
-        """Note that a TLS handshake failed, which is a client's doing."""
+        """Count a failed TLS handshake. It is the client's error, so log it at DEBUG only."""
         self.failed += 1
         log(logging.DEBUG, "no TLS handshake from %r: %r", peer_of(stream), error)
 
@@ -100,7 +105,7 @@ def must_pass(error: BaseException) -> bool:
 
 
 def without_cancellation(error: BaseException) -> BaseException | None:
-    """Return what is left of an exception without a cancellation; None if it is nothing else."""
+    """Return an exception without its cancellations; None if it consists of them only."""
     cancelled = anyio.get_cancelled_exc_class()
     if isinstance(error, BaseExceptionGroup):
         return error.split(cancelled)[1]
@@ -108,19 +113,19 @@ def without_cancellation(error: BaseException) -> BaseException | None:
 
 
 def consists_of(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
-    """Return whether an exception, or each one of a group, is of these types."""
+    """Return whether an exception, or each exception of a group, has one of these types."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(types)[1] is None
     return isinstance(error, types)
 
 
 def peer_of(stream: SocketStream) -> object:
-    """Return the other end's address, as far as it is known."""
+    """Return the peer's address, or ``"unknown"``."""
     return stream.extra(SocketAttribute.remote_address, "unknown")
 
 
 def close_stream(stream: Any) -> None:
-    """Close a stream or listener; if the system refuses, one line says so."""
+    """Close a stream or listener; log one line if ``close()`` fails."""
     try:
         stream._close()
     except OSError as error:
@@ -128,7 +133,7 @@ def close_stream(stream: Any) -> None:
 
 
 def log_failed_close(stream: object, error: OSError) -> None:
-    """Log that ``close()`` failed; the descriptor is released all the same, and the server goes on.
+    """Log that ``close()`` failed. The descriptor is released anyway, and the server continues.
 
     It fails if a handler has closed the descriptor by its number (EBADF), or a device below fails
     (EIO).

@@ -1,11 +1,12 @@
-"""Serve connections until told to stop, then stop in good order.
+"""Serve connections until the server is stopped, then shut down gracefully.
 
-That order is: remove a UNIX path; let the system refuse new connections (`_net.accept_queue`);
-accept what is queued, because those clients are connected already; close the listeners; wait for
-the handlers during the grace period; cancel the rest; return a summary.
+A shutdown has these steps: remove a UNIX path; let the system refuse new connections
+(`_net.accept_queue`); accept the queued connections, because their clients are connected already;
+close the listeners; wait for the handlers during the grace period; cancel the handlers that are
+left; return a summary.
 
-The system is told to refuse only where the server has made the listeners itself. Those that it was
-given may be shared: with a process that serves on, or with systemd.
+New connections are refused only if the server made the listeners itself. Listeners that the program
+passed in may be shared with a process that continues to serve, or with systemd.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ __all__ = [
 ]
 
 LONGEST_QUEUE: Final = 65536
-"""Connections that are taken from a queue at the most when a server stops."""
+"""The most connections that a server accepts from a queue when it stops."""
 
 Handler: TypeAlias = Callable[[Any], Awaitable[object]]
 
@@ -109,13 +110,14 @@ async def serve_tcp(  # noqa: PLR0913 - the last are options by name
         host: an address or a name; None for all interfaces.
         backlog: how many connections may wait in the system's queue.
         reuse_port: True to let other processes listen on the port as well.
-        threads: how many threads serve, each with a run and listeners of its own; 1 unless Python
-            is a free-threaded build. Limits hold for each thread. The handler runs in all of them.
-        task_status: ``started()`` gets the listeners when they listen; those of this run.
+        threads: how many threads serve. More than 1 needs a free-threaded build of Python. Each
+            thread has its own run and listeners, limits apply to each thread, and the handler runs
+            in all threads at once.
+        task_status: ``started()`` gets the listeners of this run, when they listen.
         **options: see `ServeOptions`; with TLS, `TLSOptions`.
 
     Returns:
-        A summary, when it was stopped by a signal or by ``stop``.
+        A summary, after the server was stopped by a signal or by ``stop``.
 
     Raises:
         OSError: the port cannot be bound.
@@ -126,7 +128,7 @@ async def serve_tcp(  # noqa: PLR0913 - the last are options by name
         ExceptionGroup: accepting failed for good, or a listener was closed by other code; with
             ``handler_errors="raise"``, a handler failed.
 
-    Checkpoint: always. If cancelled, it stops in the same order, then re-raises the cancellation.
+    Checkpoint: always. If cancelled, it shuts down gracefully, then re-raises the cancellation.
     """
     settings = Settings.of(handler, options)
     check_threads(threads)
@@ -145,7 +147,7 @@ async def in_threads(
     backlog: int,
     task_status: TaskStatus[Sequence[SocketListener]],
 ) -> ServeSummary:
-    """Serve in this run and in ``more`` threads, as `anyio_mio.serving.threads` says."""
+    """Serve in this run and in ``more`` threads; see `anyio_mio.serving.threads`."""
 
     async def serve(sockets: Sequence[socket.socket], stop: anyio.Event, /) -> ServeSummary:
         listeners = [SocketListener(sock, running_kernel().reactor) for sock in sockets]
@@ -195,17 +197,17 @@ async def serve_unix(
 
     Args:
         handler: an async function; its stream is closed when it ends.
-        path: where to make the socket. One that a dead server left there is replaced, and the path
-            is removed when the server stops, if it is still the same. A name that begins with a
-            null byte is abstract.
+        path: where to make the socket. A socket that a dead server left there is replaced. When the
+            server stops, it removes the path if it still leads to its own socket. A name that
+            begins with a null byte is abstract.
         mode: permissions of the path.
         backlog: how many connections may wait in the system's queue.
         task_status: ``started()`` gets the listeners when they listen.
         **options: as for `serve_tcp()`.
 
     Raises:
-        OSError: the path cannot be bound; EADDRINUSE if a server listens there, or if it is no
-            socket.
+        OSError: the path cannot be bound; EADDRINUSE if a server listens there, or if the path is
+            not a socket.
         ValueError: ``mode`` for an abstract name, or an option is out of range.
 
     Everything else is as for `serve_tcp()`.
@@ -249,7 +251,7 @@ async def serve_listeners(
     task_status: TaskStatus[Sequence[SocketListener]] = anyio.TASK_STATUS_IGNORED,
     **options: Any,
 ) -> ServeSummary:
-    """Serve listeners that exist already; they are closed at the end.
+    """Serve listeners that exist already, and close them at the end.
 
     Args:
         handler: an async function; its stream is closed when it ends.
@@ -259,7 +261,7 @@ async def serve_listeners(
         **options: as for `serve_tcp()`.
 
     Raises:
-        TypeError: something is not a listener of mio's.
+        TypeError: an element is not a listener of mio.
         ValueError: a listener is given twice.
 
     Everything else is as for `serve_tcp()`.
@@ -298,12 +300,12 @@ class Server:
         self._handlers: TaskGroup | None = None
 
     async def run(self, task_status: TaskStatus[Sequence[SocketListener]]) -> ServeSummary:
-        """Serve until told to stop; see the module."""
+        """Serve until the server is stopped; the module lists the steps of the shutdown."""
         try:
             if self.settings.shed:
                 self._spare.take()
             await self._serve(task_status)
-        finally:  # even where it was cancelled before it began
+        finally:  # also if it was cancelled before it began
             self._spare.release()
             for listener in self.listeners:
                 close_stream(listener)
@@ -311,7 +313,7 @@ class Server:
 
     async def _serve(self, task_status: TaskStatus[Sequence[SocketListener]]) -> None:
         async with anyio.create_task_group() as group:
-            with anyio.CancelScope(shield=True):  # or it could not be ended
+            with anyio.CancelScope(shield=True):  # a cancelled start() would leave no group to end
                 self._handlers = await group.start(self._host_handlers)
             try:
                 if self.settings.signals:
@@ -326,7 +328,7 @@ class Server:
     # While it serves.
 
     async def _host_handlers(self, *, task_status: TaskStatus[TaskGroup]) -> None:
-        """Hold the handlers' task group, out of reach of what cancels the server."""
+        """Hold the handlers' task group, shielded from a cancellation of the server."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as handlers:
                 task_status.started(handlers)
@@ -341,7 +343,7 @@ class Server:
             acceptors.cancel_scope.cancel("the server stops")
 
     async def _accept_from(self, acceptor: Acceptor[SocketStream]) -> None:
-        """Drain one listener again and again; a permit comes before each accept."""
+        """Drain one listener again and again; acquire a permit before each accept."""
         batch = self.settings.accept_batch or ACCEPT_BATCH
         on_error = self.settings.on_accept_error
         while True:
@@ -351,14 +353,14 @@ class Server:
             elif self.settings.shed and self._permits.value == 0:
                 acceptor.shed += acceptor.drain(close_stream, batch, on_error)
             else:
-                # First come, first served: with several listeners none can starve the others.
+                # The semaphore is fair, so with several listeners none starves the others.
                 await self._permits.acquire()
                 acceptor.drain_within_permits(self._permits, self._start, batch, on_error)
             if self.settings.shed and acceptor.is_out_of_descriptors:
                 await self._shed_all_queued(acceptor, batch)
 
     async def _shed_all_queued(self, acceptor: Acceptor[SocketStream], batch: int) -> None:
-        """Close what is queued, one after the other in place of the spare descriptor."""
+        """Close the queued connections one by one, each in the place of the spare descriptor."""
         batch_is_spent = True
         while batch_is_spent:
             with self._spare.lent():
@@ -371,7 +373,7 @@ class Server:
         self._open += 1
 
     async def _handle(self, stream: SocketStream) -> None:
-        """Run the handler for one connection, and close it in each case."""
+        """Run the handler for one connection, and close the connection in any case."""
         task = self._kernel.current
         assert task is not None
         scope, is_served = task.scope, True
@@ -434,7 +436,7 @@ class Server:
                 self._stopping.set()
 
     async def _finish_handshakes(self) -> None:
-        """Let no new client connect, and wait for those that are connecting."""
+        """Refuse new clients, and wait for the handshakes of clients that are connecting."""
         socks = [each._sock for each in self.listeners if not each._is_closed]
         if self._owns_listeners and any(is_reached_by_network(sock) for sock in socks):
             for sock in socks:
@@ -447,14 +449,14 @@ class Server:
             listener.remove_path()  # first: a successor may bind it, and no client is turned away
             if self._owns_listeners and not listener._is_closed:
                 refuse_new(listener._sock)
-        # A handler that failed, or a second signal, has ended them all: none is left to serve.
+        # After a failed handler or a second signal, the handlers are cancelled: serve no more.
         if self.settings.queued == "serve" and not self._handlers.cancel_scope.cancel_called:
             self._serve_the_queue()
         for listener in self.listeners:
             close_stream(listener)
 
     def _serve_the_queue(self) -> None:
-        """Take what is queued, up to the limit: these clients are connected already."""
+        """Accept the queued connections, up to the limit: their clients are connected already."""
         for listener in self.listeners:
             room = LONGEST_QUEUE if self._limit is None else self._permits.value
             with contextlib.suppress(OSError, anyio.ClosedResourceError):
@@ -466,7 +468,7 @@ class Server:
         self._start(stream)
 
     async def _end_handlers(self) -> None:
-        """Give the handlers their grace period, then cancel what is left."""
+        """Give the handlers their grace period, then cancel those that are left."""
         self._ending = True
         with anyio.CancelScope(shield=True):
             if self._open:

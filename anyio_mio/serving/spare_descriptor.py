@@ -1,4 +1,4 @@
-"""A descriptor in reserve, so that even at the limit a connection can be accepted and closed."""
+"""A descriptor in reserve, to accept and close a connection when no other one is left."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import final
 
 @final
 class SpareDescriptor:
-    """While it is lent, the process can open one descriptor more.
+    """A descriptor that is closed while it is lent, so that the process can open another one.
 
-    Another thread may be quicker and take it; then there is nothing to lend until one is free.
+    If another thread opens it first, there is nothing to lend until a descriptor is free.
     """
 
     __slots__ = ("_fd",)
@@ -21,20 +21,20 @@ class SpareDescriptor:
         self._fd = -1
 
     def take(self) -> None:
-        """Take a descriptor, if there is one."""
+        """Open the descriptor, if the limit allows it."""
         if self._fd < 0:
             with contextlib.suppress(OSError):
                 self._fd = os.open(os.devnull, os.O_RDONLY)
 
     def release(self) -> None:
-        """Give it back."""
+        """Close the descriptor."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """Do without it for a moment."""
+        """Close the descriptor for the block, then open it again."""
         self.release()
         try:
             yield

@@ -6,10 +6,10 @@ and FreeBSD spread new connections over the sockets that share a port (SO_REUSEP
 
 Decision. `serve_tcp()` serves in the caller's run and in ``threads - 1`` more, each in a worker
 thread. All of them stop when the caller's part stops, and the summary is the sum. With the
-interpreter lock the threads would only take turns, so that is refused.
+interpreter lock the threads would only take turns, so several threads raise an error.
 
-Cost. A connection stays in the thread that accepted it. A handler runs in all threads at once, and
-what it shares between connections needs a lock.
+Cost. A connection stays in the thread that accepted it. A handler runs in all threads at once, so
+data that connections share needs a lock.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def run_of_this_thread() -> Run:
 
 
 def check_threads(threads: object) -> None:
-    """Refuse a number of threads that cannot serve.
+    """Raise an error if a server cannot serve in so many threads.
 
     Raises:
-        TypeError: it is no integer.
+        TypeError: it is not an integer.
         ValueError: it is below 1.
         RuntimeError: this build of Python, or this platform, cannot serve in several threads.
     """
@@ -87,7 +87,7 @@ def check_threads(threads: object) -> None:
 
 
 def listen_again(first: socket.socket, backlog: int) -> socket.socket:
-    """Make another listening socket on the address of one that shares its port.
+    """Make another listening socket for the port of ``first``, which must share its port.
 
     Raises:
         OSError: it cannot be bound.
@@ -136,16 +136,16 @@ class ThreadServer(Generic[S]):
         try:
             await anyio.to_thread.run_sync(self._run_in_thread, limiter=limiter)
         finally:
-            for sock in self._sockets:  # even where it was cancelled before it began
+            for sock in self._sockets:  # also if it was cancelled before it began
                 sock.close()
 
     @property
     def summary(self) -> S:
-        """What it returned, when `run()` is over."""
+        """The summary that the server returned; valid after `run()`."""
         return self._summary  # type: ignore[return-value]
 
     def stop(self) -> None:
-        """Have it stop in good order; thread-safe, never waits."""
+        """Begin a graceful shutdown. Thread-safe; does not wait."""
         with self._lock:
             self._is_stopping = True
             if self._tell is not None:
@@ -168,11 +168,11 @@ async def serve_in_threads(
     serve: Serve[S],
     slots: Sequence[Sequence[socket.socket]],
 ) -> list[S]:
-    """Serve here, and in a thread for each slot; return all summaries.
+    """Serve in this run, and in one thread for each slot; return all summaries.
 
     Args:
-        serve_here: serves in this run; when it ends, the others are stopped.
-        serve: serves in the others.
+        serve_here: serves in this run; when it ends, the threads are stopped.
+        serve: serves in the threads.
         slots: the sockets of each thread.
     """
     servers = [ThreadServer(serve, slot) for slot in slots]

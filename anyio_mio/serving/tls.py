@@ -1,13 +1,13 @@
 """TLS on accepted connections: a deadline for the handshake, and close_notify at the end.
 
-Facts. A connection that stops may have been cut by an attacker, so TLS marks its end by a message,
-close_notify; a strict client takes an end without it for a truncated answer. AnyIO's stream either
-sends close_notify and then waits for the peer's, without a limit, or neither sends nor expects one
-(``standard_compatible=False``).
+Facts. An attacker can cut a connection, so TLS marks the end of a connection with a message,
+close_notify. A strict client treats an end without it as a truncated answer. AnyIO's stream either
+sends close_notify and then waits without a limit for the peer's, or it neither sends nor expects
+one (``standard_compatible=False``).
 
-Decision. As Go does: a server sends close_notify, does not wait for the peer's, and treats a
-missing one as the end of the stream. After an error or a cancellation it sends none: such an answer
-is truncated, and should look like it.
+Decision. The server does what Go does: it sends close_notify, does not wait for the peer's, and
+treats a missing one as the end of the stream. After an error or a cancellation it sends none,
+because the answer is truncated and the client should see that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from anyio.streams.tls import TLSStream
 T = TypeVar("T")
 
 CLOSE_NOTIFY_TIMEOUT: Final = 1.0
-"""Seconds to send close_notify: a peer that reads nothing may have filled all buffers."""
+"""Seconds to send close_notify. If the peer does not read, the buffers may be full."""
 
 HANDSHAKE_ERRORS: Final = (
     TimeoutError,
@@ -51,17 +51,17 @@ NOT_A_CONTEXT: Final = "ssl_context must be an ssl.SSLContext, not {!r}\n" + (
 
 
 def check_server_context(context: object) -> None:
-    """Refuse a context with which no handshake could succeed.
+    """Raise an error for a context with which every handshake would fail.
 
     Raises:
-        TypeError: it is no context.
-        ValueError: it is a client's, or has no certificate.
+        TypeError: it is not a context.
+        ValueError: it is a client's context, or has no certificate.
     """
     if not isinstance(context, ssl.SSLContext):
         raise TypeError(NOT_A_CONTEXT.format(context))
     if context.protocol is ssl.PROTOCOL_TLS_CLIENT:
         raise ValueError(
-            "ssl_context is a client's, which cannot serve\n"
+            "ssl_context is a client's context; a server needs one for servers\n"
             f"  wrong: ssl.create_default_context()\n{RIGHT_CONTEXT}"
         )
     if context.sni_callback is None and has_no_certificate(context):
@@ -69,7 +69,7 @@ def check_server_context(context: object) -> None:
 
 
 def has_no_certificate(context: ssl.SSLContext) -> bool:
-    """Make a handshake in memory, with a client that accepts everything, to see what is missing."""
+    """Make a handshake in memory with a client that accepts everything; see why it fails."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = permissive_client().wrap_bio(to_client, to_server)
     server = context.wrap_bio(to_server, to_client, server_side=True)
@@ -83,7 +83,7 @@ def has_no_certificate(context: ssl.SSLContext) -> bool:
 
 
 def permissive_client() -> ssl.SSLContext:
-    """Return a client's context with all ciphers, also those without certificates."""
+    """Return a client's context with all ciphers, including those without certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -104,22 +104,22 @@ class ServerTLSStream(TLSStream):
         ssl_object = context.wrap_bio(incoming, outgoing, server_side=True)
         super().__init__(stream, False, ssl_object, incoming, outgoing)
         self.connection, self.incoming, self.outgoing = ssl_object, incoming, outgoing
-        # What to raise for it: it was closed, or a record was lost, and the peer could decrypt
-        # nothing behind it.
+        # What operations raise: the stream was closed, or a record was lost, so that the peer
+        # cannot decrypt anything that follows.
         self.end: type[Exception] | None = None
 
     @classmethod
     async def shake_hands(
         cls, stream: ByteStream, context: ssl.SSLContext, timeout: float
     ) -> TLSStream:
-        """Do a server's handshake within ``timeout`` seconds; one of `HANDSHAKE_ERRORS` if not."""
+        """Do a server's handshake; raise one of `HANDSHAKE_ERRORS` after ``timeout`` seconds."""
         tls = cls(stream, context)
         with anyio.fail_after(timeout):
             await tls.call(tls.connection.do_handshake)
         return tls
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Receive and decrypt what has come, waiting for the first byte; as AnyIO's stream does."""
+        """Receive and decrypt the next bytes, as AnyIO's stream does; wait for the first one."""
         if max_bytes < 1:
             raise ValueError("max_bytes must be a positive integer")
         incoming = self.incoming
@@ -131,24 +131,24 @@ class ServerTLSStream(TLSStream):
         return data
 
     async def send(self, item: bytes) -> None:
-        """Encrypt and send all of ``item``; as AnyIO's stream does."""
+        """Encrypt and send all of ``item``, as AnyIO's stream does."""
         if self.end is not None:
             raise self.end
         try:
             self.connection.write(item)
-        except ssl.SSLError:  # it has to read first, or it cannot go on: the same comes again
+        except ssl.SSLError:  # TLS has to read first, or has failed: then it raises the same again
             await self.call(self.connection.write, item)
         else:
             await self._send_pending()
 
     async def unwrap(self) -> tuple[AnyByteStream, bytes]:
-        """Do the closing handshake; the connection, and what has come behind TLS."""
+        """Do the closing handshake; return the connection and the bytes that followed TLS."""
         await self.call(self.connection.unwrap)
         self._note_end()
         return self.transport_stream, self.incoming.read()
 
     async def call(self, operation: Callable[..., T], *args: object) -> T:
-        """Let OpenSSL do something, and move its bytes until it has done so."""
+        """Call an operation of OpenSSL, and move its bytes until the operation is complete."""
         if self.end is not None:
             raise self.end
         while True:
@@ -205,7 +205,7 @@ class ServerTLSStream(TLSStream):
 
 
 def raise_for_end(error: ssl.SSLError) -> None:
-    """Raise AnyIO's exception if the connection has ended, in an orderly way or not."""
+    """Raise AnyIO's exception if ``error`` says that the connection has ended or is broken."""
     if isinstance(error, ssl.SSLSyscallError):
         raise anyio.BrokenResourceError from error
     if isinstance(error, ssl.SSLEOFError) or "UNEXPECTED_EOF_WHILE_READING" in (
@@ -217,11 +217,11 @@ def raise_for_end(error: ssl.SSLError) -> None:
 async def continue_handshake(
     stream: ByteStream, begun: bytes, *, context: ssl.SSLContext, timeout: float
 ) -> TLSStream:
-    """Do a server's handshake on a stream from which the first bytes were read already.
+    """Do a server's handshake on a stream whose first bytes have been read already.
 
     Args:
         stream: the connection.
-        begun: what was read of the client's first message; it may be empty.
+        begun: the bytes of the client's first message that were read; may be empty.
         context: a context for servers.
         timeout: seconds for the handshake.
 
@@ -234,7 +234,7 @@ async def continue_handshake(
 
 @final
 class Begun(ByteStream):
-    """A connection from which something was read already, which it returns first."""
+    """A connection whose first bytes have been read already; `receive()` returns them first."""
 
     def __init__(self, connection: ByteStream, begun: bytes) -> None:
         self._connection = connection
@@ -246,7 +246,7 @@ class Begun(ByteStream):
         return self._connection.extra_attributes
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Return what was begun, whole; then what comes."""
+        """Return the bytes that were read already, all at once; then receive."""
         if self._begun:
             begun, self._begun = self._begun, b""
             return begun
@@ -276,7 +276,7 @@ class SendOnly(ByteStream):
         raise anyio.EndOfStream
 
     async def send_eof(self) -> None:
-        raise NotImplementedError  # closing never asks for it
+        raise NotImplementedError  # closing does not call it
 
     async def aclose(self) -> None:
         await self._connection.aclose()

@@ -26,7 +26,7 @@ from anyio_mio.serving import ServeSummary
 Kind = Literal["tcp", "unix", "tls"]
 KINDS: tuple[Kind, ...] = ("tcp", "unix", "tls")
 
-WAIT = 5.0
+WAIT = 20.0
 """Seconds that a test waits for an answer at the most."""
 
 

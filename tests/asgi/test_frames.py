@@ -21,6 +21,7 @@ from anyio_mio.asgi.connection import Connection
 from anyio_mio.asgi.frames import FrameBorders, make_frame, take_messages
 from anyio_mio.asgi.options import split
 from anyio_mio.asgi.site import Site
+from anyio_mio.serving.threads import run_of_this_thread
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -112,7 +113,9 @@ def converse(pieces: list[bytes], **options: Any) -> tuple[list[dict[str, Any]],
 
     async def main() -> bytes:
         stream = Script([HANDSHAKE, *pieces])
-        site = Site(app, split({"ws_compression": False, **options})[0], anyio.Event())
+        site = Site(
+            app, split({"ws_compression": False, **options})[0], anyio.Event(), run_of_this_thread()
+        )
         await Connection(site, stream).converse()
         return stream.sent
 

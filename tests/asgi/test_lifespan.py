@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import Any
 
 import anyio
@@ -14,7 +13,7 @@ import anyio_mio
 import anyio_mio.asgi
 from anyio_mio.asgi import ApplicationError
 from tests.asgi import apps
-from tests.asgi.served import KINDS, Kind, request, serving
+from tests.asgi.served import KINDS, WAIT, Kind, request, serving
 
 
 def test_startup_comes_before_the_first_request_and_shutdown_after_the_last() -> None:
@@ -180,15 +179,13 @@ def test_an_application_that_cannot_be_called_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stop_closes_idle_connections_at_once(kind: Kind) -> None:
-    with serving(apps.routes, kind, grace=5) as served:
+    with serving(apps.routes, kind, grace=60) as served:
         idle, fresh = served.connect(), served.connect()
         idle.get(b"/hello")
-        began = time.monotonic()
         served.tell_to_stop()
         assert idle.read_all() == b""
         assert fresh.read_all() == b""
-        summary = served.summary.result(5)
-        assert time.monotonic() - began < 2
+        summary = served.summary.result(WAIT)
     assert (summary.finished, summary.cancelled) == (2, 0)
 
 

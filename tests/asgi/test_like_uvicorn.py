@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import (
     FileResponse,
@@ -30,6 +35,9 @@ from tests.asgi.served import WAIT, Client, request, serving
 from tests.asgi.test_requests import wait_for
 
 uvicorn = pytest.importorskip("uvicorn")
+ProxyHeadersMiddleware = pytest.importorskip(
+    "uvicorn.middleware.proxy_headers"
+).ProxyHeadersMiddleware
 
 CLOSE = b"Connection: close"
 FORM = (
@@ -170,8 +178,34 @@ line for each."""
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
-    """The port of this server, and the one of uvicorn."""
+    with serving_by_both(make(tmp_path_factory.mktemp("files"))) as ports:
+        yield ports
+
+
+@pytest.fixture(scope="module")
+def ports_with_middleware(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[int, int]]:
     app = make(tmp_path_factory.mktemp("files"))
+    app.add_middleware(Timing)
+    app.add_middleware(GZipMiddleware, minimum_size=20)
+    app.add_middleware(CORSMiddleware, allow_origins=["http://friend"], allow_methods=["*"])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["test"])
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts="127.0.0.1")
+    with serving_by_both(app) as ports:
+        yield ports
+
+
+class Timing(BaseHTTPMiddleware):
+    async def dispatch(self, request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        response.headers["x-timing"] = "1"
+        return response
+
+
+@contextmanager
+def serving_by_both(app: Any) -> Iterator[tuple[int, int]]:
+    """Serve an application; the port of this server, and the one of uvicorn."""
     config = uvicorn.Config(app, port=0, log_level="critical", loop="asyncio", http="httptools")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -207,6 +241,35 @@ def comparable(answer: bytes) -> tuple[bytes, list[bytes], bytes]:
 @pytest.mark.parametrize("name", REQUESTS)
 def test_an_answer_is_that_of_uvicorn(ports: tuple[int, int], name: str) -> None:
     ours, theirs = (comparable(ask(port, REQUESTS[name])) for port in ports)
+    assert ours == theirs
+
+
+FOR_MIDDLEWARE: dict[str, bytes] = {
+    name: request(method, target, *fields, CLOSE)
+    for name, method, target, *fields in (
+        ("plain", b"GET", b"/json"),
+        ("compressed", b"GET", b"/scope", b"Accept-Encoding: gzip"),
+        ("a compressed stream", b"GET", b"/stream", b"Accept-Encoding: gzip"),
+        ("a file", b"GET", b"/file", b"Range: bytes=5-9"),
+        ("HEAD", b"HEAD", b"/file"),
+        ("a friend", b"GET", b"/json", b"Origin: http://friend"),
+        ("a stranger", b"GET", b"/json", b"Origin: http://stranger"),
+        ("a preflight", b"OPTIONS", b"/json", b"Origin: http://friend",
+         b"Access-Control-Request-Method: GET"),
+        ("of a proxy", b"GET", b"/scope", b"X-Forwarded-Proto: https", b"X-Forwarded-For: 1.2.3.4"),
+        ("a failure", b"GET", b"/crash"),
+        ("background work", b"GET", b"/task"),
+    )
+}  # fmt: skip
+FOR_MIDDLEWARE["another host"] = b"GET / HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", FOR_MIDDLEWARE)
+def test_an_answer_through_middleware_is_that_of_uvicorn(
+    ports_with_middleware: tuple[int, int], name: str
+) -> None:
+    data = FOR_MIDDLEWARE[name]
+    ours, theirs = (comparable(ask(port, data)) for port in ports_with_middleware)
     assert ours == theirs
 
 

@@ -10,6 +10,7 @@ import pytest
 from anyio_mio.asgi.options import split
 from anyio_mio.asgi.request_parser import RequestParser
 from anyio_mio.asgi.site import Site
+from anyio_mio.serving.threads import run_of_this_thread
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -21,7 +22,7 @@ def parse(*pieces: bytes) -> list[tuple[str, bytes, str]]:
     source: Any = None
 
     async def main() -> list[tuple[str, bytes, str]]:
-        site = Site(app, split({})[0], anyio.Event())
+        site = Site(app, split({})[0], anyio.Event(), run_of_this_thread())
         parser = RequestParser(site, source)
         for piece in filter(None, pieces):
             parser.feed(piece)

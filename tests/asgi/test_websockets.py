@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import struct
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -312,9 +311,7 @@ def test_a_flood_of_pings_keeps_no_other_client_waiting(served: Served) -> None:
         flood.sock.settimeout(0.2)
         with suppress(OSError):  # nothing reads the pongs, so the server reads no more pings
             flood.send(frame(9, b"x" * 100) * 100_000)
-        began = time.monotonic()
         assert client.get(b"/hello").body == b"hello"
-        assert time.monotonic() - began < 3
 
 
 BAD_HANDSHAKES = {
@@ -471,19 +468,17 @@ def test_messages_of_several_tasks_are_sent_whole() -> None:
 def test_a_client_that_answers_no_ping_is_hung_up_on(served: Served) -> None:
     options = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.2}
     with serving(echo, served.kind, **options) as impatient, shake_hands(impatient) as client:
-        began = time.monotonic()
         assert client.read_exactly(2) == b"\x89\x00"
         data = client.read_all()
-        assert time.monotonic() - began < 3
         assert data in (b"", b"<reset>") or close_code(data) == 1011
         wait_for(lambda: len(seen()) == 3)
         assert seen()[2]["code"] in (1006, 1011)
 
 
 def test_a_client_that_answers_pings_stays(served: Served) -> None:
-    options = {"ws_ping_interval": 0.1, "ws_ping_timeout": 0.1}
+    options = {"ws_ping_interval": 0.1, "ws_ping_timeout": 1}
     with serving(echo, served.kind, **options) as impatient, shake_hands(impatient) as client:
-        for _ in range(5):
+        for _ in range(12):  # longer than the time-out
             assert client.read_exactly(2) == b"\x89\x00"
             client.send(frame(10, b""))
         client.send(frame(1, b"hello"))
@@ -491,18 +486,19 @@ def test_a_client_that_answers_pings_stays(served: Served) -> None:
 
 
 def test_pings_are_answered_while_the_application_does_not_read() -> None:
+    gate = anyio.Event()
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(ACCEPT)
-        await anyio.sleep(2)
+        await gate.wait()
 
-    options: Any = {"ws_ping_interval": 0.1, "ws_ping_timeout": 0.3}
+    options: Any = {"ws_ping_interval": 0.1}
     with serving(app, lifespan="off", **options) as served, shake_hands(served) as client:
         client.send(frame(9, b"ping"))
         client.read_until(b"\x8a\x04ping")
-        began = time.monotonic()
         client.send(frame(8, struct.pack("!H", 1000)))
         client.read_until(b"\x88\x02")
-        assert time.monotonic() - began < 1
+        served.portal.call(gate.set)
 
 
 def test_a_stop_closes_websockets_with_1012(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,10 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "shared"))  # for `ports`
-
 import cpython_suite  # type: ignore[import-not-found] # beside this script
-import ports  # type: ignore[import-not-found] # in tests/shared
 import pytest
 import servers  # type: ignore[import-not-found] # beside this script
 
@@ -122,6 +119,10 @@ def prepare(folder: Path, project: Project) -> None:
 @contextmanager
 def postgres() -> Iterator[None]:
     """Start a server, and name it as libpq wants."""
+    # Not above: AnyIO's tests compare the sys.path of processes, which import this script, too.
+    sys.path.append(str(Path(__file__).parents[1] / "shared"))
+    import ports  # type: ignore[import-not-found]
+
     place = Path(tempfile.mkdtemp(prefix="project-postgres-"))
     with ports.reserved_port() as port, servers.postgres(place, port):
         os.environ.update(PGHOST="127.0.0.1", PGPORT=str(port), PGUSER="postgres")

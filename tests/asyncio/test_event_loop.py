@@ -20,6 +20,7 @@ import pytest
 from anyio_mio.asyncio import new_event_loop
 from anyio_mio.asyncio.callbacks import SLICE
 from anyio_mio.poll import available_selectors
+from tests.asyncio.threads import until_it_sleeps
 
 ROUNDS = 8
 pytestmark = pytest.mark.invariant("A1")
@@ -251,11 +252,16 @@ def test_an_event_that_another_thread_sets_wakes_the_loop() -> None:
         reports: list[str] = []
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
-        timer = threading.Timer(0.05, event.set)
-        timer.start()
+
+        def work() -> None:
+            until_it_sleeps(loop)
+            event.set()
+
+        thread = threading.Thread(target=work)
+        thread.start()
         async with asyncio.timeout(5):
             await event.wait()
-        timer.join()
+        thread.join()
         assert "right: loop.call_soon_threadsafe" in reports[0]
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -8,7 +8,6 @@ import select
 import socket
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -20,6 +19,7 @@ from anyio.abc import SocketAttribute
 
 import anyio_mio
 from anyio_mio.asyncio import new_event_loop
+from tests.asyncio.threads import until_it_sleeps
 
 pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A5")]
 
@@ -251,14 +251,6 @@ async def test_a_number_that_its_owner_closed_without_a_word_can_be_used_again()
         second.send(b"x")
         await done.wait()
         loop.remove_reader(first)
-
-
-def until_it_sleeps(loop: Any) -> None:
-    """Wait in another thread until the run of a loop has nothing to do."""
-    for _ in range(2):  # between two steps it looks like that too
-        time.sleep(0.02)
-        while loop._kernel.current is not None or loop._callbacks.is_running:
-            time.sleep(0.001)
 
 
 async def test_calls_from_another_thread() -> None:

@@ -406,3 +406,49 @@ async def test_a_task_that_awaits_itself_gets_an_error() -> None:
     current: Any = asyncio.current_task()
     with anyio.fail_after(1), pytest.raises(RuntimeError, match="cannot await on itself"):
         await current
+
+
+async def test_a_cancelled_scope_counts_as_a_request_to_cancel() -> None:
+    """LangGraph asks so whether a ``CancelledError`` comes from the code that it has called."""
+    counts = []
+
+    with anyio.move_on_after(0.01):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            counts.append(own_face().cancelling())
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(0)
+                counts.append(own_face().cancelling())
+            raise
+    counts.append(own_face().cancelling())
+
+    assert counts == [1, 0, 0]
+
+
+async def test_a_request_that_is_undone_in_a_cancelled_scope_is_not_left_behind() -> None:
+    """asyncio's ``TaskGroup`` undoes a request and makes it again, to keep the count."""
+    face = own_face()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        assert face.uncancel() == 0
+        face.cancel()
+        assert face.cancelling() == 1
+        await asyncio.sleep(60)
+
+    await asyncio.sleep(0.001)
+    assert scope.cancelled_caught
+    assert face.cancelling() == 0
+
+
+async def test_a_time_limit_that_ends_during_the_clean_up_after_a_scope_is_not_raised() -> None:
+    with anyio.move_on_after(0.01) as scope:
+        async with asyncio.timeout(0.03):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.06)
+
+    assert scope.cancelled_caught
+    assert own_face().cancelling() == 0
+    await asyncio.sleep(0.001)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Final
 
 import anyio
@@ -32,7 +33,10 @@ async def no_application(*_: Any) -> None:
     pass
 
 
-SITE: Final = Site(no_application, Settings(), anyio.Event())
+NO_LOOP: Any = SimpleNamespace(asyncio=None)
+"""A run in which nothing uses asyncio."""
+
+SITE: Final = Site(no_application, Settings(), anyio.Event(), NO_LOOP)
 SOURCE: Final[Any] = None
 """The parser only hands it on."""
 
@@ -201,7 +205,10 @@ HANDSHAKE: Final = {
 
 WEBSOCKET_SITES: Final = {
     is_compressed: Site(
-        no_application, Settings(ws_max_size=1000, ws_compression=is_compressed), anyio.Event()
+        no_application,
+        Settings(ws_max_size=1000, ws_compression=is_compressed),
+        anyio.Event(),
+        NO_LOOP,
     )
     for is_compressed in (False, True)
 }

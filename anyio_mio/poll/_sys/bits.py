@@ -1,8 +1,8 @@
-"""The readiness bits, one number for each thing a descriptor can report.
+"""The readiness bits, one for each condition that a descriptor can report.
 
-They are Linux's epoll bits, on every platform: there the pairs of the kernel pass through
-untranslated, and elsewhere the selector translates once, at the edge of the system. A pair
-``(fd, bits)`` therefore means the same, whichever selector delivered it.
+They are Linux's epoll bits on every platform. On Linux the pairs of the system pass through as they
+are; on other systems the selector translates them. So a pair ``(fd, bits)`` means the same for
+every selector.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ READABLE: Final = 0x001
 """A read, receive or accept would not block (``EPOLLIN``)."""
 
 PRIORITY: Final = 0x002
-"""Out-of-band data, or another exceptional condition, is there (``EPOLLPRI``)."""
+"""Out-of-band data has arrived, or another exceptional condition (``EPOLLPRI``)."""
 
 WRITABLE: Final = 0x004
 """A write, send or a pending connect would not block (``EPOLLOUT``)."""
@@ -28,17 +28,17 @@ READ_HANGUP: Final = 0x2000
 """The peer closed its writing half; bytes it sent before may still wait (``EPOLLRDHUP``)."""
 
 WRITE_HANGUP: Final = 0x10000
-"""Nothing can be written any more, while reading may go on.
+"""Writing is impossible from now on, while reading may continue.
 
-Not one of epoll's bits: Linux says ``HANGUP`` or ``ERROR`` instead. kqueue tells the two halves
-apart, and this number is outside everything that a kernel's poll uses.
+This is not one of epoll's bits: Linux reports ``HANGUP`` or ``ERROR`` instead. kqueue reports the
+two halves separately. No system's poll uses this number.
 """
 
 ONESHOT: Final = 1 << 30
-"""Registration only: silent after one delivery, until it is registered anew."""
+"""Registration only: report once, then nothing until it is registered again."""
 
 EDGE: Final = 1 << 31
-"""Registration only: report changes, not states. The selectors add it themselves."""
+"""Registration only: report changes, not states. The selectors add this bit themselves."""
 
 READS: Final = READABLE | PRIORITY | READ_HANGUP
 """The bits that belong to the reading direction."""

@@ -1,17 +1,17 @@
 """A selector that polls again and again for some microseconds before it sleeps.
 
-Facts. A thread that sleeps in a poll has to be woken. Where the answer comes within microseconds,
-over loopback or from a machine in the same rack, waking a core and warming its caches again costs
-more than the wait was long. Measured with one connection on two cores, 64 bytes each way: 32 µs of
-CPU and 63 µs of time for a round trip; with a spin of 20 µs, 22 and 20.
+Facts. A thread that sleeps in a poll must be woken. If the answer comes within microseconds, over
+loopback or from a machine in the same rack, then waking a core and warming its caches takes longer
+than the wait itself. Measured with one connection on two cores, 64 bytes each way: 32 µs of CPU and
+63 µs of time for a round trip; with a spin of 20 µs, 22 and 20.
 
 Consequences. A spinning thread keeps a core busy, and makes a system call each microsecond. If
-others need the core it only delays them, and a server that mostly sleeps spins for nothing.
+other threads need the core, spinning delays them. If a server mostly sleeps, spinning is useless.
 
-Decision. It is an option, off unless asked for. After a spin without an event the next sleeps do
-without one: 1 of them, then 3, 7, up to 63, until a spin sees something again.
+Decision. It is an option, off by default. After a spin without an event, the next 1 sleep has no
+spin, then the next 3, 7, up to 63, until a spin sees an event again.
 
-Cost. An idle program spins once for 64 sleeps. Without the option none of this is on the way.
+Cost. An idle program spins once for 64 sleeps. Without the option this costs nothing.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class BusyPoll(Closable):
         self._select = selector.select
         self._seconds = seconds
         self._now = now
-        self._step = 0  # sleeps without a spin, after one that saw no event
-        self._to_pass = 0  # how many of them are to come
+        self._step = 0  # how many sleeps have no spin after a spin without an event
+        self._to_pass = 0  # how many of these sleeps are left
 
     def register(self, fd: int, bits: int, *, edge: bool = True) -> None:
         """See `Selector.register`."""

@@ -1,4 +1,4 @@
-"""What selectors, polls and wakers share: ``with`` closes them."""
+"""The base class of selectors, polls and wakers: a ``with`` block closes them."""
 
 from __future__ import annotations
 

@@ -1,32 +1,33 @@
-"""Linux's selector: the builtin epoll object, edge-triggered, and as little as possible around it.
+"""Linux's selector: a thin layer around Python's epoll object, edge-triggered.
 
-What the kernel does (`epoll(7)`, and the tests in ``tests/poll`` which hold it to its word):
+Facts about epoll (`epoll(7)`; the tests in ``tests/poll`` check them):
 
-* An edge is something *happening*: each segment, datagram, connection or write that arrives makes
-  one, whether or not the previous was consumed. What merely stays as it was makes none. Five
-  queued connections are one edge; accepting one of the five is not another.
-* A partial read without new data is silent. `EPOLL_CTL_MOD` looks again and fires again.
-* Data and FIN that arrive before the first look are one event, ``READABLE | READ_HANGUP``, and
-  after a read that takes the data nothing more comes: the end of file has no edge of its own.
-* After a failing operation that left the queue as it was (`EMFILE` in accept) nothing comes either.
-* The registration hangs on the open file description, not on the number: closing the last
-  descriptor removes it, while a duplicate (`dup`, `fork`) keeps it alive and it goes on reporting a
-  number that may by then be someone else's.
-* `ERROR` and `HANGUP` are reported without having been asked for.
+* An edge reports that something *happens*: each segment, datagram, connection or write that arrives
+  makes one, even if the previous one was not consumed. A state that stays the same makes none. Five
+  queued connections may be one edge, and accepting one of the five makes no other.
+* A partial read without new data makes no edge. `EPOLL_CTL_MOD` checks the state again, and reports
+  it again.
+* If data and FIN arrive before the first poll, they are one event, ``READABLE | READ_HANGUP``. A
+  read of the data makes no further event: the end of file has no edge of its own.
+* An operation that fails and leaves the queue as it was (`EMFILE` in accept) makes no event either.
+* A registration belongs to the open file description, not to the number. Closing the last
+  descriptor removes it. A duplicate (`dup`, `fork`) keeps it alive; then it still reports the old
+  number, which may belong to another file by then.
+* `ERROR` and `HANGUP` are always reported.
 
-What follows for the owner of a descriptor: repeat an operation until it would block, and remember
-readiness until then; treat every event as a hint; a closed flag outlives the read that follows it.
+Consequences for the owner of a descriptor: repeat an operation until it would block, and remember
+readiness until then; treat every event as a hint; keep a closed flag after the read that follows
+it.
 
-What was decided: registrations are edge-triggered unless the caller says otherwise. One
-`epoll_ctl` then serves a connection for life: waiting for the other direction, or waiting again,
-costs none. ``READ_HANGUP`` belongs to each reading registration, because without it a short read
-cannot be told from the last one.
+Decision. Registrations are edge-triggered by default. Then a connection needs one `epoll_ctl` in
+its whole life: waiting again, or for the other direction, costs none. Each registration for reading
+includes ``READ_HANGUP``, because without it a short read does not tell whether more follows.
 
-What that costs: an owner that stops early strands what is left, so foreign descriptors, whose
-owners read as they like, are watched with ``ONESHOT`` and ``edge=False`` and re-registered for each
-wait. Timeouts have a grain of one millisecond, rounded up: nothing fires early, a wait of 0.1 ms
-takes 1. And the set is shared with a forked child, whose waits steal the parent's edges: a child
-makes its own selector.
+Cost. If an owner stops early, it gets no event for the remaining data. So foreign descriptors,
+whose owners may stop early, are watched with ``ONESHOT`` and ``edge=False``, and registered again
+for each wait. Timeouts are rounded up to whole milliseconds: no wait ends early, and a wait of 0.1
+ms takes 1 ms. A forked child shares the registrations, and its waits would take the parent's edges,
+so a child must make its own selector.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class EpollSelector(Closable):
     def __init__(self) -> None:
         new_epoll: Callable[[], _Epoll] = getattr(select, "epoll")  # noqa: B009 - Linux's only
         self._epoll = new_epoll()
-        # Bound once: `select` runs once a turn, and what it does should be the system call.
+        # Bound once: `select` runs once a turn, and should do little more than the system call.
         self._wait = self._epoll.poll
         self._ctl_add = self._epoll.register
         self._ctl_mod = self._epoll.modify
@@ -93,13 +94,13 @@ class EpollSelector(Closable):
     def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
         """See `Selector.select`."""
         if timeout is None:
-            return self._wait(-1, capacity)  # PyPy takes no None
+            return self._wait(-1, capacity)  # PyPy does not accept None
         if 0 <= timeout <= MAX_TIMEOUT:
             return self._wait(timeout, capacity)
         return self._wait(clamped(timeout), capacity)
 
     def rearm(self, fd: int, bits: int) -> None:
-        """Do nothing: the kernel makes the next edge by itself."""
+        """Do nothing: the system makes the next edge itself."""
 
     def fileno(self) -> int:
         """See `Selector.fileno`."""
@@ -115,7 +116,7 @@ class EpollSelector(Closable):
 
 
 def in_words(error: OSError) -> OSError:
-    """Explain what ENOSPC means here; other errors need no explanation."""
+    """Return an error that explains ENOSPC; return other errors as they are."""
     if error.errno != errno.ENOSPC:
         return error
     return OSError(

@@ -1,22 +1,22 @@
-"""The selector of macOS and the BSDs. It has never been run on one of them.
+"""The selector of macOS and the BSDs. It has not been run on any of them yet.
 
-It is written from the manual pages and from Mio's source and issues. The tests run it on
-a model of kqueue (``tests/models/kqueue.py``), AnyIO's own suite included. On a real kqueue, begin
-with ``tests/poll``: every test there runs on every selector of its platform.
+It follows the manual pages, and Mio's source and issues. The tests, and AnyIO's own suite, run it
+on a model of kqueue (``tests/models/kqueue.py``). On a real kqueue, begin with ``tests/poll``: each
+test there runs on every selector of its platform.
 
-What the kernel does, where it differs from epoll:
+Differences from epoll:
 
-* A registration is a pair of descriptor and filter. Reading and writing are two of them, are
-  delivered as two events, and ONESHOT uses up each by itself.
+* A registration is a pair of descriptor and filter. Reading and writing are two registrations and
+  two events, and ONESHOT disables each of them separately.
 * ``EV_CLEAR`` makes edges. Adding a pair that exists changes it, without an error.
-* ``EV_EOF`` says of each half by itself that it is closed, with the errno in ``fflags`` where
-  there is one.
-* There is no priority filter that all of these systems share: PRIORITY is not reported.
-* A set is not inherited by a forked child.
+* ``EV_EOF`` reports separately for each direction that it is closed, with the errno, if any, in
+  ``fflags``.
+* The systems have no common priority filter, so PRIORITY is not reported.
+* A forked child does not inherit the registrations.
 
-What follows: no book is kept here, so a number that was closed and reused registers like a new one,
-and `FileExistsError` and `FileNotFoundError` never come up. A reader that must know the difference
-cannot be portable.
+Consequences. This selector keeps no book: a number that was closed and reused registers like a new
+one, and `FileExistsError` and `FileNotFoundError` are never raised. Portable code must not rely on
+them.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class _Kqueue(Protocol):
     def close(self) -> None: ...
 
 
-# The numbers are those of macOS, FreeBSD, OpenBSD and DragonFly; NetBSD's filters differ, which is
-# why the platform is asked first. They are here so that the translation can be tested anywhere.
+# The default numbers are those of macOS, FreeBSD, OpenBSD and DragonFly; NetBSD's filters differ.
+# The defaults make it possible to test the translation on any platform.
 FILTER_READ: Final[int] = getattr(select, "KQ_FILTER_READ", -1)
 FILTER_WRITE: Final[int] = getattr(select, "KQ_FILTER_WRITE", -2)
 EV_ADD: Final[int] = getattr(select, "KQ_EV_ADD", 0x1)
@@ -100,12 +100,12 @@ class KqueueSelector(Closable):
                 self._add(fd, FILTER_WRITE, flags)
             except OSError:
                 with contextlib.suppress(OSError):
-                    self._delete(fd, FILTER_READ)  # both directions are watched, or none
+                    self._delete(fd, FILTER_READ)  # watch both directions or none
                 raise
 
     def reregister(self, fd: int, bits: int, *, edge: bool = True) -> None:
         """See `Selector.reregister`. `fd` need not be registered."""
-        # Deleted and added anew: adding alone would keep the edge and oneshot flags of the past.
+        # Delete, then add: adding alone would keep the old edge and oneshot flags.
         self.deregister(fd)
         self.register(fd, bits, edge=edge)
 
@@ -132,11 +132,12 @@ class KqueueSelector(Closable):
 
     def _add(self, fd: int, kind: int, flags: int) -> None:
         try:
-            # With room for no event, an error of the change is raised and not returned as one.
+            # Without room for events, an error of the change is raised and not returned as an
+            # event.
             self._control([self._kevent(fd, kind, flags)], 0, 0)
         except BrokenPipeError:
-            # A pipe whose other end is gone. macOS refuses it and reports the closing as an event
-            # all the same (tokio-rs/mio#582).
+            # The other end of a pipe is closed. macOS raises this, but reports the closing as an
+            # event too (tokio-rs/mio#582).
             pass
 
     def _delete(self, fd: int, kind: int) -> None:
@@ -148,7 +149,7 @@ class KqueueSelector(Closable):
 
 
 def bits_of(event: _Kevent) -> int:
-    """Translate one event of the kernel into readiness bits."""
+    """Translate one event of the system into readiness bits."""
     reading = event.filter == FILTER_READ
     bits = READABLE if reading else WRITABLE
     if event.flags & EV_EOF:

@@ -1,24 +1,25 @@
 """The selector for all other platforms: poll or select, with emulated edges.
 
-What the system offers is a look at the state: as long as bytes wait, each look says readable. An
-owner of an edge-triggered registration is promised silence between two changes, and would otherwise
-be woken without end. So, as Mio does where the kernel has no edges:
+poll and select report the state of a descriptor: as long as bytes wait, each call reports readable.
+An edge-triggered registration must report changes only, or its owner would be woken without end. So
+edges are emulated as in Mio:
 
-* Delivering a direction disarms it. It is not looked at again, even if more arrives.
-* The owner goes on until the operation would block, and says so with `rearm`. Now the state cannot
-  be ready any more, unless something new has come: looking again finds changes only.
-* HANGUP and ERROR cannot be left out of a look. They disarm both directions, and a descriptor
-  that has none armed is not looked at.
+* Delivering a direction disarms it. The selector does not look at it again, even if more data
+  arrives.
+* The owner repeats its operation until it would block, and then calls `rearm`. From then on the
+  direction is ready only if something new has arrived, so looking at it finds changes only.
+* poll and select always report HANGUP and ERROR. These disarm both directions, and a descriptor
+  without an armed direction is not looked at.
 
-Differences from native edges, all of them on the silent side: new data is not announced to an
-owner that has not drained the old, so a *short* read does not end a drain here; and the selector
-keeps the book itself, so its owner deregisters before closing. When that is forgotten, the next
-look drops the number, and a registration notices by the file's identity that its number was reused.
+There are two differences from native edges. New data makes no event until the owner has drained the
+old data, so a *short* read does not end a drain here. And the selector keeps its own book, so an
+owner must deregister before closing. If the owner forgets that, the next look drops the number, and
+the file's identity shows whether the number was reused.
 
-A look works on the set as it was when it began. A change from another thread therefore rings the
-selector's own waker, and the look begins again with the time that is left.
+A wait uses the set of descriptors as it was at the beginning. So a change from another thread wakes
+the selector's own waker, and the wait begins again with the remaining time.
 
-The cost is linear in the number of descriptors, at each wait. That is the price of portability.
+Cost. Each wait takes time proportional to the number of descriptors.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class LevelSelector(Closable):
                     return pairs
 
     def fileno(self) -> int:
-        """Raise: a set that only exists while it is looked at has no descriptor."""
+        """Raise an error: poll and select have no descriptor."""
         raise io.UnsupportedOperation(
             "the level selector has no descriptor, so it cannot be waited for by another poller\n"
             "  right: default_selector('epoll') or default_selector('kqueue'), where there is one"
@@ -121,7 +122,7 @@ class LevelSelector(Closable):
             self._waker.close()
 
     def close_in_child(self) -> None:
-        """Close after a fork, without a lock, and without a wake, which the parent would get."""
+        """Close after a fork, without a lock, and without a wake, which would reach the parent."""
         self._lock = threading.Lock()
         self._watches.clear()
         self._waker.close_in_child()
@@ -132,7 +133,7 @@ class LevelSelector(Closable):
     def _look(self, timeout: float | None) -> list[tuple[int, int]]:
         with self._lock:
             self._require_open()
-            # From here on a change rings: the look may have copied the set already.
+            # From here on a change wakes the wait, which may have copied the set already.
             self._looking = True
         try:
             return self._scan.wait(timeout)
@@ -156,7 +157,7 @@ class LevelSelector(Closable):
         if watch is None:
             return
         if not seen:
-            # The look is over, and the number may have been registered anew since.
+            # The number may have been registered again since the wait ended.
             if not watch.is_of(fd):
                 self._forget(fd)
             return
@@ -167,7 +168,7 @@ class LevelSelector(Closable):
                 self._look_for(fd, watch.armed)
 
     def _in_turn(self, seen: list[tuple[int, int]], capacity: int) -> list[tuple[int, int]]:
-        """Begin after the descriptor that was served last, so that none starves."""
+        """Begin after the descriptor that was delivered last, so that none starves."""
         if len(seen) <= capacity:
             return seen
         return sorted(seen, key=lambda pair: (pair[0] <= self._last_fd, pair[0]))
@@ -200,7 +201,7 @@ class LevelSelector(Closable):
 
 @final
 class _Watch:
-    """One registration: what it asks for, and what of it is armed."""
+    """One registration: its interest, and the part of it that is armed."""
 
     __slots__ = ("armed", "edge", "identity", "interest", "oneshot")
 
@@ -219,7 +220,7 @@ class _Watch:
             return False
 
     def disarm(self, delivered: int) -> bool:
-        """Take out what `delivered` used up, and say whether anything changed."""
+        """Disarm the directions that were delivered; return whether anything changed."""
         before = self.armed
         if self.oneshot or (self.edge and delivered & BOTH):
             self.armed = 0
@@ -228,7 +229,7 @@ class _Watch:
         return self.armed != before
 
     def rearm(self, bits: int) -> bool:
-        """Arm the directions of `bits` again, and say whether anything changed."""
+        """Arm the directions of `bits` again; return whether anything changed."""
         before = self.armed
         if self.edge and not self.oneshot:
             self.armed |= self.interest & _directions(bits)
@@ -240,19 +241,19 @@ def _directions(bits: int) -> int:
 
 
 def _pollable_identity(fd: int) -> tuple[int, int] | None:
-    """Return what tells one open file from the next of the same number, where that is known.
+    """Return the identity of an open file, if known, to notice that a number was reused.
 
     Raises:
-        OSError: What epoll would raise for `fd`: EBADF, or EPERM for what is always ready.
+        OSError: As epoll would raise: EBADF, or EPERM for files that are always ready.
         ValueError: `fd` is negative.
     """
     if fd < 0:
         raise ValueError(f"{fd} is not a descriptor")
     if IS_WINDOWS:
         if is_open(fd):
-            return None  # nothing tells one socket from the next of the same number there
+            return None  # Windows has no identity of a socket
         raise OSError(
-            errno.EBADF, f"{fd} is no open socket, and Windows can wait for nothing but sockets"
+            errno.EBADF, f"{fd} is not an open socket, and Windows can only wait for sockets"
         )
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):

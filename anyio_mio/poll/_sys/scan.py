@@ -1,13 +1,13 @@
-"""The system calls that look through a whole set of descriptors at each wait: poll and select.
+"""The system calls poll and select, which look through all their descriptors at each wait.
 
-Both report states, not changes. `LevelSelector` makes edges of them; here they only get one face:
-`watch` and `drop` change the set, `wait` looks at it once.
+Both report states, not changes; `LevelSelector` makes edges of them. This module gives both the
+same interface: `watch` and `drop` change the set, `wait` looks at it once.
 
 Rules:
 
-1. Bits are ours on both sides; the platform's own numbers do not leave this module.
+1. Arguments and results use our bits; the platform's own numbers stay in this module.
 2. A descriptor that was closed while it was in the set comes back as ``(fd, 0)``.
-3. Neither call is made twice within one `wait`: going on is the selector's decision.
+3. One `wait` makes one call; the selector decides whether to wait again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Ready: TypeAlias = tuple[list[int], list[int], list[int]]
 Ask: TypeAlias = Callable[..., Ready]
 
 SELECT_LIMIT: Final = 1024
-"""FD_SETSIZE of every POSIX system that matters: select cannot express greater numbers."""
+"""FD_SETSIZE of POSIX systems: select cannot use greater numbers."""
 
 
 class Scan(Protocol):

@@ -1,11 +1,11 @@
-"""What a platform must supply to carry the poller, and which one is chosen here.
+"""The protocol that each platform's selector implements, and the choice of the best one.
 
 Rules:
 
-1. A selector knows descriptors and bits. Tokens, sources and interests are `Poll`'s; readiness,
-   waiters and retries are the reactor's.
+1. A selector knows descriptors and bits. `Poll` deals with tokens, sources and interests, and the
+   reactor with readiness, waiters and retries.
 2. It never reads from, writes to or closes a descriptor that was registered with it.
-3. Pairs go out as they came in: no sorting, no merging, no copies.
+3. It returns the pairs as the system delivers them: it does not sort, merge or copy them.
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ CHOICES: Final = ("epoll", "kqueue", "level")
 
 
 class Selector(Protocol):
-    """The complete list of what a platform must supply.
+    """The methods that a platform must supply.
 
     Bits are those of `anyio_mio.poll._sys.bits`. One thread selects at a time. Any thread may call
-    `register`, `reregister`, `deregister` and `rearm`, also while another one is inside `select`;
+    `register`, `reregister`, `deregister` and `rearm`, even while another one is inside `select`;
     they take effect on that wait.
 
-    Everything but `close`, which may be repeated, raises `ValueError` once the selector is closed.
+    After `close`, every method except `close` itself raises `ValueError`.
     """
 
     @property
     def name(self) -> str:
-        """What `default_selector` finds it by, such as ``"epoll"``, ``"kqueue"`` or ``"level"``."""
+        """Its name for `default_selector`, such as ``"epoll"``, ``"kqueue"`` or ``"level"``."""
 
     @property
     def edge_triggered(self) -> bool:
-        """Whether the kernel itself makes the edges.
+        """Whether the system itself makes the edges.
 
-        Where it does, `rearm` does nothing, closing the last descriptor of a file takes its
-        registration along, and a short read of a byte stream means that the next edge will come.
+        If it does, `rearm` does nothing, closing the last descriptor of a file ends its
+        registration, and after a short read of a byte stream the next edge will come.
 
-        Where it does not, the selector emulates: it disarms a direction as it delivers it, the
-        owner calls `rearm` when it saw WouldBlock, and deregisters before it closes.
+        If it does not, the selector emulates edges: it disarms a direction when it delivers it. The
+        owner must call `rearm` after WouldBlock, and deregister before it closes.
         """
 
     @property
     def tells_priority(self) -> bool:
         """Whether PRIORITY is reported.
 
-        Where it is not, a read that stops short at an urgent mark looks like one that took all
-        there is, so that no short read may be believed.
+        If it is not, a read that stops at an urgent mark looks like a read that took everything, so
+        a short read proves nothing.
         """
 
     def register(self, fd: int, bits: int, *, edge: bool = True) -> None:
         """Watch `fd` for `bits`.
 
-        What is ready already counts as an edge, so nothing that came before is missed.
+        If `fd` is ready already, that counts as an edge, so no earlier data is missed.
 
         Args:
             fd: An open descriptor that can be polled.
             bits: Any of READABLE, PRIORITY, WRITABLE, READ_HANGUP, and ONESHOT.
                 ERROR and HANGUP are reported in any case.
-            edge: Report changes. False reports states, on every `select` as long as they last;
-                together with ONESHOT once, and then nothing until `reregister`.
+            edge: True to report changes. False reports a state on every `select` as long as it
+                lasts, or together with ONESHOT only once until `reregister`.
 
         Raises:
             FileExistsError: `fd` is registered already. kqueue cannot tell, and changes it instead.
@@ -75,7 +75,7 @@ class Selector(Protocol):
         """
 
     def reregister(self, fd: int, bits: int, *, edge: bool = True) -> None:
-        """Replace what `fd` is watched for; what is ready already fires again.
+        """Replace the bits of `fd`. If it is ready already, that counts as an edge again.
 
         Raises:
             FileNotFoundError: `fd` is not registered. kqueue cannot tell.
@@ -93,28 +93,28 @@ class Selector(Protocol):
     def select(self, timeout: float | None, capacity: int) -> list[tuple[int, int]]:
         """Wait until something is ready, and return it as pairs of descriptor and bits.
 
-        A wait that a signal interrupts goes on once the handler ran, for the time that is left. An
-        empty list means that the time is over, or nothing at all: waits longer than `MAX_TIMEOUT`
-        (24 days) end early, so a caller with a deadline looks at the clock.
+        If a signal interrupts the wait, it continues after the handler for the remaining time. An
+        empty list need not mean that the time is over: waits longer than `MAX_TIMEOUT` (24 days)
+        end early, so a caller with a deadline must look at the clock.
 
         Args:
-            timeout: Seconds. None waits for ever; 0 never blocks and still asks the system;
-                anything else is rounded up to the grain of the system, so no wait ends early.
-            capacity: The most pairs to return, at least 1. The rest comes with the next call.
+            timeout: Seconds. None waits for ever; 0 asks the system and never blocks; other values
+                are rounded up to the resolution of the system, so that no wait ends early.
+            capacity: The most pairs to return, at least 1. The next call returns the rest.
 
         Raises:
             ValueError: `timeout` is negative or not a number.
         """
 
     def rearm(self, fd: int, bits: int) -> None:
-        """Tell that the owner of `fd` saw WouldBlock in the directions of `bits`.
+        """Report that the owner of `fd` saw WouldBlock in the directions of `bits`.
 
-        Does nothing where edges are native. An `fd` that is not registered is ignored: its owner
-        may have lost a race with the code that closed it.
+        It does nothing if edges are native. An `fd` that is not registered is ignored, because
+        other code may have closed it at the same time.
         """
 
     def fileno(self) -> int:
-        """Return the descriptor which is readable when `select` has something to return.
+        """Return a descriptor that is readable when `select` has something to return.
 
         Raises:
             io.UnsupportedOperation: The platform has no such descriptor.
@@ -139,7 +139,7 @@ def default_selector(name: str | None = None) -> Selector:
     """Make the best selector of this platform, or the one called `name`.
 
     Args:
-        name: `"epoll"`, `"kqueue"` or `"level"`. None chooses, in this order, what there is.
+        name: `"epoll"`, `"kqueue"` or `"level"`. None chooses the first of them that exists.
 
     Raises:
         ValueError: There is no selector of that name, or this platform does not have it.
@@ -157,10 +157,10 @@ def default_selector(name: str | None = None) -> Selector:
 
 
 def close_in_child(selector: Selector) -> None:
-    """Close the child's copy, after a fork, of a selector that goes on in the parent.
+    """Close a forked child's copy of a selector that the parent continues to use.
 
-    A selector that takes a lock to close, or wakes a wait, has a method `close_in_child()` without
-    either: the lock may be held by a thread that the child does not have.
+    If closing a selector takes a lock or wakes a wait, the selector has a method `close_in_child()`
+    that does neither: a thread that the child does not have may hold the lock.
     """
     getattr(selector, "close_in_child", selector.close)()
 

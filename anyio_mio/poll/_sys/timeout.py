@@ -1,7 +1,7 @@
-"""The timeout of a wait: which numbers of seconds are one, and what the system can take.
+"""The timeout of a wait: valid numbers of seconds, and the limit of the system.
 
-The limits differ (epoll and poll take a C int of milliseconds, select takes a struct), so every
-selector uses the smallest: a caller must not get an ``OverflowError`` on one platform only.
+The limits differ: epoll and poll take a C int of milliseconds, select takes a struct. Every
+selector uses the smallest, so that a caller does not get an ``OverflowError`` on one platform only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def clamped(timeout: float) -> float:
     """
     if timeout >= 0:
         return min(timeout, MAX_TIMEOUT)
-    # NaN compares false with everything, so it ends here as well.
+    # NaN compares false with everything, so it gets here as well.
     raise ValueError(
         f"a wait cannot last {timeout!r} seconds\n"
         f"  wrong: poll.poll(events, {timeout!r})\n"

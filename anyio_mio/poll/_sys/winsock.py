@@ -1,14 +1,14 @@
 """Windows' ``select()`` for any number of sockets.
 
-Facts. Python's `select.select` copies into sets of 512 sockets and raises `ValueError` beyond. The
-limit is the C program's: FD_SETSIZE is the size of an array that the caller allocates, and the
-system reads as many entries as ``fd_count`` says. On Windows a set is an array, not bits, so the
-numbers of sockets have no limit either.
+Facts. Python's `select.select` copies its arguments into sets of 512 sockets and raises
+`ValueError` for more. This limit is CPython's: FD_SETSIZE is the size of an array that the caller
+allocates, and the system reads as many entries as ``fd_count`` says. On Windows a set is an array
+and not a set of bits, so the numbers of sockets have no limit either.
 
-Decision. Up to `PYTHONS_LIMIT` sockets, Python's own function; beyond, the same call through ctypes
-with sets as long as they must be. ``WSAPoll()`` was the other choice: until Windows 10 version 2004
-it does not report a refused connection, and it reports POLLHUP even if it was not asked for, so
-that a sender to a half-closed connection would spin.
+Decision. Up to `PYTHONS_LIMIT` sockets, Python's own function is used. For more, the same system
+call is made through ctypes with sets of the necessary length. ``WSAPoll()`` is not used: until
+Windows 10 version 2004 it does not report a refused connection, and it always reports POLLHUP, so a
+sender to a half-closed connection would spin.
 
 Cost. Three arrays are filled at each wait: some 40 µs for 1,000 sockets.
 """
