@@ -59,7 +59,7 @@ def test_what_comes_after_a_burst_was_taken_rings_again(waker: CountingWaker) ->
 def test_the_kernel_that_is_woken_need_not_wait_for_the_thread_that_wakes_it() -> None:
     """A thread gives the interpreter's lock up in the system call that wakes the kernel."""
 
-    class Impatient(CountingWaker):
+    class Impatient(CountingWaker):  # type: ignore[misc]
         def wake(self) -> None:
             super().wake()
             kernel = threading.Thread(target=lambda: arrived.append(queue.arrived()))
