@@ -1,12 +1,12 @@
-"""Async generators that were not exhausted: the run that started them closes them.
+"""Async generators that were not exhausted. The run that started them closes them.
 
 The interpreter calls `first_iteration()` for each async generator's first step and `finalizer()`
 when one is dropped half-way, from any thread in which the garbage collector happens to run. A
 dropped generator is closed by a system task; those that are left at the end of the run are closed
-then. Both happen inside a cancelled scope, so that their cleanup cannot wait for anything, with one
-exception. The cleanup of a dropped one may wait for asyncio's futures while the run goes on, as it
-may on asyncio (`closes_one()` tells asyncio's face): a connection that a library gives back there
-would be lost otherwise.
+then. Both happen inside a cancelled scope, so that the cleanup cannot wait, with one exception.
+While the run continues, the cleanup of a dropped generator may wait for asyncio's futures, as on
+asyncio (`closes_one()` tells asyncio's face). Otherwise a library could not return a connection to
+its pool there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOGGER: Final = logging.getLogger("anyio_mio.async_generators")
 
 
 class Run(Protocol):
-    """The kernel, as far as its async generators need it."""
+    """The part of the kernel that its async generators need."""
 
     asyncio: ForeignLoop | None
     entry: EntryQueue
@@ -46,7 +46,7 @@ class AsyncGenerators:
 
     def __init__(self, kernel: Run) -> None:
         self._kernel = kernel
-        # A WeakSet adds and removes by calls in Python: 510 ns for a generator, this takes 240.
+        # A WeakSet adds and removes with calls in Python: 510 ns for each generator instead of 240.
         self._alive: set[ref[AsyncGenerator[Any, Any]]] = set()
         self._forget = self._alive.discard
         self._previous = sys.get_asyncgen_hooks()
@@ -62,20 +62,20 @@ class AsyncGenerators:
         sys.set_asyncgen_hooks(*self._previous)
 
     def first_iteration(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Note a generator; the interpreter calls this before its first step."""
+        """Record a generator; the interpreter calls this before its first step."""
         asyncio = self._kernel.asyncio
         if asyncio is None or not asyncio.first_iteration(generator):
             self._alive.add(ref(generator, self._forget))
 
     def finalizer(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Have a dropped generator closed; the interpreter calls this, in any thread."""
+        """Close a dropped generator soon; the interpreter calls this in any thread."""
         asyncio = self._kernel.asyncio
         if asyncio is not None and asyncio.finalizer(generator):
             return
         self._kernel.entry.put(partial(self._close_soon, generator))
 
     async def close_all(self) -> None:
-        """Close what is left, also the generators that are started by closing others."""
+        """Close the remaining generators, and those that are started by closing others."""
         while self._alive:
             batch = [each() for each in list(self._alive)]
             self._alive.clear()
@@ -90,7 +90,7 @@ class AsyncGenerators:
 
 
 def closes_one(coro: object) -> bool:
-    """Return whether a task's coroutine closes a generator that was dropped."""
+    """Return whether a task closes a generator that was dropped."""
     return getattr(coro, "cr_code", None) is close.__code__
 
 

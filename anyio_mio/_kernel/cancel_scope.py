@@ -1,19 +1,19 @@
-"""Cancel scopes: the tree that says which tasks are cancelled.
+"""Cancel scopes: the tree that decides which tasks are cancelled.
 
-Facts. Checking for cancellation happens at every operation, cancelling is rare. A scope's state
+Facts. Every operation checks for cancellation, but a cancellation is rare. The state of a scope
 depends on its own ``cancel()``, on its shield and on the scope around it.
 
-Consequences. The effective state is kept in each scope (`CancelScope.effective`) and pushed down
-when something changes: ``cancel()``, a deadline, a shield that is moved, a task that changes its
-group. No checkpoint walks up the tree.
+Consequences. Each scope stores its effective state (`CancelScope.effective`). A change is pushed
+down the tree: ``cancel()``, a deadline, a changed shield, a task that moves to another group. No
+checkpoint walks up the tree.
 
 Decision. The tree needs hardly any bookkeeping, because each task's own scopes are a stack:
 ``task.scope`` is the top, ``scope.parent`` leads down to ``task.base``, the scope it was started
 in. The only pointers downwards are `CancelScope.host`, the task that entered a scope, and
 `CancelScope.members`, the tasks started in it, which a task group needs anyway. Entering and
-leaving a scope is a handful of stores.
+leaving a scope takes only a few assignments.
 
-Cost. Pushing down walks each affected task's stack. That is the length of what is cancelled.
+Cost. Pushing a change down walks the stack of each affected task.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NOT_INNERMOST = (
 
 
 class Member(Protocol):
-    """A task, as far as the scopes that it is in need it."""
+    """The part of a task that its scopes need."""
 
     name: str
     scope: CancelScope
@@ -57,18 +57,18 @@ class Member(Protocol):
 
     @property
     def kernel(self) -> Stepper:
-        """What steps it."""
+        """The kernel that steps it."""
 
     @property
     def owner(self) -> object:
-        """What is told of its end."""
+        """The object that learns of its end."""
 
     @property
     def face(self) -> Cancelling | None:
-        """What asyncio sees of it."""
+        """The task as asyncio sees it."""
 
     def interrupt(self, message: str, /) -> None:
-        """Learn that the innermost scope has become cancelled."""
+        """End the wait, because the innermost scope has become cancelled."""
 
 
 class CancelScope:
@@ -78,9 +78,9 @@ class CancelScope:
         effective: True while work inside is cancelled, by this scope or by one around it.
         host: the task that is inside its ``with`` block.
         parent: the scope around it, while it is active.
-        members: tasks that were started in it and are not done, in the order of their start, which
-            is the order in which they hear of a cancellation; None if none ever was.
-        cancelled_caught: True if the ``with`` block ended by this scope's cancellation.
+        members: tasks that were started in it and are not done, in the order of their start. A
+            cancellation reaches them in this order. None if no task was ever started in it.
+        cancelled_caught: True if the cancellation of this scope ended the ``with`` block.
     """
 
     __slots__ = (
@@ -111,14 +111,14 @@ class CancelScope:
     # In __new__ and not in __init__: AnyIO's own constructor makes the object through the backend,
     # and Python then calls __init__ a second time with the same arguments.
     def __new__(cls, *, deadline: float = inf, shield: bool = False) -> Self:
-        """Make a scope; no kernel is needed for that.
+        """Make a scope. This needs no kernel.
 
         Args:
-            deadline: when it is cancelled by itself, in seconds on the kernel's clock.
-            shield: True to keep cancellation from outside away.
+            deadline: the time at which the scope cancels itself, in seconds on the kernel's clock.
+            shield: True to protect it from cancellations of the scopes around it.
 
         Raises:
-            TypeError: the deadline is no number, or ``shield`` no bool.
+            TypeError: the deadline is not a number, or ``shield`` is not a bool.
             ValueError: the deadline is NaN.
         """
         self = object.__new__(cls)
@@ -149,7 +149,7 @@ class CancelScope:
         return self
 
     def enter(self, kernel: Stepper, task: Member) -> None:
-        """Become ``task``'s innermost scope; a new task can be put into one before it runs.
+        """Become the innermost scope of ``task``, which may be a new task that has not run yet.
 
         Raises:
             RuntimeError: the scope was entered before.
@@ -198,7 +198,7 @@ class CancelScope:
             del exc, task, parent  # the exception's traceback would hold this frame's locals
 
     def cancel(self, reason: str | None = None) -> None:
-        """Cancel the scope; what is inside learns of it at its next checkpoint.
+        """Cancel the scope. The code inside gets the cancellation at its next checkpoint.
 
         Args:
             reason: shown in the exception's message.
@@ -211,12 +211,12 @@ class CancelScope:
             self._cancel(f"{message}: {reason}" if reason else message)
 
     def expire(self) -> None:
-        """Cancel the scope: the deadline has passed while it was active."""
+        """Cancel the scope, because its deadline has passed."""
         self._cancel("deadline exceeded")
 
     @property
     def cancel_called(self) -> bool:
-        """True after ``cancel()``, or once the deadline has passed."""
+        """True after ``cancel()``, or after the deadline has passed."""
         if not self._cancel_called and self._deadline != inf and not self._is_over:
             kernel = running.kernel
             if kernel is not None and kernel.now() >= self._deadline:
@@ -227,7 +227,7 @@ class CancelScope:
 
     @property
     def deadline(self) -> float:
-        """When the scope is cancelled by itself, in seconds on the kernel's clock."""
+        """The time at which the scope cancels itself, in seconds on the kernel's clock."""
         return self._deadline
 
     @deadline.setter
@@ -247,7 +247,7 @@ class CancelScope:
 
     @property
     def shield(self) -> bool:
-        """True while cancellation from outside is kept away."""
+        """True while the scope is protected from cancellations of the scopes around it."""
         return self._shield
 
     @shield.setter
@@ -259,7 +259,7 @@ class CancelScope:
             push_down(self)
 
     def cancel_message(self) -> str:
-        """Return why work in this scope is cancelled: the message of the outermost cause."""
+        """Return why this scope is cancelled: the message of the outermost cause."""
         message = "cancelled"
         scope: CancelScope | None = self
         while scope is not None and scope.effective:
@@ -269,7 +269,7 @@ class CancelScope:
         return message
 
     def effective_deadline(self) -> float:
-        """Return the earliest deadline that can end work in this scope; -inf if it is cancelled."""
+        """Return the earliest deadline that applies in this scope; -inf if it is cancelled."""
         if self.effective:
             return -inf
         deadline = inf
@@ -301,7 +301,7 @@ class CancelScope:
             self.host.kernel.require_own_thread()
 
     def _exit_elsewhere(self, exc_type: type[BaseException] | None) -> bool:
-        """End the block elsewhere than in the task that began it."""
+        """End the block in another place than the task that entered it."""
         task = self.host
         if exc_type is GeneratorExit:
             if task is not None and running.kernel is task.kernel:
@@ -314,9 +314,9 @@ class CancelScope:
         raise RuntimeError(OTHER_TASK)
 
     def _leave_those_inside(self, task: Member, exc: BaseException | None) -> None:
-        """End the scopes inside this one: what has raised ``exc`` did not leave them.
+        """End the scopes inside this one that were not left when ``exc`` was raised.
 
-        A signal's handler may raise when the interpreter has only just called ``__exit__()``.
+        A signal handler may raise when the interpreter has just called their ``__exit__()``.
         """
         if exc is None:
             raise RuntimeError(NOT_INNERMOST)
@@ -328,7 +328,7 @@ class CancelScope:
             del exc, error
 
     def _take_out(self, task: Member) -> None:
-        """Take the task out of the scope: a dropped generator around the block is closed."""
+        """Remove the task from the scope: a dropped generator around the block is closed."""
         parent = self.parent
         assert parent is not None
         task.kernel.deadlines.drop(self)
@@ -345,7 +345,7 @@ class CancelScope:
         self._message = message
 
     def _absorb(self, exc: BaseException, task: Member) -> bool:
-        """Take this scope's cancellation out of ``exc``; raise what is left of a group."""
+        """Remove this scope's cancellation from ``exc``; raise the rest of a group."""
         if isinstance(exc, Cancelled) or is_of_scope(exc, task.face):
             self.cancelled_caught = True
             return True
@@ -361,8 +361,8 @@ class CancelScope:
         try:
             raise rest
         finally:
-            # Raising here has set the context to the group that was split; the rest stands in
-            # its place, so it gets the group's own.
+            # Raising here has set the context to the group that was split. The rest replaces the
+            # group, so it gets the context of the group.
             rest.__cause__, rest.__context__ = cause, context
             rest.__suppress_context__ = suppress
             del exc, matched, rest, cause, context, task
@@ -382,11 +382,11 @@ def require_bool(shield: object) -> None:
 
 
 def push_down(scope: CancelScope, *, again: bool = False) -> None:
-    """Recompute ``scope`` and, as far as that changes anything, all that is inside it.
+    """Recompute ``scope``, and the scopes inside it as far as they change.
 
     Args:
-        scope: what has changed.
-        again: True to go through all that is inside in any case.
+        scope: the scope that has changed.
+        again: True to recompute all scopes inside it in any case.
     """
     host = scope.host
     if host is None:
@@ -401,14 +401,14 @@ def push_down_to(task: Member) -> None:
 
 
 def abandon(task: Member, below: CancelScope, error: BaseException | None) -> BaseException | None:
-    """End the scopes that a task has not left when it ended: nothing may go on in them (K4).
+    """End the scopes that a task had not left when it ended: nothing may continue in them (K4).
 
-    A mere scope is forgotten; a generator that was dropped half-way may have left it. The children
-    of a task group are cancelled, and the run waits for them.
+    A plain scope is forgotten, because a dropped generator may have left it open. The children of a
+    task group are cancelled, and the run waits for them.
 
     Returns:
-        What the task ends with now. If it failed, that says more than that a group was left open,
-        and so it gets a note; else it is an error that says so.
+        The error that the task ends with. If the task failed, its error gets a note about an open
+        task group. Otherwise an error about the group is returned.
     """
     if not below.effective:
         error = uncover(error)
@@ -432,8 +432,8 @@ def abandon(task: Member, below: CancelScope, error: BaseException | None) -> Ba
 
 
 def tasks_inside(scopes: list[CancelScope]) -> list[Any]:
-    """Return the tasks that are in these scopes or below them, parents before their children."""
-    found: list[Any] = []  # of the kernel's own class, which is unknown here
+    """Return the tasks in these scopes and in the scopes inside them, parents before children."""
+    found: list[Any] = []  # the kernel's class, which this module does not know
     pending = [*scopes]
     while pending:
         for task in pending.pop().members or ():
@@ -455,19 +455,20 @@ def own_scopes(task: Member, below: CancelScope | None) -> Iterator[CancelScope]
 
 
 def _refresh(stack: list[CancelScope], host: Member | None, again: bool = False) -> None:
-    # An explicit list and no recursion: task groups nest as deeply as the program likes.
+    # A list instead of recursion, because a program may nest task groups to any depth.
     pending: list[tuple[list[CancelScope], Member | None]] = [(stack, host)]
     message: str | None = None
     while pending:
         stack, task = pending.pop()
         inside: list[tuple[list[CancelScope], Member | None]] = []
         has_changed = _refresh_stack(stack, inside, again)
-        # Taken from the end, the first member comes first: a queue is left from its front.
+        # They are popped from the end, so the first member comes first, and queues are left from
+        # the front.
         pending += reversed(inside)
         if task is None or not task.scope.effective:
             continue
         if has_changed or task.face is not None:  # a clean-up of asyncio's may wait in it
-            if message is None:  # what is newly cancelled has one cause
+            if message is None:  # all scopes that become cancelled now have one cause
                 message = task.scope.cancel_message()
             task.interrupt(message)
 
@@ -477,7 +478,7 @@ def _refresh_stack(
 ) -> bool:
     """Recompute one task's scopes, outermost first; False if one of them did not change.
 
-    The members of those that changed are added to ``inside``.
+    The members of the scopes that changed are added to ``inside``.
     """
     for scope in stack:
         parent = scope.parent

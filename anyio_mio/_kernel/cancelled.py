@@ -1,4 +1,4 @@
-"""`Cancelled`, and what the kernel says to programs that use it wrongly."""
+"""`Cancelled`, and the messages for programs that use the kernel in a wrong way."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Final, Protocol, final
 
 
 class Cancellation(BaseException):
-    """The base of `Cancelled`, which can then be given a second one; see `adopt()`."""
+    """The base of `Cancelled`. It makes it possible to add a second base; see `adopt()`."""
 
 
 @final
 class Cancelled(Cancellation):
-    """Raised at a checkpoint of a cancelled scope; let it pass, the scope takes it.
+    """Raised at a checkpoint in a cancelled scope. Do not catch it: the scope does.
 
-    A `BaseException`, so that ``except Exception`` does not swallow it. The message says what
-    cancelled the scope: a deadline, or the task that called ``cancel()`` and its reason.
+    It is a `BaseException`, so that ``except Exception`` does not catch it. The message says what
+    cancelled the scope: a deadline, or the task that called ``cancel()``, with its reason.
     """
 
 
 adopted: tuple[type[BaseException], ...] = ()
-"""asyncio's ``CancelledError``, once a program has loaded asyncio."""
+"""asyncio's ``CancelledError``, after the program has loaded asyncio."""
 
 
 def adopt(cancelled_error: type[BaseException]) -> None:
-    """Make `Cancelled` a kind of asyncio's ``CancelledError``, for good.
+    """Make `Cancelled` a subclass of asyncio's ``CancelledError``, permanently.
 
-    Libraries for asyncio clean up in ``except asyncio.CancelledError``, also when a scope is what
-    cancels them. So `Cancelled` gets that class as a second base. Code that asked for the class of
-    cancellations before still catches it.
+    Libraries for asyncio clean up in ``except asyncio.CancelledError``, and must do so if a scope
+    cancels them. So `Cancelled` gets that class as a second base. Code that got the class of
+    cancellations earlier still catches it.
 
     Args:
         cancelled_error: ``asyncio.CancelledError``. It is passed, since this room does not import
@@ -45,10 +45,10 @@ def is_cancellation(error: BaseException) -> bool:
 
 
 def uncover(error: BaseException | None) -> BaseException | None:
-    """Return the error that a cancellation has taken the place of; if there is none, ``error``.
+    """Return the error that a cancellation has replaced; if there is none, ``error``.
 
-    If an error leaves a cancelled scope open, the clean-up on its way is cancelled, too. Then the
-    error is the context of a `Cancelled` that no scope around it has made.
+    If an error leaves a cancelled scope open, the clean-up that follows is cancelled, too. Then the
+    error is the context of a `Cancelled` that does not belong to a scope around it.
     """
     cause = error
     while cause is not None and is_cancellation(cause):
@@ -66,8 +66,9 @@ class Cancelling(Protocol):
 def is_of_scope(error: BaseException, face: Cancelling | None) -> bool:
     """Return whether an error that leaves a cancelled scope is the scope's own.
 
-    `Cancelled` always is. A plain ``CancelledError`` is what a library has made of it, unless the
-    task has been cancelled through its asyncio face: then it belongs to the caller of that.
+    `Cancelled` always is. A library may turn it into a plain ``CancelledError``. But if the task
+    was cancelled through its asyncio face, a ``CancelledError`` belongs to the caller of that
+    ``cancel()``.
     """
     if isinstance(error, Cancelled):
         return True
@@ -75,8 +76,8 @@ def is_of_scope(error: BaseException, face: Cancelling | None) -> bool:
 
 
 def scope_errors_of(face: Cancelling | None) -> Callable[[BaseException], bool]:
-    """Return `is_of_scope()` for one task's face, to split an exception group with."""
-    return lambda error: is_of_scope(error, face)  # split() takes a function and nothing else
+    """Return `is_of_scope()` for one task's face, as a function to split exception groups."""
+    return lambda error: is_of_scope(error, face)  # split() accepts only a function
 
 
 FOREIGN_AWAIT: Final = (

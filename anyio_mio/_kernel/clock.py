@@ -1,4 +1,4 @@
-"""Clocks: the system's, and what any other has to offer."""
+"""Clocks: the system's clock, and the protocol of other clocks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Final, Protocol, cast, final
 class Clock(Protocol):
     """Time in seconds, monotonic; a `MockClock` in tests.
 
-    A clock may also have a method ``quiet(deadline)``. The kernel calls it when nothing at all
-    happened during a wait that `time_to_wait()` has asked for, and expires what is due afterwards.
-    So a clock that is not bound to real time can move on exactly when a program only waits for it.
+    A clock may also have a method ``quiet(deadline)``. The kernel calls it if nothing happened
+    during a wait for `time_to_wait()` seconds, and then expires the deadlines that are due. So a
+    clock that is independent of real time can move on exactly when the program only waits for it.
     """
 
     def now(self) -> float:

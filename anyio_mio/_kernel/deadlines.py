@@ -1,8 +1,8 @@
 """Deadlines: a heap with lazy deletion.
 
-An entry is a tuple ``(when, number, owner)``. It is alive while ``owner.alarm == number``; taking
-a deadline back is one store, and the dead entry leaves when it reaches the top or when more than
-half of the heap is dead. Most timeouts never fire, so this beats a sorted container.
+An entry is a tuple ``(when, number, owner)``. It is alive while ``owner.alarm == number``. Removing
+a deadline is one assignment; the dead entry is deleted when it reaches the top, or when more than
+half of the heap is dead. Most timeouts never fire, so this is faster than a sorted container.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Protocol, final
 from anyio_mio._reactor.scheduler import Wait
 
 COMPACT_ABOVE: Final = 64
-"""Dead entries that are always tolerated.
+"""The number of dead entries that is always accepted.
 
 Many more would push other data out of the caches: with 256 of them a query of redis-py took 2 %
 more CPU time (measured).
@@ -22,7 +22,7 @@ more CPU time (measured).
 
 
 class Owner(Protocol):
-    """What has a deadline: a cancel scope, or a sleeping task."""
+    """An object with a deadline: a cancel scope, or a sleeping task."""
 
     alarm: int
     """The number of its entry; zero if it has none."""
@@ -30,15 +30,15 @@ class Owner(Protocol):
     def expire(self) -> None:
         """Act on the deadline, which has passed; the entry is gone.
 
-        It is called again if a signal's handler has raised in it.
+        It is called again if a signal handler raises in it.
         """
 
 
 @final
 class Deadlines(list[tuple[float, int, Owner]]):
-    """All deadlines of a run, as a heap. Also what a sleeping task is parked on.
+    """All deadlines of a run, as a heap. Sleeping tasks are parked on it.
 
-    A list itself, so that a turn without deadlines tests for them without a call.
+    It subclasses list so that ``if self.deadlines:`` costs no method call.
     """
 
     __slots__ = ("_dead", "_described", "_number", "_times")
@@ -54,7 +54,7 @@ class Deadlines(list[tuple[float, int, Owner]]):
         return len(self) - self._dead
 
     def add(self, owner: Owner, when: float) -> None:
-        """Give an owner without a deadline one, in seconds on the kernel's clock."""
+        """Add a deadline, in seconds on the kernel's clock, for an owner that has none."""
         self._number = number = self._number + 1
         owner.alarm = number
         heappush(self, (when, number, owner))
@@ -62,21 +62,23 @@ class Deadlines(list[tuple[float, int, Owner]]):
             self._compact()
 
     def drop(self, owner: Owner) -> None:
-        """Take an owner's deadline back; without one, nothing happens."""
+        """Remove an owner's deadline, if it has one."""
         if owner.alarm:
             owner.alarm = 0
             self._dead += 1
 
     def abort(self, task: Owner) -> bool:
-        """Take a cancelled sleeper out; False if its time has come already."""
+        """Remove a cancelled sleeper; return False if its deadline has passed already."""
         if not task.alarm:
             return False
         self.drop(task)
         return True
 
     def describe(self, task: Owner) -> Wait:
-        """Say until when a task sleeps."""
-        if self._described != self._number:  # a tree asks for thousands: one walk for all of them
+        """Describe until when a task sleeps."""
+        if (
+            self._described != self._number
+        ):  # one walk for all tasks, because a task tree may ask for thousands
             self._described = self._number
             self._times = {number: when for when, number, _ in list(self)}
         return Wait("sleep", until=self._times.get(task.alarm, inf))
@@ -92,7 +94,7 @@ class Deadlines(list[tuple[float, int, Owner]]):
         return inf
 
     def expire(self, now: float) -> bool:
-        """Expire in order what is due at ``now``; True if anything was."""
+        """Expire in order the deadlines that are due at ``now``; return whether there were any."""
         any_expired = False
         while self and self[0][0] <= now:
             _, number, owner = self[0]
@@ -111,7 +113,7 @@ class Deadlines(list[tuple[float, int, Owner]]):
         return any_expired
 
     def close(self) -> None:
-        """Let go of all owners at the end of the run, also of those with dead entries."""
+        """Drop all owners at the end of the run, including those of dead entries."""
         self.clear()
         self._dead = 0
 
@@ -125,7 +127,7 @@ def checked_deadline(value: float) -> float:
     """Return ``value`` as a float, if it can be a deadline.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
         ValueError: it is NaN.
     """
     try:

@@ -1,4 +1,4 @@
-"""Two waits that no event ends: until all other tasks are blocked, and forever."""
+"""Two waits that no event ends: until all other tasks are blocked, and for ever."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class IdleWaiters(dict["Task", None]):
     """The tasks inside ``wait_all_tasks_blocked()``.
 
-    While there are any, the kernel polls without blocking; a turn in which nothing was ready,
-    nothing expired and nothing is runnable wakes them all.
+    While there are any, the kernel polls without blocking. They are all woken in a turn without an
+    event, an expired deadline or a runnable task.
     """
 
     __slots__ = ()
@@ -34,7 +34,7 @@ class IdleWaiters(dict["Task", None]):
             raise
 
     def wake(self, kernel: Stepper) -> None:
-        """Resume them all: everything else is blocked."""
+        """Resume all of them, because every other task is blocked."""
         for task in tuple(self):
             del self[task]  # no call from here on, so that no handler of a signal comes between
             kernel.run_queue.append(task)
@@ -44,7 +44,7 @@ class IdleWaiters(dict["Task", None]):
         return Wait("all other tasks to be blocked")
 
     def abort(self, task: Task, /) -> bool:
-        """Take a cancelled task out."""
+        """Remove a cancelled task."""
         if task not in self:
             return False
         del self[task]
@@ -53,18 +53,18 @@ class IdleWaiters(dict["Task", None]):
 
 @final
 class Forever:
-    """What a task that sleeps forever is parked on."""
+    """The object that a task is parked on which sleeps for ever."""
 
     __slots__ = ()
 
     def abort(self, task: object, /) -> bool:
-        """Let the task go: it is still waiting."""
+        """Allow the task to leave: no other event can have woken it."""
         return True
 
     def describe(self, task: object, /) -> Wait:
-        """Say that only a cancellation ends this wait.
+        """Describe this wait, which only a cancellation ends.
 
-        A program that sleeps forever means to: it may wait for a signal's handler to cancel it.
+        It is no deadlock: the program may wait for a signal handler that cancels it.
         """
         return Wait("sleep forever: only a cancellation ends it")
 

@@ -33,11 +33,11 @@ class Instrument:
 
 @final
 class StepObservers(list[Instrument]):
-    """The instruments that observe steps. The others cost nothing for each step.
+    """The instruments that observe steps. All others cost nothing at a step.
 
     Args:
         discard: removes an instrument that fails from all hooks.
-        instruments: those that are there from the start.
+        instruments: the first instruments.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class StepObservers(list[Instrument]):
 
 @final
 class Instruments(list[Instrument]):
-    """The instruments of one run; empty and falsy in almost all of them.
+    """The instruments of one run. In most runs there are none, and this is falsy.
 
     Attributes:
-        of_steps: those that override `Instrument.before_step` or `Instrument.after_step`.
+        of_steps: the instruments that override `Instrument.before_step` or `Instrument.after_step`.
     """
 
     def __init__(self, instruments: Iterable[Instrument] = ()) -> None:
@@ -68,7 +68,7 @@ class Instruments(list[Instrument]):
         self.of_steps = StepObservers(self.discard, filter(observes_steps, self))
 
     def add(self, instrument: Instrument) -> None:
-        """Have an instrument observe from the next turn on."""
+        """Add an instrument; it observes from the next turn on."""
         self.append(instrument)
         if observes_steps(instrument):
             self.of_steps.append(instrument)
@@ -97,7 +97,7 @@ def observes_steps(instrument: Instrument) -> bool:
 
 
 def tell(observers: StepObservers | Instruments, hook: str, argument: object) -> None:
-    """Call a hook of each; one that fails is logged and removed."""
+    """Call a hook of each instrument; log and remove an instrument that fails."""
     for instrument in tuple(observers):
         try:
             getattr(instrument, hook)(argument)

@@ -9,14 +9,13 @@ T = TypeVar("T")
 
 
 class Outcome(Generic[T]):
-    """How something ended, for the code that waits for it.
+    """The result of a task or a call, for the code that waits for it.
 
-    It can own a task (`task_done()`), and keep the result of a call (`capture()`).
+    It can be the owner of a task (`task_done()`), and can store the result of a call (`capture()`).
 
     Attributes:
         is_done: whether it has ended.
-        value: what it returned.
-        error: what it raised; None if it returned.
+        value: what it returned. error: what it raised; None if it returned.
     """
 
     __slots__ = ("error", "is_done", "value")
@@ -27,13 +26,13 @@ class Outcome(Generic[T]):
         self.error: BaseException | None = None
 
     def task_done(self, task: Any, value: Any, error: BaseException | None, /) -> None:
-        """Take over how a task ended."""
+        """Store how a task ended."""
         self.is_done = True
         self.value, self.error = value, error
         del error, value
 
     def capture(self, function: Callable[..., T], *args: Any) -> None:
-        """Call a function, and keep what it returns or raises."""
+        """Call a function, and store what it returns or raises."""
         try:
             self.value = function(*args)
         except BaseException as error:
@@ -45,11 +44,11 @@ class Outcome(Generic[T]):
         return self.is_done
 
     def drop(self) -> None:
-        """Let go of both: no code waits any more, and the error's traceback holds this object."""
+        """Drop the value and the error, whose traceback holds this object: no code waits."""
         self.value = self.error = None
 
     def unwrap(self) -> T:
-        """Return the value or raise the error; either is given out once."""
+        """Return the value or raise the error, and drop it."""
         value, error = self.value, self.error
         self.value = self.error = None
         try:
@@ -61,7 +60,7 @@ class Outcome(Generic[T]):
 
 
 def holds(error: BaseException | None, other: BaseException) -> bool:
-    """Return whether an error is the other one, or a group that has it in it."""
+    """Return whether an error is the other one, or a group that contains it."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(lambda each: each is other) is not None
     return error is other

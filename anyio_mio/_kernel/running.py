@@ -26,7 +26,7 @@ class Running(threading.local):
     """What this thread runs.
 
     Attributes:
-        kernel: the kernel whose tasks it is stepping, else None.
+        kernel: the kernel whose tasks this thread steps, or None.
         was_forked: whether this thread was forked from one that ran a kernel.
     """
 
@@ -38,7 +38,7 @@ running: Final = Running()
 
 
 def running_kernel() -> Stepper:
-    """Return the kernel of this thread; the one in `kernel` knows its type.
+    """Return the kernel of this thread. `kernel.running_kernel` is the same with the full type.
 
     Raises:
         RuntimeError: nothing runs here.

@@ -1,4 +1,4 @@
-"""``start()``: a child that runs under its caller until it says that it has started."""
+"""``start()``: a child runs under its caller until it calls ``task_status.started()``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NEVER_STARTED = "Child exited without calling task_status.started()"
 
 @final
 class Starting(Outcome[object]):
-    """The outcome of one ``start()``: the child's owner until it is handed to the group.
+    """The outcome of one ``start()``. It owns the child until the group does.
 
-    The caller cannot be taken out of the wait: if it is cancelled, so is the child, which runs in
-    the caller's scope, and the caller goes on when the child has ended.
+    A cancellation does not end the caller's wait at once: it also cancels the child, which runs in
+    the caller's scope, and the caller continues when the child has ended.
     """
 
     __slots__ = (
@@ -44,10 +44,10 @@ class Starting(Outcome[object]):
         self._caller_cancelled = False
 
     def started(self, value: object = None) -> None:
-        """Move the child, which is ready, into the group; ``start()`` returns ``value``.
+        """Move the child into the group; ``start()`` then returns ``value``.
 
-        While the caller is cancelled the call does nothing: the child is cancelled, too, and stays
-        where it is.
+        While the caller is cancelled, the call does nothing: the child is cancelled, too, and stays
+        in the caller's scope.
 
         Raises:
             RuntimeError: it was called twice.
@@ -89,26 +89,26 @@ class Starting(Outcome[object]):
             self._raise_failure(kernel)
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """Note that the child ended before it was handed over."""
+        """Handle a child that ended before it was moved into the group."""
         self.is_done = True
         self.error = error
         self._resume_caller()
         del error
 
     def describe(self, task: object, /) -> Wait:
-        """Name the child that has not called ``started()`` yet."""
+        """Describe the child that has not called ``started()`` yet."""
         child = self._child
         name = "" if child is None else f" of task {child.name!r}"
         return Wait(f"task_status.started(){name}", tasks=() if child is None else (child,))
 
     def abort(self, task: object, /) -> bool:
-        """Note that the caller is cancelled: the child is too, and the caller goes on waiting."""
+        """Keep a cancelled caller waiting: the child is cancelled, too."""
         if not self.is_done and not self._handed_over:  # else it was woken first (K6)
             self._caller_cancelled = True
         return False
 
     def take_error(self, error: BaseException, /) -> bool:
-        """Give a Ctrl-C that ends the caller's wait to the child, if its own wait can be left."""
+        """Pass a Ctrl-C for the caller on to the child, if the child's wait can be ended."""
         child = self._child
         return child is not None and not self.is_done and child.kernel.throw(child, error)
 

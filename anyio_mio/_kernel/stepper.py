@@ -1,8 +1,8 @@
-"""What steps tasks, as everything below the kernel sees it.
+"""The protocol of the kernel, for the modules below it.
 
-Tasks, scopes and waits call the kernel, and the kernel is made of them. So that no two modules know
-each other, these modules know a `Stepper`, and `kernel` is the only module that knows all. Tasks
-are opaque here, as in `Scheduler`.
+Tasks, scopes and waits call the kernel, and the kernel consists of them. To avoid a circle of
+imports, these modules know only a `Stepper`, and `kernel` is the only module that knows all of
+them. Tasks are opaque here, as in `Scheduler`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Stepper(Scheduler, Protocol):
 
     @property
     def deadlines(self) -> Deadlines:
-        """What ends sleeps and scopes."""
+        """The deadlines of sleeps and scopes."""
 
     @property
     def run_queue(self) -> deque[TaskRef]:
@@ -52,7 +52,7 @@ class Stepper(Scheduler, Protocol):
 
     @property
     def abandoned(self) -> dict[Any, None]:
-        """Scopes of tasks that have ended in them while others still run there."""
+        """Scopes whose task has ended while other tasks still run in them."""
 
     def spawn(
         self,
@@ -73,22 +73,22 @@ class Stepper(Scheduler, Protocol):
         """End a task's wait with an error; False if it does not wait, or cannot leave."""
 
     def runnable_tasks(self) -> list[TaskRef]:
-        """Return all tasks that wait for their next step and for nothing else."""
+        """Return all tasks that only wait for their next step."""
 
     async def checkpoint_if_cancelled(self) -> None:
-        """Raise the cancellation or interrupt that is pending, after the others have run."""
+        """Let the other tasks run, then raise the pending cancellation or interrupt, if any."""
 
     def yield_now(self) -> Awaitable[None]:
-        """Let the other tasks run, without looking at cancellation; await the result at once."""
+        """Let the other tasks run, without a check for cancellation; await the result at once."""
 
     def raise_if_cancelled(self) -> None:
-        """Raise what waits for the current task."""
+        """Raise the pending cancellation or interrupt of the current task."""
 
     def no_task(self) -> RuntimeError:
-        """Return the error of an operation that wants to wait and is in no task."""
+        """Return the error of an operation that must wait but does not run in a task."""
 
     def require_own_thread(self) -> None:
         """Raise RuntimeError in other threads."""
 
     def crash_with(self, error: BaseException, /) -> None:
-        """End the run with an error that no task can be told."""
+        """End the run with an error that no task can receive."""

@@ -1,4 +1,4 @@
-"""A task: a coroutine, its context, where it waits and whose child it is."""
+"""A task: a coroutine with its context, its wait and its owner."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """What is told when a task is done: its task group, or other code that started it."""
+    """The object that learns that a task is done: its task group, or other code that started it."""
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """Take over that the task ended with ``value`` or with ``error``."""
+        """Handle the end of the task, with ``value`` or with ``error``."""
 
 
 class TaskFace(Cancelling, Protocol):
@@ -37,35 +37,36 @@ class TaskFace(Cancelling, Protocol):
 
 
 class Wanted(Protocol):
-    """A thing that a task holds and that other tasks wait for: a lock."""
+    """An object that a task holds and that other tasks wait for: a lock."""
 
     def is_held_by(self, task: Task, /) -> bool:
         """Return whether this task holds it now."""
 
     def owner_ended(self, owner: Task, /) -> None:
-        """Note that its owner has ended without giving it back."""
+        """Handle the end of an owner that has not released it."""
 
 
 @final
 class Several(dict[Wanted, None]):
-    """More than one thing that a task holds and that others wait for, in their order."""
+    """Several objects that a task holds and that other tasks wait for, in order."""
 
 
 class Task:
-    """One task of the kernel; a face may add to how it ends.
+    """One task of the kernel. A subclass may do more at its end.
 
     Attributes:
         scope: the innermost cancel scope it is in; never None.
-        base: the scope it was started in, which is not its own; ``scope`` is ``base`` or inside.
+        base: the scope it was started in, which it has not entered itself; ``scope`` is ``base`` or
+            a scope inside it.
         host: the task whose task group it belongs to; None for the main task.
-        parked_on: what it waits on, or `YIELDED`, from the operation that suspends it until its
-            next step. If it is set while the task runs, other code has stepped a coroutine of the
-            task and dropped it (K9).
-        error: what will be thrown into it when it resumes.
+        parked_on: the object that it waits on, or `YIELDED`. It is set by the operation that
+            suspends the task, and cleared at the next step. If it is set while the task runs, other
+            code has stepped a coroutine of the task and dropped it (K9).
+        error: the error to throw into it when it resumes; None for none.
         alarm: see `Deadlines`; not zero while it sleeps.
-        wanted: what the task holds and others wait for: None, one thing, or `Several`. A thing that
-            was given back may still stand here; see `add_wanted()`.
-        info: free for the face that shows tasks to users.
+        wanted: the objects that the task holds and others wait for: None, one object, or `Several`.
+            An object that was released may still be here; see `add_wanted()`.
+        info: free for the code that shows tasks to users.
         face: what ``asyncio.current_task()`` returns in it; None until asyncio is used.
     """
 
@@ -101,7 +102,7 @@ class Task:
     ) -> None:
         self.kernel: Stepper = kernel
         self.coro: Coroutine[object, object, object] = coro
-        # Bound once: binding it at each step would cost 34 ns (measured, CPython 3.11).
+        # Bound once, because binding it at each step would cost 34 ns (measured, CPython 3.11).
         self.send: Callable[[None], object] = coro.send
         self.name: str = name
         self.context: Context = context
@@ -135,7 +136,8 @@ class Task:
         Such code calls ``coroutine.send()``. ``parked_on`` is set, since the step is not over.
 
         Args:
-            waitable: what the task waits on now, and has entered already; None if it waits no more.
+            waitable: the object that the task waits on now, and has entered already; None if it
+                does not wait.
 
         Raises:
             RuntimeError: the two waits are for the two directions of one descriptor.
@@ -153,9 +155,9 @@ class Task:
                 queue.remove(self)
 
     def force(self, error: BaseException) -> None:
-        """End its wait with ``error`` even if that leaves a thread behind.
+        """End its wait with ``error``, even if that abandons a thread.
 
-        A task that waits for other tasks goes on waiting for them.
+        A task that waits for other tasks continues to wait for them.
         """
         parked_on = self.parked_on
         if parked_on is None or self.error is not None:
@@ -165,10 +167,10 @@ class Task:
             self.kernel.run_queue.append(self)
 
     def add_wanted(self, thing: Wanted) -> None:
-        """Note that another task waits for a thing that this one holds.
+        """Record that another task waits for an object that this task holds.
 
-        Things that the task has given back leave here, and not when they are given back: so a lock
-        that the same tasks hand to each other again and again does not call this a second time.
+        Released objects are removed here, and not when they are released. So if two tasks pass a
+        lock to each other again and again, this is called only once.
         """
         wanted = self.wanted
         if not isinstance(wanted, Several):
@@ -178,7 +180,7 @@ class Task:
             self.wanted = Several(dict.fromkeys([*held, thing])) if held else thing
 
     def end_wanted(self) -> None:
-        """Tell the things that it still holds that it has ended."""
+        """Tell the objects that it still holds that it has ended."""
         wanted, self.wanted = self.wanted, None
         for thing in wanted if isinstance(wanted, Several) else (wanted,):
             if thing is not None and thing.is_held_by(self):
@@ -199,7 +201,7 @@ class Task:
             self.kernel.run_queue.append(self)
 
     def interrupt(self, message: str) -> None:
-        """End its wait, if the wait allows: its innermost scope has become cancelled (K6).
+        """End its wait, if possible, because its innermost scope has become cancelled (K6).
 
         Args:
             message: the text of the exception; see `CancelScope.cancel_message()`.
@@ -209,7 +211,8 @@ class Task:
             kernel.budget = 0
         parked_on = self.parked_on
         if parked_on is not None and self.error is None:
-            # Made first: from abort()'s return to append() Python looks for no signal.
+            # Made first, because Python runs no signal handler between abort()'s return and
+            # append().
             error = Cancelled(message)
             if parked_on.abort(self):
                 self.error = error
@@ -226,6 +229,6 @@ class SystemTasks:
         self._kernel = kernel
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """Let any error but a cancellation end the run."""
+        """End the run with any error except a cancellation."""
         if error is not None and not is_cancellation(error):
             self._kernel.crash_with(error)

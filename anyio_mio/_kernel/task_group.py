@@ -22,12 +22,12 @@ NOT_ACTIVE = "This task group is not active; no new tasks can be started."
 
 
 class TaskGroup:
-    """Tasks that end before the ``async with`` block does.
+    """A group of tasks that all end before the ``async with`` block does.
 
     Attributes:
         cancel_scope: the scope that the children run in.
-        host: the task whose block it is; None before and after.
-        starting: how many ``start()`` calls have a child that is not ours yet.
+        host: the task that is in the block; None before and after it.
+        starting: how many ``start()`` calls have a child that is not in the group yet.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class TaskGroup:
             except BaseException as error:
                 if self._run_broke_down():
                     raise
-                # Nothing of ours raises there: it is a signal's handler (K4).
+                # Our own code does not raise there, so a signal handler has (K4).
                 await self._end_children(error)
                 await self._wait_for_children()
                 outcome = self._outcome(error)
@@ -90,7 +90,8 @@ class TaskGroup:
                 return False
             raise outcome from None
         finally:
-            # Each of these would tie the exception to a frame of its own traceback.
+            # Each of these would make a reference cycle of the exception and a frame of its
+            # traceback.
             del exc, traceback, outcome, scope
             self._errors = None
 
@@ -100,7 +101,7 @@ class TaskGroup:
         name: str,
         context: Context | None = None,
     ) -> Task:
-        """Start a child; the caller has made sure that the group is active."""
+        """Start a child; the caller has checked that the group is active."""
         host = self.host
         assert host is not None
         base = self.cancel_scope
@@ -118,23 +119,23 @@ class TaskGroup:
         return self._is_waiting
 
     def task_done(self, task: Task, value: object, error: BaseException | None, /) -> None:
-        """Note that a child has ended; its error ends the others."""
+        """Handle the end of a child; an error cancels the other children."""
         if error is not None:
             self._child_failed(error)
             del error
         self.wake_host_if_done()
 
     def wake_host_if_done(self) -> None:
-        """Resume the host if it waits for nothing any more."""
+        """Resume the host if there is no child left to wait for."""
         if self._is_waiting and not self.cancel_scope.members and not self.starting:
-            # From here to append() Python looks for no signal: a handler cannot come between.
+            # From here to append() Python runs no signal handler.
             self._is_waiting = False
             host = self.host
             if host is not None and host.parked_on is self:
                 host.kernel.run_queue.append(host)
 
     def describe(self, task: object, /) -> Wait:
-        """Name the children that the parent task waits for."""
+        """Describe the children that the parent task waits for."""
         children = list(self.cancel_scope.members or ())
         names = ", ".join(repr(child.name) for child in children[:SHOWN_CHILDREN])
         more = len(children) - SHOWN_CHILDREN
@@ -143,7 +144,7 @@ class TaskGroup:
         return Wait(words, tasks=tuple(children), needs_a_task=True)
 
     def abort(self, task: object, /) -> bool:
-        """Keep a cancelled host waiting: its children are cancelled too."""
+        """Keep a cancelled host waiting: its children are cancelled, too."""
         if self._is_waiting:  # else its last child has woken it before (K6)
             self._host_was_cancelled = True
         return False
@@ -153,7 +154,7 @@ class TaskGroup:
         return self.host is not None and running.kernel is not self.host.kernel
 
     def _require_host(self) -> None:
-        """Refuse to end in another task: waiting there would wake the task that entered."""
+        """Raise an error in another task: a wait there would wake the task that entered."""
         host = self.host
         if host is not None and host.kernel.current is not host:
             if host.kernel.is_dead:
@@ -162,7 +163,7 @@ class TaskGroup:
             raise RuntimeError(OTHER_TASK)
 
     async def _end_children(self, error: BaseException) -> None:
-        """Cancel the children: ``error`` ends the block."""
+        """Cancel the children, because ``error`` ends the block."""
         scope, host = self.cancel_scope, self.host
         is_innermost = host is None or host.scope is scope
         if not is_innermost:  # see CancelScope._leave_those_inside()
@@ -177,8 +178,8 @@ class TaskGroup:
     async def _wait_for_children(self) -> None:
         kernel = running_kernel()
         if not self.cancel_scope.members and not self.starting:
-            # A schedule point and no cancellation point: the body's result is there already.
-            # Other tasks may start children during it (K4).
+            # It yields but does not check for cancellation, because the body has its result
+            # already. Other tasks may start children in the meantime (K4).
             await kernel.yield_now()
         while self.cancel_scope.members or self.starting:
             self._is_waiting = True
@@ -188,7 +189,9 @@ class TaskGroup:
 
     def _child_failed(self, error: BaseException) -> None:
         host = self.host
-        if host is not None and host.done:  # it has left the group open: no task can get the error
+        if (
+            host is not None and host.done
+        ):  # the host has left the group open, so no task can get the error
             if not is_cancellation(error):
                 host.kernel.crash_with(error)
         elif not (isinstance(error, Cancelled) or is_cancellation(error)):
@@ -206,7 +209,7 @@ class TaskGroup:
             self._errors.append(error)
 
     def _outcome(self, exc: BaseException | None) -> BaseException | None:
-        """Return what the block ends with, before the group's own scope takes its part."""
+        """Return the error that the block ends with, before the group's own scope handles it."""
         if self._errors:
             errors = [error for error in self._errors if not is_cancellation(error)]
             if not errors:  # asyncio's cancel() of the host: it leaves the block as it is
@@ -218,17 +221,17 @@ class TaskGroup:
 
 
 async def end_left_open(below: CancelScope) -> None:
-    """End what a function has left open that the current task has called, as far as to ``below``.
+    """End the scopes inside ``below`` that a function, called by the current task, has left open.
 
-    It is for a task that goes on after foreign code; for one that ends, the kernel does it. The
-    children of a task group are cancelled and awaited; a mere scope is forgotten, since a generator
-    that was dropped half-way may have left it.
+    It is for a task that continues after foreign code; for a task that ends, the kernel does it.
+    The children of a task group are cancelled and awaited. A plain scope is forgotten, because a
+    dropped generator may have left it open.
 
     Args:
         below: the task's innermost scope before it called the function.
 
     Raises:
-        RuntimeError: a task group was left open; what its children raised is the cause.
+        RuntimeError: a task group was left open; its cause is the error of the children.
     """
     task = running_kernel().current
     assert task is not None
@@ -239,10 +242,10 @@ async def end_left_open(below: CancelScope) -> None:
 
 
 async def end_those_inside(task: Task, below: CancelScope) -> list[BaseException] | None:
-    """End the scopes that the current task has not left, as far as to ``below``.
+    """End the scopes inside ``below`` that the current task has not left.
 
     Returns:
-        What the children of task groups raised; None if there was no task group.
+        The errors of the children of task groups; None if there was no task group.
     """
     failures: list[BaseException] | None = None
     while (scope := task.scope) is not below:

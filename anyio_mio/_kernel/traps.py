@@ -1,11 +1,11 @@
-"""The one door out of a task: ``await PAUSE``.
+"""The only way to suspend a task: ``await PAUSE``.
 
 A coroutine suspends by yielding to the code that drives it. In mio each suspension yields the same
 object: a task awaits `PAUSE` after it has been parked with `Kernel.park()` or put back into a run
 queue. No result comes back through `PAUSE`. A task that resumes looks at the object that it waited
 on, and the kernel throws errors into the coroutine.
 
-`PAUSE` is a one-element tuple whose ``__await__`` is the tuple's own iterator. It looks odd, but it
+`PAUSE` is a one-element tuple whose ``__await__`` is the tuple's own iterator. This is unusual, but
 saves a Python frame at each suspension: a loop that only suspends takes 111 ns a round with it, and
 142 ns with a ``types.coroutine`` generator (measured, CPython 3.11).
 """
@@ -19,7 +19,7 @@ from typing import Any, Final, cast, final
 
 @final
 class Paused:
-    """What a task yields to the kernel; anything else comes from a foreign library."""
+    """The object that tasks yield to the kernel; other objects come from foreign libraries."""
 
     __slots__ = ()
 
@@ -49,21 +49,21 @@ def _end_at_once() -> Generator[Any, Any, None]:
 
 
 DONE: Final = _end_at_once()
-"""Awaiting it does not suspend: what a function returns that has nothing to wait for.
+"""An awaitable that does not suspend. Functions return it if there is nothing to wait for.
 
-It is a generator that has ended. It may be awaited any number of times, without a frame.
+It is a generator that has ended. It can be awaited any number of times, and makes no frame.
 """
 next(DONE, None)
 
 
 @final
 class Yielded:
-    """What a task is parked on that waits only for its turn in the run queue."""
+    """The object that a task is parked on while it only waits for its next step."""
 
     __slots__ = ()
 
     def abort(self, task: object, /) -> bool:
-        """Keep the task: it will run soon in any case."""
+        """Keep the task waiting: it runs soon in any case."""
         return False
 
 

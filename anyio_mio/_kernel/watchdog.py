@@ -1,19 +1,20 @@
-"""The watchdog: names the task that blocks the loop, while it still does.
+"""The watchdog: names a task that blocks the loop, while it still blocks.
 
 Facts. A task that computes, sleeps in `time.sleep()` or waits for a lock of `threading` stops every
-other task of the run. The run itself cannot say so, since it does not run.
+other task of the run. The run itself cannot report this, because it does not run.
 
-Consequences. A thread has to look. What it can see from outside is the task that is being stepped,
-the stack of the run's thread, and a number that changes at each turn.
+Consequences. Another thread must watch. It can see the task that is being stepped, the stack of the
+run's thread, and a number that changes at each turn.
 
-Decision. The thread looks every quarter of the limit. If it sees the same task in the same turn for
-longer than the limit, it logs the task and its stack, and once more, with the length, when the step
-is over. A task that never yields is logged again when it has run ten times as long as at the last
-report, with the line where it is then. A function in C that holds the interpreter's lock stops this
-thread too: CPython looks for other threads right after such a call, so the thread still sees the
-line that made it.
+Decision. The thread looks four times in each period of the limit. If it sees the same task in the
+same turn for longer than the limit, it logs the task and its stack. When the step is over, it logs
+the length. A task that never yields is logged again when it has run ten times as long as at the
+last report, with the line where it is then. A C function that holds the interpreter's lock stops
+the watchdog's thread too. CPython gives the lock to other threads right after such a call, so the
+thread still sees the line with the call.
 
-Cost. While it is on, a thread that wakes up every quarter of the limit. While it is off, nothing.
+Cost. While it is on, a thread wakes up four times in each period of the limit. While it is off,
+nothing.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ AGAIN: Final = 10
 OURS: Final = f"{__name__.partition('.')[0]}."
 
 SHORTEST_PAUSE: Final = 0.002
-"""Seconds between two looks, at least: each of them takes the interpreter from the run."""
+"""The least seconds between two looks: each look takes the interpreter's lock from the run."""
 
 
 @final
 class Watchdog:
-    """Watches one run from a thread of its own; a context manager around the run.
+    """Watches one run from its own thread; a context manager around the run.
 
     Args:
         kernel: the run.
@@ -84,12 +85,12 @@ class Watchdog:
         self._look_at_other(looked, (self._kernel.turns, None))
 
     def _look(self, now: float, since: float) -> None:
-        """Compare what is seen with the last look.
+        """Look at the run, and compare with the last look.
 
         Args:
             now: the time.
-            since: from when on a step that is seen for the first time may have run. It is earlier
-                than ``now`` if this thread could not run either.
+            since: the earliest time at which a step may have begun that is seen for the first time.
+                It is earlier than ``now`` if this thread could not run either.
         """
         seen = (self._kernel.turns, self._kernel.current)
         if seen != self._seen:
@@ -102,19 +103,19 @@ class Watchdog:
             self._report(now - self._since)
 
     def _look_at_other(self, since: float, seen: tuple[int, Task | None]) -> None:
-        """Look at another step, or another turn, than at the last look."""
+        """Handle a look that sees another step, or another turn, than the last one."""
         if self._is_slow:
             self._report_end(since - self._since)
         self._seen, self._since, self._is_slow = seen, since, False
         self._next_report = self._limit
 
     def _is_busy(self) -> bool:
-        """Return whether the run's thread does anything but wait in its poll."""
+        """Return whether the run's thread does anything other than wait in its poll."""
         frame = sys._current_frames().get(self._kernel.thread)
         return frame is not None and "poll" not in frame.f_globals.get("__name__", "").split(".")
 
     def _name(self, task: Task | None) -> str:
-        """Name what runs, in a sentence: between the steps of tasks, callbacks and asyncio run."""
+        """Name what runs: a task, or the callbacks and asyncio's tasks between two steps."""
         if task is not None:
             return f"task {task.name!r}"
         loop = self._kernel.asyncio
@@ -143,7 +144,7 @@ class Watchdog:
 
 
 def without_callers(frames: list[tuple[FrameType, int]]) -> list[tuple[FrameType, int]]:
-    """Return the stack from its outermost frame on, without those of ours that call the program.
+    """Return a stack, the outermost frame first, without our own frames that call the program.
 
     Args:
         frames: the innermost first. If all are ours, all are returned.

@@ -1,4 +1,4 @@
-"""Worker threads: cached in the process, most recently used first, gone after ten idle seconds."""
+"""Worker threads: a cache for the process, most recently used first. Idle threads end."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from anyio_mio._kernel.task import Task
 
 IDLE_SECONDS: Final = 10.0
-"""As Trio's cache: long enough for a program's pauses, short enough not to be seen in one."""
+"""The same as in Trio: threads survive a program's short pauses, but not its long ones."""
 
 T = TypeVar("T")
 
 Work: TypeAlias = "Callable[[WorkerThread], None]"
-"""It is told its thread: the caller's own note of it could come too late."""
+"""Work that gets its thread as the argument: it may run before `call()` has returned."""
 
 
 @final
@@ -37,7 +37,7 @@ class WorkerThread:
     def __init__(self, cache: WorkerThreads) -> None:
         self._cache = cache
         self.work: SimpleQueue[Work] = SimpleQueue()
-        # In an empty context: free-threaded builds would inherit the starter's.
+        # In an empty context, because on free-threaded builds a thread inherits the starter's.
         start = threading.Thread(target=self._run, name="anyio_mio worker", daemon=True).start
         Context().run(start)
 
@@ -53,7 +53,7 @@ class WorkerThread:
             del work  # it holds the caller's function and result
 
     def give(self, work: Work) -> None:
-        """Have it call ``work(self)``, which must not raise."""
+        """Make the thread call ``work(self)``, which must not raise."""
         self.work.put(work)
 
 
@@ -68,7 +68,7 @@ class WorkerThreads:
         self._lock = threading.Lock()
 
     def call(self, work: Work) -> None:
-        """Call ``work(thread)`` in a thread; it gives the thread back with `release()`.
+        """Call ``work(thread)`` in a thread. The work returns the thread with `release()`.
 
         Raises:
             RuntimeError: the system has no thread left.
@@ -111,10 +111,11 @@ class Job(Outcome[T]):
     """One function call in a worker thread, awaited by a task, and its outcome.
 
     Args:
-        kernel: whose task waits.
+        kernel: the kernel of the task that waits.
         function: called without arguments in the thread.
-        abandon_on_cancel: True to let a cancelled task go at once; the result is dropped then.
-        at_end: called in the kernel's thread when the thread is through, even if no task waits.
+        abandon_on_cancel: True to let a cancelled task continue at once. The result is then
+            dropped.
+        at_end: called in the kernel's thread when the function has ended, even if no task waits.
     """
 
     __slots__ = (
@@ -134,7 +135,7 @@ class Job(Outcome[T]):
         abandon_on_cancel: bool = False,
         at_end: Callable[[], None] | None = None,
     ) -> None:
-        self.value = self.error = None  # Outcome.__init__() written out: a call for each hop
+        self.value = self.error = None  # Outcome.__init__() written out, which saves a call
         self._kernel = kernel
         self._function: Callable[[], T] | None = function
         self._abandon_on_cancel = abandon_on_cancel
@@ -155,7 +156,7 @@ class Job(Outcome[T]):
             if function is not None and self._at_end is not None:  # no thread has begun with it
                 self._at_end()
             raise
-        # The thread's report is an entry, so it finds the task here however quick it was.
+        # The entry runs in this thread, so it finds the task here even if the function was quick.
         self._task = self._kernel.current
         await self._kernel.park(self)
         try:
@@ -164,11 +165,11 @@ class Job(Outcome[T]):
             del self  # a frame of the error's traceback would hold it
 
     def describe(self, task: object, /) -> Wait:
-        """Say where the worker thread stands."""
+        """Describe where the worker thread is."""
         frame = sys._current_frames().get(self._thread)
         if frame is None:
             return Wait("a worker thread")
-        # A function in C has no frame: then the innermost one is ours, which calls `func`.
+        # A C function has no frame. Then the innermost frame is ours, which calls `func`.
         function = frame.f_locals.get("func") if is_ours(frame) else None
         if function is not None:
             return Wait(f"a worker thread that runs {function!r}")
@@ -176,11 +177,11 @@ class Job(Outcome[T]):
         return Wait(f"a worker thread in {code.co_qualname} ({code.co_filename}:{line})")
 
     def abort(self, task: object, /) -> bool:
-        """Let a cancelled task go, if it may leave the thread alone."""
+        """Let a cancelled task continue, if it may abandon the thread."""
         return self._abandon_on_cancel and self.leave(task)
 
     def leave(self, task: object, /) -> bool:
-        """Let a task go, and leave the thread alone."""
+        """Let a task continue, and abandon the thread."""
         if self._task is not task:
             return False
         self._task = None
@@ -194,8 +195,7 @@ class Job(Outcome[T]):
         self._thread = threading.get_ident()
         self.capture(function)
         del function
-        # First the result, then the thread: the task that awaits finds an idle thread at once,
-        # and a run that is over already drops both.
+        # Release the thread before the task can resume, so that the task finds an idle thread.
         WORKERS.release(worker)
         # The job itself is the entry: the kernel calls `__call__()`, or `refuse()` if the run ends.
         if not self._kernel.entry.put(self):
@@ -212,11 +212,11 @@ class Job(Outcome[T]):
             self._at_end()
 
     def refuse(self) -> None:
-        """Drop the result: the run was over first."""
+        """Drop the result, because the run ended first."""
         self.drop()
 
     def fail(self, error: BaseException, /) -> bool:
-        """Do again what `__call__()` does, which was cut short; the error is for the main task."""
+        """Repeat `__call__()`, which was cut short; the main task gets the error."""
         task, self._task = self._task, None
         if task is not None and task.parked_on is self:
             self._kernel.resume(task)
