@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import base_events, events, format_helpers, selector_events, tasks
+from asyncio import base_events, events, format_helpers, selector_events, sslproto, tasks
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         def _read_ready__on_eof(self) -> None: ...
         def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
 
+    make_tls_protocol: Callable[..., Any]
     format_callback: Callable[[Any, Any], str]
     extract_stack: Callable[[Any], Any]
     format_handle: Callable[[events.Handle], str]
@@ -95,6 +96,7 @@ else:
     ThreadSafeHandle = getattr(events, "_ThreadSafeHandle", StockHandle)
     StockTimerHandle = events.TimerHandle
     StockSocketTransport = selector_events._SelectorSocketTransport
+    make_tls_protocol = sslproto.SSLProtocol
     format_callback = format_helpers._format_callback_source
     extract_stack = format_helpers.extract_stack
     format_handle = base_events._format_handle

@@ -31,7 +31,12 @@ import sniffio
 from anyio_mio._kernel.cancelled import IN_ASYNCIO
 from anyio_mio._reactor.dead_selector import FORKED
 from anyio_mio.asyncio import asyncio_internals, other_threads
-from anyio_mio.asyncio.asyncio_internals import StockHandle, StockLoop, ThreadSafeHandle
+from anyio_mio.asyncio.asyncio_internals import (
+    StockHandle,
+    StockLoop,
+    ThreadSafeHandle,
+    make_tls_protocol,
+)
 from anyio_mio.asyncio.callbacks import Callbacks, Handle, TimerHandle, make_handle, make_timer
 from anyio_mio.asyncio.descriptors import Descriptors
 from anyio_mio.asyncio.other_threads import OtherThread
@@ -278,6 +283,26 @@ class Loop(StockLoop):
         self, sock: Any, protocol: Any, waiter: Any = None, **options: Any
     ) -> SocketTransport:
         return SocketTransport(self._callbacks, self, sock, protocol, waiter, **options)
+
+    def _make_ssl_transport(  # noqa: PLR0913 - asyncio calls it so
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: Any = None,
+        server: Any = None,
+        **limits: Any,
+    ) -> Any:
+        """Make asyncio's transport for TLS, on a transport of ours."""
+        tls = make_tls_protocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **limits
+        )
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        return tls._app_transport
 
     # Signals.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trustme
 from anyio import fail_after, sleep
 
-from anyio_mio.asyncio.transports import READ_SIZE
+from anyio_mio.asyncio.transports import READ_SIZE, SocketTransport
 
 pytestmark = [pytest.mark.anyio, pytest.mark.invariant("A1")]
 
@@ -189,3 +191,28 @@ async def test_a_quick_client_is_not_read_before_one_whose_data_came_earlier() -
         for transport in transports:
             transport.close()
     assert order == ["quick", "other", "quick"]
+
+
+async def test_tls_passes_megabytes_over_a_transport_of_ours_and_sees_the_end() -> None:
+    authority, message = trustme.CA(), bytes(3_000_000)
+    server_side, client_side = (
+        ssl.create_default_context(purpose)
+        for purpose in (ssl.Purpose.CLIENT_AUTH, ssl.Purpose.SERVER_AUTH)
+    )
+    authority.issue_cert("localhost").configure_cert(server_side)
+    authority.configure_trust(client_side)
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(message)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(send, "127.0.0.1", 0, ssl=server_side) as server:
+        reader, writer = await asyncio.open_connection(
+            *server.sockets[0].getsockname(), ssl=client_side, server_hostname="localhost"
+        )
+        transport: Any = writer.transport
+        assert type(transport._ssl_protocol._transport) is SocketTransport
+        with fail_after(10):
+            assert await reader.read() == message
+        writer.close()
