@@ -43,7 +43,10 @@ def test_a_listening_socket_is_adopted_and_not_inherited_further() -> None:
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "not a stream socket but SOCK_DGR"),
+        (
+            lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+            "not a stream socket but SOCK_DGR",
+        ),
         (socket.socket, "is not listening; right: ListenStream="),
         (lambda: socket.socketpair()[0], "is not listening"),
         (lambda: socket.socketpair(type=socket.SOCK_SEQPACKET)[0], "SOCK_SEQPACKET"),
