@@ -24,7 +24,7 @@ Map: `loop` has the loop, `run_loop` the one of a run, `event_loop` the one with
 made of `callbacks`, `descriptors`, `transports` and `other_threads`. `task_face` is what asyncio
 sees of a task of mio; `clean_up` and `circles` help it to cancel. `tasks` runs a task of mio from
 an asyncio task. `task_states` and `time_limits` describe tasks for the task tree.
-`asyncio_internals` has the private names of asyncio.
+`watch` is a descriptor in the registry, and `asyncio_internals` has asyncio's private names.
 
 Rules:
 
