@@ -43,7 +43,7 @@ def adopt_sockets(
         try:
             found.append(adopt(fd))
         except OSError as error:
-            raise refusal(fd, count, f"is no open socket: {error.strerror}") from None
+            raise refusal(fd, count, f"is not an open socket: {error.strerror}") from None
         problem = what_is_wrong(found[-1])
         if problem:
             raise refusal(fd, count, problem)
@@ -63,7 +63,7 @@ def what_is_wrong(sock: socket.socket) -> str:
     if sock.family not in FAMILIES:
         return "is neither a TCP nor a UNIX socket"
     if sock.type is not socket.SOCK_STREAM:
-        return f"is no stream socket but {sock.type.name}; right: ListenStream="
+        return f"is not a stream socket but {sock.type.name}; right: ListenStream="
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return "is not listening; right: ListenStream= and Accept=no"
     return ""
