@@ -19,7 +19,7 @@ FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 class AdoptionError(Exception):
-    """Something was handed over that cannot be served; the message is one line."""
+    """A socket from the service manager cannot be served; the message is one line."""
 
 
 def adopt_sockets(
@@ -27,7 +27,7 @@ def adopt_sockets(
 ) -> list[socket.socket]:
     """Take the sockets that were passed to this process; often none.
 
-    The variables are removed, so that no child takes them for its own.
+    The variables are removed from the environment, so that no child uses them.
 
     Raises:
         AdoptionError: one of them is not a listening stream socket.
@@ -51,7 +51,7 @@ def adopt_sockets(
 
 
 def adopt(fd: int) -> socket.socket:
-    """Return the socket of a descriptor; no program that is started here inherits it."""
+    """Return the socket of a descriptor. Child processes do not inherit it."""
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
     sock.setblocking(False)
