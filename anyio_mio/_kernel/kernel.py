@@ -330,8 +330,7 @@ class Kernel:
             if not steps:
                 now = self._slice_clock()
                 if not looks:
-                    first = self.deadlines[0][0] if self.deadlines else inf
-                    end_of_slice = min(now + SLICE, first)
+                    end_of_slice = min(now + SLICE, self.deadlines.next())
                 elif now >= end_of_slice or looks == LOOKS_PER_SLICE:
                     break
                 steps = STEPS_PER_LOOK if looks and now - last_look < QUICK else 1
@@ -346,12 +345,10 @@ class Kernel:
             self.budget = 0 if task.scope.effective else full_budget
             if instruments is not None:
                 instruments.before_step(task)
-            asyncio = self.asyncio  # not read before the loop: a step may be what makes it
-            if asyncio is not None:
+            if (asyncio := self.asyncio) is not None:  # not before the loop: a step may make it
                 asyncio.enter(task.face or asyncio.make_face(task))
-            error = task.error
             try:
-                if error is None:
+                if (error := task.error) is None:
                     trapped = task.context.run(task.send, None)
                 else:
                     task.error = None
@@ -365,11 +362,8 @@ class Kernel:
             else:
                 if trapped is not PAUSED:
                     error = None  # whether it lives on is what tells asyncio's side of clean-up
-                    face = task.face
-                    if face is None:
-                        wait_elsewhere(task, trapped)
-                    else:  # a plain call: half of what one through a conditional takes
-                        face.wait_for(task, trapped)
+                    face = task.face  # two plain calls: each takes half of what a chosen one does
+                    face.wait_for(task, trapped) if face else wait_elsewhere(task, trapped)
             if instruments is not None:
                 instruments.after_step(task)
         # Without a budget, a call from another thread reaches checkpoint(), which raises.
