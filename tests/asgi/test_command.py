@@ -137,7 +137,7 @@ def test_an_application_that_hangs_at_shutdown_is_named_and_ends_in_time() -> No
     [
         ("order", "wrong sent 'http.response.body' before 'http.response.start'"),
         ("types", "wrong sent 'http.response.start': the headers are [('name', 'value')]"),
-        ("protocol", "wrong sent 'websocket.accept' , which is not an event of HTTP"),
+        ("protocol", "wrong sent 'websocket.accept' which is not an event of HTTP"),
         ("late", "wrong sent 'http.response.body' after the last piece of the body"),
     ],
 )
@@ -237,7 +237,7 @@ def test_the_application_may_be_in_another_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options, reason",
     [
-        (("--header", "nonsense"), "--header 'nonsense' is no field"),
+        (("--header", "nonsense"), "--header 'nonsense' is not a field"),
         (("--lifespan", "maybe"), "'maybe' is not one of"),
         (("--keep-alive", "0"), "0.0 is not in the range"),
     ],
