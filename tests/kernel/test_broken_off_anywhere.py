@@ -556,6 +556,8 @@ async def acquire_each(log: list[str]) -> None:
     log.append(f"{lock.locked()} {semaphore.value} {limiter.borrowed_tokens}")
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_acquire_that_an_interrupt_has_cut_short_takes_nothing() -> None:
     functions = (Lock.acquire, Semaphore.acquire, CapacityLimiter.acquire_on_behalf_of, give_way)
     codes = {function.__code__ for function in functions}
