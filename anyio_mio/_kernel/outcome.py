@@ -15,7 +15,8 @@ class Outcome(Generic[T]):
 
     Attributes:
         is_done: whether it has ended.
-        value: what it returned. error: what it raised; None if it returned.
+        value: what it returned.
+        error: what it raised; None if it returned.
     """
 
     __slots__ = ("error", "is_done", "value")

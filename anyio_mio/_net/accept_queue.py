@@ -72,6 +72,6 @@ def refuse_new(sock: socket.socket) -> None:
 
 def is_reached_by_network(sock: socket.socket) -> bool:
     """Return whether handshakes with a listening socket take time: not on this machine."""
-    if sock.family == socket.AF_UNIX:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False
     return not ipaddress.ip_address(sock.getsockname()[0].partition("%")[0]).is_loopback

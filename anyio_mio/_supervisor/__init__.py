@@ -1,7 +1,7 @@
-"""What `anyio-mio serve` does besides serving: a supervisor, and workers that it looks after.
+"""The processes of `anyio-mio serve`: a supervisor, and the workers that it starts and replaces.
 
 The supervisor owns the listening sockets and passes them to its workers. A worker can end, crash or
-be replaced: the connections that clients have queued wait for the next worker, and none is refused.
+be replaced. Queued connections then wait for the next worker, and no client is refused.
 
 The map::
 
@@ -11,20 +11,21 @@ The map::
         │
       management ── health, server_metrics (of all workers: metric_sums)
 
-Parts of these: `configuration` has the options; `target` and `application` find what is served on
-the `search_path`, and `handlers` are built in; `binding`, `adopted` and `listening` make the
-sockets, `port_holder` says who has a port that is in use; `file_watch` asks for a reload,
-`service_manager` tells systemd, `live` shows a table. `one_process` serves without a supervisor.
+Other modules: `configuration` has the options. `target` and `application` find the handler or
+application on the `search_path`, and `handlers` has the built-in ones. `binding`, `adopted` and
+`listening` make the sockets, and `port_holder` names the program that uses a port. `file_watch`
+requests a reload, `service_manager` notifies systemd, and `live` shows a table. `one_process`
+serves without a supervisor.
 
 Rules:
 
-1. The supervisor alone makes and closes sockets; a worker closes its own copies, and what a worker
-   starts gets none.
-2. A worker is told an `Assignment` on its command line. After that both sides talk over a
-   `Channel`, in JSON objects, one a line. A message of an unknown kind is ignored.
-3. Writing a log or a report never waits. What a reader does not take is dropped and counted.
-4. A worker that cannot be started, does not become ready or no longer answers concerns its own
-   slot; the others serve on.
-5. Everything here uses what any user of the package may use, but for `_net.unix_paths`: there is
+1. Only the supervisor makes and closes sockets. A worker closes its own copies, and processes that
+   a worker starts do not inherit them.
+2. A worker gets an `Assignment` on its command line. After that both sides send messages over a
+   `Channel`: JSON objects, one on each line. A message of an unknown kind is ignored.
+3. Writing a log or a report never waits. If the reader is too slow, lines are dropped and counted.
+4. If a worker cannot be started, does not become ready or no longer answers, only its own slot is
+   affected. The other workers continue to serve.
+5. This package uses only public names of anyio_mio, except `_net.unix_paths`, so that there is only
    one rule for the paths that may be replaced and removed.
 """

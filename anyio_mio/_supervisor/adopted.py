@@ -19,7 +19,7 @@ FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 class AdoptionError(Exception):
-    """Something was handed over that cannot be served; the message is one line."""
+    """A socket from the service manager cannot be served; the message is one line."""
 
 
 def adopt_sockets(
@@ -27,7 +27,7 @@ def adopt_sockets(
 ) -> list[socket.socket]:
     """Take the sockets that were passed to this process; often none.
 
-    The variables are removed, so that no child takes them for its own.
+    The variables are removed from the environment, so that no child uses them.
 
     Raises:
         AdoptionError: one of them is not a listening stream socket.
@@ -43,7 +43,7 @@ def adopt_sockets(
         try:
             found.append(adopt(fd))
         except OSError as error:
-            raise refusal(fd, count, f"is no open socket: {error.strerror}") from None
+            raise refusal(fd, count, f"is not an open socket: {error.strerror}") from None
         problem = what_is_wrong(found[-1])
         if problem:
             raise refusal(fd, count, problem)
@@ -51,7 +51,7 @@ def adopt_sockets(
 
 
 def adopt(fd: int) -> socket.socket:
-    """Return the socket of a descriptor; no program that is started here inherits it."""
+    """Return the socket of a descriptor. Child processes do not inherit it."""
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
     sock.setblocking(False)
@@ -63,7 +63,7 @@ def what_is_wrong(sock: socket.socket) -> str:
     if sock.family not in FAMILIES:
         return "is neither a TCP nor a UNIX socket"
     if sock.type is not socket.SOCK_STREAM:
-        return f"is no stream socket but {sock.type.name}; right: ListenStream="
+        return f"is not a stream socket but {sock.type.name}; right: ListenStream="
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return "is not listening; right: ListenStream= and Accept=no"
     return ""

@@ -1,8 +1,8 @@
-"""What a target is: an ASGI application, a WSGI one, or a handler of streams.
+"""The kind of a target: an ASGI application, a WSGI application, or a handler of streams.
 
-It is told by the arguments that it takes: three make an ASGI application, one a handler, two (in a
-function that is not async) a WSGI application. ``--asgi`` and ``--raw`` say it where that does not
-tell.
+The number of its arguments decides: three for an ASGI application, one for a handler, two (in a
+function that is not async) for a WSGI application. ``--asgi`` and ``--raw`` set the kind where the
+number does not.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ WSGI_ARGUMENTS: Final = ("environ", "start_response")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is served.
+    """The application or handler that is served.
 
     Attributes:
         call: the application or the handler.
-        kind: what it was taken for, in words.
+        kind: its kind, in words.
         is_application: whether `anyio_mio.asgi` serves it.
     """
 
@@ -50,11 +50,11 @@ class Target:
 
 
 def load_target(text: str, options: ApplicationOptions) -> Target:
-    """Import what ``text`` names, and tell what it is.
+    """Import the object that ``text`` names, and find out its kind.
 
     Raises:
-        TargetError: there is nothing of the name, or it is neither an application nor a handler.
-        BaseException: what the module or the factory raised.
+        TargetError: the name does not exist, or is neither an application nor a handler.
+        BaseException: an error of the module or the factory.
     """
     if text in BUILT_IN or ":" not in text or options.kind == "raw":
         return Target(load_handler(text), "stream handler", is_application=False)
@@ -80,7 +80,7 @@ def load_target(text: str, options: ApplicationOptions) -> Target:
 
 
 def application(app: Callable[..., Any], kind: str) -> Target:
-    """Return an application, if the extra that serves it is installed.
+    """Return an application, if the extra `asgi` is installed.
 
     Raises:
         TargetError: it is not.
@@ -93,7 +93,7 @@ def application(app: Callable[..., Any], kind: str) -> Target:
 
 
 def wrap_wsgi(app: Callable[..., Any], text: str) -> Callable[..., Any]:
-    """Return a WSGI application as an ASGI one, by a2wsgi.
+    """Return a WSGI application as an ASGI application, with a2wsgi.
 
     Raises:
         TargetError: a2wsgi is not installed.
@@ -110,9 +110,9 @@ def wrap_wsgi(app: Callable[..., Any], text: str) -> Callable[..., Any]:
 
 
 def why_it_failed(error: Exception) -> str:
-    """Return what an `anyio_mio.asgi.ApplicationError` says, in one line, and its cause.
+    """Return the message of an `anyio_mio.asgi.ApplicationError` in one line, with its cause.
 
-    Starlette and FastAPI say it by a whole traceback: that is logged, and its last line returned.
+    Starlette and FastAPI send a whole traceback. It is logged, and its last line is returned.
     """
     head, mark, trace = str(error).partition(TRACEBACK)
     if mark:
@@ -123,7 +123,7 @@ def why_it_failed(error: Exception) -> str:
 
 
 def takes(function: Callable[..., Any], arguments: tuple[str, ...]) -> bool:
-    """Return whether a function can be called with so many arguments, and with no others."""
+    """Return whether a function can only be called with this number of arguments."""
     try:
         signature = inspect.signature(function)
         signature.bind(*arguments)

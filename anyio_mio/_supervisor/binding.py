@@ -1,4 +1,4 @@
-"""Listening sockets that are made: the addresses of ``--bind``."""
+"""The addresses of ``--bind``, and their listening sockets."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class BindError(Exception):
-    """An address that cannot be bound; the message says why and what to write."""
+    """An address cannot be bound; the message says why, and shows a right one."""
 
 
 class Address(Protocol):
     """Where to listen."""
 
     def bind(self, *, backlog: int | None, reuse_port: bool) -> socket.socket:
-        """Return a listening, non-blocking socket; with a backlog of None it is bound and no more.
+        """Return a listening, non-blocking socket. With a backlog of None it is only bound.
 
         Raises:
-            OSError: what the system said.
+            OSError: the address cannot be bound.
         """
 
     def clean_up(self) -> None:
-        """Remove what the sockets leave behind; call it before they are closed."""
+        """Remove the paths of the sockets. Call it before they are closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class TcpAddress:
             raise
 
     def clean_up(self) -> None:
-        """Do nothing: a TCP socket leaves no file."""
+        """Do nothing: a TCP socket has no path."""
 
 
 class UnixAddress:
@@ -93,13 +93,13 @@ class UnixAddress:
         return sock
 
     def clean_up(self) -> None:
-        """Remove the path, unless another server has taken the place."""
+        """Remove the path, unless it belongs to another server by now."""
         if self._bound is not None:
             self._bound.remove()
 
 
 def parse(text: str) -> list[TcpAddress] | list[UnixAddress]:
-    """Return the addresses that ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:PATH`` stands for.
+    """Return the addresses of ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:PATH``.
 
     Raises:
         BindError: it is none of them, or the host has no address.

@@ -1,4 +1,4 @@
-"""Certificates: loading them with clear errors, and taking up renewed ones without a restart."""
+"""Certificates: load them with clear errors, and use renewed ones without a restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PASSWORD_HINT: Final = f"right: --tls-key-password-file FILE, or set {PASSWORD_V
 
 
 class CertificateError(Exception):
-    """A certificate or key that cannot be used; the message is one line."""
+    """A certificate or key cannot be used; the message is one line."""
 
 
 def load_context(files: TlsFiles) -> ssl.SSLContext:
@@ -29,7 +29,7 @@ def load_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def load_into(context: ssl.SSLContext, files: TlsFiles) -> None:
-    """Load the certificate and its key; never asks at a terminal.
+    """Load the certificate and its key, without a question at the terminal.
 
     Raises:
         CertificateError: as `load_context()`.
@@ -56,7 +56,7 @@ def load_into(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 
 def fits(error: Exception) -> bool:
-    """Return whether the key can be read; if it can, it belongs to another certificate."""
+    """Return whether the key can be read. If so, it belongs to another certificate."""
     return isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"
 
 
@@ -78,11 +78,11 @@ def read_password(files: TlsFiles) -> bytes | None:
 
 @final
 class CertificateWatch:
-    """Takes up renewed files for new connections; those that are open keep theirs.
+    """Uses renewed files for new connections; open connections keep the old certificate.
 
     Args:
         context: the context that is in use.
-        files: where it was loaded from.
+        files: the files that it was loaded from.
 
     Attributes:
         files: the same.
@@ -115,7 +115,7 @@ class CertificateWatch:
         return True
 
     def _signature(self) -> list[tuple[int, int, int]]:
-        """Return what changes when one of the files does."""
+        """Return a value that changes when one of the files changes."""
         found = []
         for path in (self.files.certificate, self.files.key or self.files.certificate):
             try:

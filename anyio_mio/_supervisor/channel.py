@@ -5,14 +5,12 @@ A message is one JSON object on a line, with its ``kind``. Workers send:
 =============  ====================================================================================
 kind           fields
 =============  ====================================================================================
-ready          none: it serves
-alive          figures such as ``accepted``, ``open`` and ``memory``; sent regularly by its loop
-log            a log record: ``time``, ``level``, ``logger``, ``event``, ``exception``
-lost           ``count`` of messages that the supervisor did not take in time
-metrics        ``families``; an answer, and once more at the end
-cannot serve   ``error``
-stopped        the fields of `anyio_mio.serving.ServeSummary`
-=============  ====================================================================================
+ready none: it serves alive          figures such as ``accepted``, ``open`` and ``memory``; sent
+regularly by its loop log            a log record: ``time``, ``level``, ``logger``, ``event``,
+``exception`` lost           ``count`` of messages that the supervisor did not read in time metrics
+``families``; an answer, and once more at the end cannot serve   ``error`` stopped        the fields
+of `anyio_mio.serving.ServeSummary` =============
+====================================================================================
 
 The supervisor sends two messages without fields: ``metrics`` asks for them, and ``certificate`` has
 the files of the certificate loaded. Receivers ignore kinds that they don't know. The end of the
@@ -41,7 +39,7 @@ from anyio_mio._supervisor.writer import NonBlockingWriter
 CHUNK: Final = 65536
 
 LAST_WORDS: Final = 0.5
-"""Seconds to deliver what is left at the end."""
+"""Seconds to deliver the remaining messages at the end."""
 
 
 @final
@@ -49,7 +47,7 @@ class Channel:
     """One end.
 
     Args:
-        sock: its socket; the channel owns it from now on.
+        sock: its socket, which the channel owns from now on.
     """
 
     def __init__(self, sock: socket) -> None:
@@ -61,9 +59,9 @@ class Channel:
         """Send a message, from any thread; never waits.
 
         Args:
-            kind: what it is.
-            must_be_kept: True to keep it however late the receiver is.
-            **fields: what belongs to it, in types that JSON has.
+            kind: its kind; see the module.
+            must_be_kept: True to keep it even if the receiver is late.
+            **fields: its fields, of types that JSON has.
         """
         lost = self.writer.dropped
         if lost and self.writer.flush():
@@ -80,7 +78,7 @@ class Channel:
                 yield json.loads(line)
 
     def deliver(self) -> None:
-        """Wait a moment, at the end of the process, for the receiver to take what is left."""
+        """Wait a moment, at the end of the process, until the receiver has read the rest."""
         self.writer.close(LAST_WORDS)
 
     def close(self) -> None:
@@ -93,7 +91,7 @@ class Channel:
             with suppress(BlockingIOError):
                 try:
                     return self._sock.recv(CHUNK)
-                except ConnectionResetError:  # it ended with messages of ours unread
+                except ConnectionResetError:  # it ended without reading all of our messages
                     return b""
             await anyio.wait_readable(self._sock)
 

@@ -1,4 +1,4 @@
-"""The options of `anyio-mio serve`, and the part of them that a worker is told."""
+"""The options of `anyio-mio serve`, and the options that a worker gets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ServingOptions:
     """Options for `anyio_mio.serve_listeners()`.
 
     Attributes:
-        grace: seconds that handlers get when the worker stops.
+        grace: seconds that handlers have to finish when the worker stops.
         max_connections: the most connections of one worker at once; None for no limit.
         accept_batch: connections accepted for each wake-up; 1 if workers share a socket.
     """
@@ -39,13 +39,14 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """How the supervisor looks after its workers.
+    """When the supervisor replaces a worker.
 
     Attributes:
         start_timeout: seconds in which a worker must become ready.
         worker_timeout: seconds without a report after which a worker is replaced; 0 for never.
-        recycle: by the name of a figure that workers report, the value at which one is replaced.
-        recycle_jitter: up to this fraction is added to each limit at random.
+        recycle: limits by the name of a figure that workers report. A worker that reaches one is
+            replaced.
+        recycle_jitter: the largest fraction that is added to each limit at random.
     """
 
     start_timeout: float = 60.0
@@ -56,7 +57,7 @@ class Supervision:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a worker lets be seen of itself.
+    """How a worker can be observed.
 
     Attributes:
         console: a directory in which each worker opens its console, ``"1"`` for the default one;
@@ -72,12 +73,12 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationOptions:
-    """What is to be made of the target, and how HTTP is served.
+    """How the target is used, and how HTTP is served.
 
     Attributes:
-        kind: whether the target is an ASGI application or a handler of streams; ``"auto"`` to tell
-            by its arguments.
-        is_factory: whether the target is called, without arguments, for the application.
+        kind: whether the target is an ASGI application or a handler of streams; ``"auto"`` to find
+            out by its arguments.
+        is_factory: whether a call of the target, without arguments, makes the application.
         http: options for `anyio_mio.asgi.serve()`.
     """
 
@@ -94,9 +95,9 @@ class Configuration:
         target: a built-in handler's name, or ``module:function``.
         serving: how connections are served.
         tls: the certificate; None for no TLS.
-        supervision: how workers are looked after.
+        supervision: when workers are replaced.
         application: what the target is, and how HTTP is served.
-        observation: what workers let be seen.
+        observation: how workers can be observed.
         log_level: name of the level from which log records of the workers are kept.
         captures_output: True to log what workers print to standard output.
     """
@@ -113,7 +114,7 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What one worker is told.
+    """The options of one worker.
 
     Attributes:
         worker: its number, from 1.
@@ -133,7 +134,7 @@ class Assignment:
 
     @classmethod
     def load(cls, text: str) -> Assignment:
-        """Do the inverse of `dump()`."""
+        """Return the assignment of an argument that `dump()` made."""
         fields = json.loads(text)
         options = fields["configuration"]
         configuration = Configuration(

@@ -1,7 +1,7 @@
-"""For development: a reload when a source file changes.
+"""Reload when a source file changes, for development.
 
-watchfiles is used where it is installed: the system tells it what changes. Without it the times of
-all Python files below the folder are compared twice a second.
+If watchfiles is installed, the system reports changes through it. Otherwise the times of all Python
+files below the folder are compared twice a second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IGNORED: Final = frozenset({"__pycache__", "node_modules", "site-packages", "ven
 
 
 async def reload_on_change(folder: Path) -> None:
-    """Ask this process for a reload at each change of a Python file below ``folder``."""
+    """Request a reload from this process at each change of a Python file below ``folder``."""
     if importlib.util.find_spec("watchfiles") is not None:
         from watchfiles import PythonFilter, awatch
 
@@ -43,7 +43,7 @@ async def reload_on_change(folder: Path) -> None:
 
 
 def times_below(folder: Path) -> dict[str, int]:
-    """Return when each Python file below a folder was changed."""
+    """Return the time of the last change of each Python file below a folder."""
     found: dict[str, int] = {}
     for place, folders, files in os.walk(folder):
         folders[:] = [each for each in folders if each not in IGNORED and each[0] != "."]

@@ -10,13 +10,13 @@ import anyio
 from anyio.abc import ByteStream
 
 HANGS_UP: Final = (anyio.EndOfStream, anyio.BrokenResourceError)
-"""How a conversation ends when the peer ends it."""
+"""The errors by which a handler learns that the peer has ended the connection."""
 
 BODY: Final = b"hello from mio\n"
 
 
 async def echo(stream: ByteStream) -> None:
-    """Send back whatever comes."""
+    """Send back all data."""
     async with stream:
         try:
             while True:
@@ -26,7 +26,7 @@ async def echo(stream: ByteStream) -> None:
 
 
 async def discard(stream: ByteStream) -> None:
-    """Read whatever comes and say nothing."""
+    """Read all data and send nothing."""
     async with stream:
         try:
             while True:
@@ -36,11 +36,11 @@ async def discard(stream: ByteStream) -> None:
 
 
 async def http_hello(stream: ByteStream) -> None:
-    """Answer each HTTP/1 request with a greeting; keeps the connection alive."""
-    import h11  # only who serves HTTP needs it
+    """Answer each HTTP/1 request with a greeting, and keep the connection alive."""
+    import h11  # only this handler needs it
 
     async with stream:
-        # What is not HTTP is hung up on, which is what the peer understands.
+        # If it is not HTTP, hang up: the peer would not understand an answer.
         with suppress(*HANGS_UP, h11.RemoteProtocolError):
             await converse(stream, h11.Connection(h11.SERVER))
 
@@ -67,7 +67,7 @@ async def converse(stream: ByteStream, connection: Any) -> None:
 def answer(connection: Any, method: bytes) -> bytes:
     """Return the bytes of the response to a request.
 
-    HEAD gets the greeting's headers and no body. CONNECT asks for a tunnel, which this is not.
+    HEAD gets the greeting's headers and no body. CONNECT is refused, because there is no tunnel.
     """
     import h11
 

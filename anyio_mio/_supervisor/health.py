@@ -1,4 +1,4 @@
-"""What the management address answers about the health of the server."""
+"""The health pages of the management address."""
 
 from __future__ import annotations
 

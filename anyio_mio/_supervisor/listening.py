@@ -1,4 +1,4 @@
-"""The listening sockets of all workers, and what they leave behind when they are closed."""
+"""The listening sockets of all workers, and the paths to remove when they are closed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Address: TypeAlias = TcpAddress | UnixAddress
 
 @final
 class ListeningSockets:
-    """What a server listens on.
+    """The listening sockets of a server.
 
     Args:
         workers: how many workers there are.
@@ -31,7 +31,7 @@ class ListeningSockets:
 
     Attributes:
         slots: the sockets of each worker.
-        are_shared: whether several workers have one of them.
+        are_shared: whether several workers share a socket.
     """
 
     def __init__(self, workers: int, backlog: int, *, share: bool) -> None:
@@ -49,13 +49,14 @@ class ListeningSockets:
         self.close()
 
     def close(self) -> None:
-        """Remove the paths that were made and no other server's, and close the sockets."""
+        """Remove our own paths, but not another server's, and close the sockets."""
         self._at_end.close()
 
     def refuse_new(self) -> bool:
-        """Let no new client connect; the workers accept those that are queued.
+        """Refuse new clients; the workers still accept the queued connections.
 
-        Sockets that were given to this process are left alone: another one may serve them next.
+        Sockets that were passed to this process stay as they are: another process may serve them
+        next.
 
         Returns:
             Whether handshakes may be under way, so that some more will be queued.
@@ -67,24 +68,24 @@ class ListeningSockets:
         return any(is_reached_by_network(sock) for _, sock in self._own)
 
     def addresses(self) -> list[str]:
-        """Return the addresses as they turned out, each once."""
+        """Return the addresses that the sockets are bound to, each once."""
         return [address_of(sock) for sock in self.slots[0]]
 
     def add(self, sock: socket.socket) -> None:
-        """Serve a socket that listens already; all workers share it."""
+        """Add a socket that listens already; all workers share it."""
         self._at_end.callback(sock.close)
         self.are_shared = len(self.slots) > 1
         for slot in self.slots:
             slot.append(sock)
 
     def bind(self, text: str) -> None:
-        """Listen on every address that ``text`` stands for; see `parse()`.
+        """Listen on every address of ``text``; see `parse()`.
 
         Raises:
             BindError: it cannot be bound.
         """
         addresses = parse(text)
-        port = 0  # the one that the system chose for the first address is the others' too
+        port = 0  # all addresses use the port that the system chose for the first one
         unavailable: list[Exception] = []
         for address in addresses:
             if isinstance(address, TcpAddress) and port:
@@ -123,7 +124,7 @@ class ListeningSockets:
 
 
 def explain(error: OSError, address: Address) -> str:
-    """Return why an address cannot be bound, and what helps if it is in use or not allowed."""
+    """Return why an address cannot be bound, with advice if it is in use or not allowed."""
     reason = error.strerror or str(error)  # a path that is too long has no number
     if error.errno == errno.EACCES and isinstance(address, TcpAddress):
         return f"{reason}\n  right: a port from 1024 on, or the capability CAP_NET_BIND_SERVICE"

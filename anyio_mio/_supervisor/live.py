@@ -1,4 +1,4 @@
-"""Live figures while serving on a terminal: a table of the workers below the log."""
+"""A live table of the workers on the terminal, below the log."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ async def run(supervisor: Supervisor, log: Log, show: bool, beside: Sequence[Tas
 
     Args:
         supervisor: keeps the workers.
-        log: where its events go.
+        log: the log of its events.
         show: whether the table is shown.
-        beside: what runs beside it, and is cancelled when it has ended.
+        beside: a function that runs beside it, and is cancelled when it has ended.
     """
     async with anyio.create_task_group() as group:
         for task in beside:

@@ -1,4 +1,4 @@
-"""The log of `anyio-mio serve`: events of the supervisor, and what its workers log and print."""
+"""The log of `anyio-mio serve`: events of the supervisor, and the log and output of workers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ LAST_WORDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that is logged.
+    """An entry of the log.
 
     Attributes:
-        event: what happened; of a log record its message.
+        event: what happened; the message of a log record.
         level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
         logger: the logger's name.
         time: seconds since the epoch.
-        fields: figures and names that belong to it.
+        fields: further values.
         exception: the text of a traceback; empty if there is none.
     """
 
@@ -83,14 +83,14 @@ FORMATS: Final[dict[str, Format]] = {"plain": as_plain_text, "json": as_json}
 
 @final
 class Log:
-    """Writes entries to standard error and never waits for its reader.
+    """Writes entries to standard error, and never waits for the reader.
 
     Args:
-        form: makes one line of an entry; several if plain text has a traceback.
-        writer: where the lines go; standard error by default.
+        form: makes a line of an entry, or several lines if plain text has a traceback.
+        writer: writes the lines; to standard error by default.
 
     Attributes:
-        print: prints a line; the live table puts itself below them.
+        print: prints a line. The live table replaces it, to stay below the lines.
     """
 
     def __init__(self, form: Format, writer: NonBlockingWriter | None = None) -> None:
@@ -104,7 +104,7 @@ class Log:
         Args:
             event: what happened.
             level: its level.
-            **fields: the figures and names that belong to it.
+            **fields: further values.
         """
         self.add(Entry(event, level, fields=fields))
 
@@ -117,7 +117,7 @@ class Log:
         self.print(self._form(entry))
 
     async def flush_when_late(self, seconds: float = 0.1) -> None:
-        """Write what was kept for a late reader, again and again, until cancelled."""
+        """Write the lines that were kept for a late reader, until cancelled."""
         while True:
             await anyio.sleep(seconds)
             self.writer.flush()
@@ -132,14 +132,14 @@ class Log:
 
 
 def one_word(value: object) -> str:
-    """Return a value as text that is one word and moves no cursor."""
+    """Return a value as one word, without control characters."""
     text = str(value)
     plain = text.isprintable() and text and " " not in text and '"' not in text
     return text if plain else json.dumps(text)
 
 
 def open_standard_descriptors() -> None:
-    """Give 0, 1 and 2 to ``/dev/null`` if they are closed, or the next socket gets the number."""
+    """Open ``/dev/null`` as 0, 1 and 2 if they are closed, so that no socket gets the number."""
     for fd in range(3):
         try:
             os.fstat(fd)

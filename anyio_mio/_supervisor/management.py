@@ -1,7 +1,7 @@
-"""The address where machines ask how the server is: ``/metrics``, ``/healthz`` and ``/readyz``.
+"""The management address for other programs: ``/metrics``, ``/healthz`` and ``/readyz``.
 
 The supervisor answers, and not a worker: it knows all workers, it answers while they are busy or
-stuck, and its port is not the clients'. The paths are those that Kubernetes' own components have:
+stuck, and it has its own port. The paths are those that Kubernetes' own components have:
 
 ============  ==================================================================================
 ``/healthz``  200 as long as the supervisor runs. It replaces workers that crash or hang by
@@ -12,8 +12,8 @@ stuck, and its port is not the clients'. The paths are those that Kubernetes' ow
 ``/metrics``  the merged metrics of all workers, for Prometheus.
 ============  ==================================================================================
 
-Each connection gets one answer and is closed. A client that is slow or silent has `PATIENCE`
-seconds, and `MOST_CLIENTS` can wait at once; none of them can delay the workers.
+Each connection gets one answer and is closed. A slow or silent client has `PATIENCE` seconds, and
+at most `MOST_CLIENTS` can wait at once. They cannot delay the workers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Answer:
     """An answer to one request.
 
     Attributes:
-        body: what it says.
+        body: the text.
         status: the status code.
         kind: the media type of the body.
     """
@@ -63,7 +63,7 @@ class Management:
     """Answers HTTP requests on a few sockets.
 
     Args:
-        pages: for each path, what makes its answer.
+        pages: for each path, the function that makes its answer.
     """
 
     def __init__(self, pages: Mapping[str, Page]) -> None:

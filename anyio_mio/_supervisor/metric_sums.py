@@ -1,4 +1,4 @@
-"""Sums of the metrics of several workers: of what only grows."""
+"""Sums of the metrics of several workers, for metrics that only grow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MetricSums:
         self._metrics: dict[str, tuple[str, str, dict[tuple[str, Labels], float]]] = {}
 
     def add(self, families: Iterable[Family]) -> None:
-        """Add what one worker has counted; its gauges are left out."""
+        """Add the counters of one worker, without its gauges."""
         for name, kind, text, samples in families:
             if kind in ADDED_UP:
                 _, _, sums = self._metrics.setdefault(name, (kind, text, {}))
@@ -31,7 +31,7 @@ class MetricSums:
                     sums[key] = sums.get(key, 0.0) + value
 
     def families(self) -> list[Family]:
-        """Return the sums, in the form in which a worker sends its own."""
+        """Return the sums, in the form in which a worker sends its metrics."""
         return [
             [name, kind, text, [[s, dict(labels), value] for (s, labels), value in sums.items()]]
             for name, (kind, text, sums) in self._metrics.items()

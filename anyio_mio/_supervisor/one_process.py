@@ -1,8 +1,8 @@
 """Serving without a supervisor: in this process, in one thread or in several.
 
-`anyio-mio serve --threads` serves so, and on Windows the command does nothing else. There are no
-workers, hence no reload, no recycling and no replacement of one that hangs. A renewed certificate
-is taken up without a signal, and at once on SIGHUP or SIGUSR2; no connection ends.
+`anyio-mio serve --threads` serves in this way, and on Windows every `anyio-mio serve` does. There
+are no workers, so there is no reload, no recycling and no replacement of a worker that hangs. A
+renewed certificate is used without a signal, and at once on SIGHUP or SIGUSR2. No connection ends.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ STOP_SIGNALS: Final = (
 RENEW_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGHUP", "SIGUSR2") if hasattr(signal, name)
 )
-"""Signals that have the certificate loaded again. Without one they do what the system does."""
+"""Signals that load the certificate again. Without a certificate they have their default effect."""
 
 SECONDS_BETWEEN_LOOKS: Final = 1.0
 """How often the certificate's files are looked at."""
 
 
 class StartError(Exception):
-    """An application could not start; the message says why."""
+    """The application could not start; the message says why."""
 
 
 class Log(Protocol):
-    """What is told of the server."""
+    """The log of the server."""
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         """Log an event."""
@@ -108,7 +108,7 @@ def parse_place(text: str) -> Place:
 
 
 async def serve(target: Target, places: Sequence[Place], choices: Choices, log: Log) -> None:
-    """Serve until a signal, then stop in good order; a second signal stops at once.
+    """Serve until a signal, then shut down gracefully; a second signal stops at once.
 
     Raises:
         OSError: a place cannot be bound.
@@ -225,7 +225,7 @@ def announce(
 
 
 async def watch_certificate(watch: CertificateWatch, log: Log) -> None:
-    """Use a renewed certificate for the connections that come after it."""
+    """Use a renewed certificate for new connections."""
     while True:
         await anyio.sleep(SECONDS_BETWEEN_LOOKS)
         renew(watch, log, at_once=False)
@@ -234,9 +234,9 @@ async def watch_certificate(watch: CertificateWatch, log: Log) -> None:
 async def renew_on_signals(
     watch: CertificateWatch, log: Log, *, task_status: TaskStatus[None]
 ) -> None:
-    """Load the certificate again at a signal. A terminal that closes sends one, and ends nothing.
+    """Load the certificate again at a signal. SIGHUP does not end the server.
 
-    There are no workers that SIGHUP could replace.
+    A closing terminal sends SIGHUP too. There are no workers that it could replace.
     """
     if not RENEW_SIGNALS:  # on Windows
         task_status.started()
@@ -248,7 +248,7 @@ async def renew_on_signals(
 
 
 def renew(watch: CertificateWatch, log: Log, *, at_once: bool) -> None:
-    """Load a certificate, if it was renewed or in any case, and log it."""
+    """Load a certificate, always or only if it was renewed, and log it."""
     try:
         if watch.renew(at_once=at_once):
             log("certificate renewed", file=watch.files.certificate)

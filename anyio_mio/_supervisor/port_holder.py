@@ -1,7 +1,7 @@
-"""Who listens on a TCP port that is in use: found in ``/proc``, where it shows us the process.
+"""The process that listens on a TCP port, found in ``/proc``.
 
-Linux lists the sockets with their inodes, and each process of the same user lists its descriptors.
-Another user's process, one in another container, and other systems stay unknown.
+Linux lists the sockets with their inodes, and the descriptors of each process of the same user. The
+processes of other users and containers stay unknown, and so do all on other systems.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def listening_inodes(port: int) -> Iterator[str]:
 
 
 def processes() -> Iterator[Path]:
-    """Return the folders of all processes, the oldest first: workers come after their parent."""
+    """Return the folders of all processes, the oldest first, so that parents precede workers."""
     numbers = sorted(int(name) for name in names_in(PROC) if name.isdecimal())
     for number in numbers:
         yield PROC / str(number)
 
 
 def open_files(process: Path) -> set[str]:
-    """Return what a process's descriptors stand for; nothing where that is not allowed."""
+    """Return the targets of a process's descriptors; none if that is not allowed."""
     folder = process / "fd"
     found = set()
     for name in names_in(folder):
@@ -56,7 +56,7 @@ def open_files(process: Path) -> set[str]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names in a folder; none where it is missing or another user's."""
+    """Return the names in a folder; none if it is missing or belongs to another user."""
     try:
         return os.listdir(folder)
     except OSError:

@@ -1,8 +1,8 @@
-"""Recycling: when a worker has done so much that another one takes its place.
+"""Recycling: the limits at which a worker is replaced.
 
-Leaks of memory or descriptors in an application grow with what a worker has served. Each worker
-draws its own limits, up to a tenth above those that were asked for, so that workers that were
-started together do not end together.
+Leaks of memory or descriptors in an application grow with the work of a process. Each worker has
+its own random limits, up to a tenth above the configured ones, so that workers that were started
+together do not end together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Limits:
     """The limits of one worker.
 
     Args:
-        supervision: the limits that were asked for, and their jitter.
+        supervision: the configured limits and their jitter.
         draw: returns a number from 0 to 1.
     """
 
@@ -36,7 +36,7 @@ class Limits:
         self._not_before = -inf
 
     def suspend(self, until: float) -> None:
-        """Exceed nothing until then, on the run's clock."""
+        """Exceed no limit until this time, on the run's clock."""
         self._not_before = until
 
     def exceeded_by(self, figures: Mapping[str, Any], now: float) -> str:

@@ -1,9 +1,9 @@
-"""Where the user's modules are found: the current folder, behind the standard library.
+"""The search path of the user's modules: the current folder comes after the standard library.
 
-Python puts the current folder or the script's first on ``sys.path``, so that a file ``random.py``
-there would be imported in the place of the library's by everything that needs it. ``python -P``
-leaves the folder out. Here it comes directly behind the standard library: it cannot replace a
-module of the library, and no installed package hides a module of the user's.
+Python puts the current folder, or that of the script, first on ``sys.path``. Then a file
+``random.py`` there replaces the library's module for all code. ``python -P`` leaves the folder out.
+Here the folder comes directly after the standard library: it cannot replace a module of the
+library, and installed packages cannot hide a module of the user.
 """
 
 from __future__ import annotations
@@ -44,5 +44,5 @@ def is_of_the_library(entry: str) -> bool:
 
 
 def is_in_the_library(name: str) -> bool:
-    """Return whether a module's name is one of the standard library's."""
+    """Return whether the standard library has a module of this name."""
     return name.partition(".")[0] in sys.stdlib_module_names

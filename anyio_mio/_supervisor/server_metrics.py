@@ -1,15 +1,15 @@
-"""The metrics of a server: those of all workers, past and present, and the supervisor's own.
+"""The metrics of a server: those of all workers, past and present, and of the supervisor.
 
-Facts. Prometheus takes a counter that falls for a restart of the whole server. A worker that is
-recycled takes its counters along, and there are two processes in one place while it is replaced.
+Facts. Prometheus treats a counter that falls as a restart of the whole server. When a worker is
+recycled, its counters are lost with it. While a worker is replaced, its slot has two processes.
 
-Decision. What only grows (counters, histograms, summaries) is added up over all workers, and the
-last figures of a worker that has ended stay in the sum. What goes up and down (gauges) is shown for
-each process that runs, with the labels ``worker`` and ``pid``.
+Decision. Metrics that only grow (counters, histograms, summaries) are added up over all workers,
+and the last values of a worker that has ended stay in the sum. Gauges are shown for each running
+process, with the labels ``worker`` and ``pid``.
 
-Cost. Nothing until it is asked for; then one message to each worker and back. A worker that does
-not answer in time counts as it did last. One that is killed sends no last figures: what it had
-counted since it was asked last is lost.
+Cost. Nothing until the metrics are requested; then one message to each worker and back. If a worker
+does not answer in time, its last values are used. A killed worker sends no last values, so the
+counts since its last answer are lost.
 
 This module needs the extra ``prometheus``, and is imported only where metrics are asked for.
 """
@@ -36,7 +36,7 @@ from anyio_mio._supervisor.supervisor import Supervisor
 from anyio_mio._supervisor.worker_process import WorkerProcess
 
 PATIENCE: Final = 1.0
-"""Seconds that workers get to say their figures."""
+"""Seconds that workers have to send their metrics."""
 
 
 @final
@@ -66,7 +66,7 @@ class ServerMetrics:
         return Answer(encode(registry), kind=kind)
 
     def _merge(self) -> Merged:
-        """Add up what was said; without a checkpoint, so that no worker counts twice."""
+        """Add up the answers. There is no checkpoint, so that no worker counts twice."""
         merged = Merged(supervisor_families(self._supervisor))
         merged.add_sums(self._supervisor.ended.families())
         for worker in self._supervisor.processes():
@@ -89,11 +89,11 @@ class Merged(Collector):
         self._sums = MetricSums()
 
     def add_sums(self, families: Iterable[Family]) -> None:
-        """Add what only grows."""
+        """Add the metrics that only grow."""
         self._sums.add(families)
 
     def add_gauges(self, worker: WorkerProcess) -> None:
-        """Show what goes up and down, of a worker that runs."""
+        """Add the gauges of a running worker."""
         labels_of_worker = {"worker": str(worker.number), "pid": str(worker.pid)}
         for name, kind, text, samples in worker.families:
             if kind not in ADDED_UP:
@@ -114,12 +114,12 @@ class Merged(Collector):
 
 
 def rename(label: str, taken: Iterable[str]) -> str:
-    """Return an application's label; if ours has its name, with the prefix that Prometheus uses."""
+    """Return an application's label, with Prometheus's prefix if it has the name of one of ours."""
     return f"exported_{label}" if label in taken else label
 
 
 def supervisor_families(supervisor: Supervisor) -> Iterator[Metric]:
-    """Return what the supervisor knows of its workers."""
+    """Return the supervisor's metrics of its workers."""
     ready = GaugeMetricFamily(
         "anyio_mio_worker_ready", "Whether a worker's place has one that serves.", labels=["worker"]
     )

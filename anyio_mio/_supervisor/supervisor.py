@@ -1,19 +1,20 @@
-"""The supervisor: keeps its workers running, replaces them on request, stops them in good order.
+"""The supervisor: keeps its workers running, replaces them on request, and stops them gracefully.
 
-Facts. A client that connects is queued by the system on a listening socket, before any process has
-seen it. When the last process closes that socket, the system resets the clients in its queue.
+Facts. The system queues a new connection on a listening socket before a process accepts it. When
+the last process closes that socket, the system resets the clients in its queue.
 
 Decision. The supervisor makes the sockets and keeps them open; each worker serves a copy. A worker
 that ends, on request or by a crash, leaves its queue to the next worker on the same socket. To
-replace a worker, the supervisor starts the new one first, and tells the old one to stop only when
-the new one serves. To stop for good, it closes its sockets as soon as the workers know: once they
-have served what was queued and closed their copies, new clients are refused and not kept waiting.
+replace a worker, the supervisor starts the new one first, and stops the old one only when the new
+one serves. To stop the server, it signals the workers and closes its own sockets. When the workers
+have accepted the queued connections and closed their copies, new clients are refused and do not
+wait.
 
-With SO_REUSEPORT each worker has a socket, hence a queue of its own, and takes full batches. Where
-all workers share one socket (UNIX paths, adopted ones) they accept one at a time, or the quickest
-would take everything.
+With SO_REUSEPORT each worker has its own socket and queue, and accepts in full batches. If all
+workers share one socket (UNIX paths, adopted sockets), they accept one connection at a time, or the
+fastest worker would take all.
 
-All there is to know about the supervisor is its `State` and the queue of requests::
+The state of the supervisor consists of its `State` and the queue of requests::
 
                       SIGHUP, a recycling limit
              ┌───────────┐ ──────────────▶ ┌───────────┐ ──┐ the next request
@@ -27,14 +28,14 @@ All there is to know about the supervisor is its `State` and the queue of reques
              └─────────────────────────────────────────┘
                 SIGTERM, SIGINT: kill the workers
 
-A request that comes while one is under way waits in the queue; SIGHUP is queued once. It also gives
-the worker that is being started only a little more time to become ready: it may hang in code that
-has been repaired since. What a single worker goes through is in `worker_process`.
+A request that comes during another one waits in the queue; SIGHUP is queued only once. It also
+shortens the time that a starting worker has to become ready, because the worker may hang in code
+that has been repaired since. `worker_process` shows the states of a single worker.
 
-A crash takes no part in this. Each slot has a task that waits for the end of the slot's current
-worker. If the worker was replaced, the task waits for the next one; if it ended otherwise, the task
-starts another one, after a pause that doubles. So a worker that cannot be started for want of
-descriptors, memory or processes leaves the others alone.
+A crash does not change this state. Each slot has a task that waits for the end of the slot's
+current worker. If the worker was replaced, the task waits for the next one; if it ended otherwise,
+the task starts another one, after a pause that doubles. So if one worker cannot be started, because
+there is no descriptor, memory or process left, the other workers are not affected.
 """
 
 from __future__ import annotations
@@ -73,14 +74,14 @@ STABLE_AFTER: Final = 30.0
 """A worker that ran for so many seconds starts again at the first delay."""
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""The signals that mean something here."""
+"""The signals that the supervisor handles."""
 
 CHECKS_PER_TIMEOUT: Final = 4
-"""How often the silence of workers is measured within the time that they may be silent."""
+"""How many times the silence of a worker is measured within `worker_timeout`."""
 
 
 class State(Enum):
-    """What the supervisor is doing; see the module."""
+    """The state of the supervisor; see the module."""
 
     SERVING = "serving"
     REPLACING = "replacing"
@@ -93,10 +94,10 @@ class Slot:
 
     Args:
         number: its number, from 1.
-        sockets: what its worker serves.
+        sockets: the sockets that its worker serves.
 
     Attributes:
-        current: the worker that is meant to serve here.
+        current: the worker that should serve here.
         alive: every process that still runs here; two while one is replaced.
         delay: seconds to wait after the next crash.
         has_served: set when a worker has become ready here.
@@ -135,16 +136,16 @@ class Recycle:
 
 @final
 class Supervisor:
-    """Runs workers until it is told to stop.
+    """Runs workers until it is stopped.
 
     Args:
         configuration: the options.
-        sockets: what the workers serve; the supervisor closes them when it stops.
-        log: where events go.
-        manager: the service manager that is told how things are.
+        sockets: the sockets that the workers serve; the supervisor closes them when it stops.
+        log: the log of its events.
+        manager: the service manager, which gets notifications.
 
     Attributes:
-        state: what it is doing.
+        state: its state.
         slots: the workers' places.
         ended: the metrics of the workers that have ended.
         replaced: how many workers were replaced, by the reason.
@@ -232,7 +233,7 @@ class Supervisor:
                 worker.signal(signal.SIGKILL)
 
     def _renew_certificates(self) -> None:
-        """Have each worker load the certificate again; connections that are open go on."""
+        """Make each worker load the certificate again. Open connections continue."""
         if self._configuration.tls is None:
             self._log("no certificate to renew", level="warning", right="--tls-cert chain.pem")
         for worker in self.processes():
@@ -259,7 +260,7 @@ class Supervisor:
         self.ended.add(worker.families)
 
     async def _keep_running(self, slot: Slot) -> None:
-        """Start another worker whenever the current one ends without being told to."""
+        """Start another worker each time that the current one ends without a request."""
         while self.state is not State.STOPPING:
             worker = slot.current
             assert worker is not None
@@ -271,11 +272,11 @@ class Supervisor:
                 await self._recover(slot, worker)
 
     def _ended_unasked(self, slot: Slot, worker: WorkerProcess) -> bool:
-        """Return whether another worker is needed, because none has taken its place."""
+        """Return whether another worker is needed, because no other one has replaced it."""
         return slot.current is worker and self.state is not State.STOPPING
 
     async def _recover(self, slot: Slot, worker: WorkerProcess) -> None:
-        """Wait and start another worker, unless none could ever serve."""
+        """Wait and start another worker, unless every worker would fail in the same way."""
         if worker.status == CANNOT_SERVE and not any(s.has_served.is_set() for s in self.slots):
             self._log("cannot serve", level="error", error=worker.error)
             self._has_failed = True
@@ -322,7 +323,7 @@ class Supervisor:
         self._group.start_soon(worker.kill_stuck)
 
     async def _tell_when_ready(self) -> None:
-        """Tell the log and the service manager, once every slot has served."""
+        """Notify the log and the service manager when every slot has served."""
         for slot in self.slots:
             await slot.has_served.wait()
         for address in self._sockets.addresses():
@@ -346,7 +347,7 @@ class Supervisor:
             self._request(Recycle(worker, reason))
 
     async def _serve_requests(self) -> None:
-        """Take one request after the other."""
+        """Handle one request after the other."""
         while True:
             await self._requested.wait()
             self._requested = anyio.Event()
@@ -387,7 +388,7 @@ class Supervisor:
         """Replace one worker: the new one serves before the old one stops.
 
         Returns:
-            False if the new one does not serve; the old one goes on.
+            False if the new one does not serve; the old one then continues.
         """
         if self.state is State.STOPPING:
             return False

@@ -1,4 +1,4 @@
-"""What is to be run or served: ``module:attribute``, or the name of a built-in handler."""
+"""The object to run or serve: ``module:attribute``, or the name of a built-in handler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anyio_mio._supervisor.search_path import is_in_the_library, search_path
 
 
 class TargetError(Exception):
-    """A target that cannot be used; the message says what to write instead."""
+    """A target cannot be used; the message says what to write instead."""
 
 
 def load_handler(text: str) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ def load_handler(text: str) -> Callable[..., Any]:
 
 
 def load_function(text: str) -> Callable[..., Any]:
-    """Return the async function ``module:function``; see `search_path` for where it is looked for.
+    """Return the async function ``module:function``; `search_path` has the folders to search.
 
     Raises:
         TargetError: there is no such module or function, or it is no async function.
@@ -64,7 +64,7 @@ def load_function(text: str) -> Callable[..., Any]:
 
 
 def refuse_path(text: str) -> None:
-    """See that a target names a module, and not the file that holds it.
+    """Check that a target names a module, and not its file.
 
     Raises:
         TargetError: it names a file; the message has the module.
@@ -84,7 +84,7 @@ def refuse_path(text: str) -> None:
 def refuse_arguments(
     function: Callable[..., Any], text: str, arguments: tuple[object, ...]
 ) -> None:
-    """See that a function can be called so, before it is.
+    """Check that a function accepts these arguments, before it is called.
 
     Raises:
         TargetError: it takes more arguments, or fewer.
@@ -101,7 +101,7 @@ def refuse_arguments(
 
 
 def import_module(name: str) -> Any:
-    """Import a module of the user's."""
+    """Import a module of the user."""
     sys.path[:] = search_path()
     try:
         return importlib.import_module(name)
@@ -116,7 +116,7 @@ def import_module(name: str) -> Any:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return what was raised, and the line that raised it, or the one that Python cannot read."""
+    """Return an error and the line that raised it, or the line that Python cannot parse."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -137,7 +137,7 @@ def lookup(module: Any, path: str, text: str) -> Any:
 
 
 def hint_for(module: Any, name: str, found: Any) -> str:
-    """Return what may be wrong if a module has no such name."""
+    """Return a hint for a name that a module does not have."""
     if is_in_the_library(module.__name__):
         return "; that is a module of Python's own library: give yours another name"
     similar = get_close_matches(name, dir(found), 1)
@@ -145,7 +145,7 @@ def hint_for(module: Any, name: str, found: Any) -> str:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Return whether calling it makes a coroutine; objects with an async ``__call__`` count too."""
+    """Return whether a call makes a coroutine; this includes objects with an async ``__call__``."""
     unwrapped = inspect.unwrap(function)
     while hasattr(unwrapped, "func"):  # functools.partial
         unwrapped = unwrapped.func

@@ -33,18 +33,18 @@ if TYPE_CHECKING:  # they need extras
     from anyio_mio.asgi import RequestStatistics
 
 CANNOT_SERVE: Final = 78
-"""Exit status of a worker that would fail again: no such handler, no readable certificate
-(EX_CONFIG of sysexits.h)."""
+"""Exit status of a worker that would fail again, such as without a handler or a readable
+certificate (EX_CONFIG of sysexits.h)."""
 
 PAUSE: Final = 0.01
-"""Seconds before a message that the supervisor could not take whole is continued."""
+"""Seconds before the rest of a message is sent that the supervisor could not read at once."""
 
 LONGEST_SILENCE: Final = 1.0
-"""Seconds between two signs of life at the most."""
+"""The most seconds between two signs of life."""
 
 
 def main(text: str) -> int:
-    """Do what an `Assignment` says; return the exit status."""
+    """Run the worker of an `Assignment`; return the exit status."""
     assignment = Assignment.load(text)
     sockets = take_sockets(assignment)
     channel = Channel(socket(fileno=assignment.channel))
@@ -76,7 +76,7 @@ def main(text: str) -> int:
 
 
 def take_sockets(assignment: Assignment) -> list[socket]:
-    """Take over the listening sockets, so that no process that is started here inherits them."""
+    """Take over the listening sockets, so that child processes do not inherit them."""
     sockets = [socket(fileno=fd) for fd in assignment.sockets]
     for sock in sockets:
         sock.set_inheritable(False)  # for a process with another program
@@ -90,7 +90,7 @@ def take_sockets(assignment: Assignment) -> list[socket]:
 
 
 def refuse(channel: Channel, reason: str) -> int:
-    """Say why this worker cannot serve; return its exit status."""
+    """Report why this worker cannot serve; return its exit status."""
     channel.send("cannot serve", must_be_kept=True, error=reason)
     channel.deliver()
     return CANNOT_SERVE
@@ -103,10 +103,10 @@ async def serve(
     sockets: list[socket],
     channel: Channel,
 ) -> str | None:
-    """Serve the supervisor's sockets until SIGTERM, then stop in good order.
+    """Serve the supervisor's sockets until SIGTERM, then shut down gracefully.
 
     Returns:
-        Why the application could not start; None if it was served.
+        The reason why the application could not start; None if it was served.
     """
     name = f"worker {assignment.worker}: {assignment.configuration.target}"
     current_task().name = name  # type: ignore[misc] # for the console; the task is ours
@@ -176,12 +176,12 @@ async def serve_application(
 
 @final
 class Readiness(TaskStatus[Any]):
-    """Tells the supervisor that this worker serves, and from then on its figures.
+    """Reports to the supervisor that this worker serves, and then its figures.
 
     Attributes:
-        channel: the way to the supervisor.
-        requests: what the server counts; None if nothing reads it.
-        certificate: takes up a renewed certificate; None without TLS.
+        channel: the channel to the supervisor.
+        requests: the counters of the server; None if nothing reads them.
+        certificate: uses a renewed certificate; None without TLS.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Readiness(TaskStatus[Any]):
         self._target = target
 
     def started(self, value: Any = None) -> None:
-        """Say so; ``value`` are the listeners."""
+        """Report that it serves; ``value`` are the listeners."""
         self.channel.send("ready", must_be_kept=True, serves=self._target.kind)
         if self._assignment.configuration.observation.metrics:
             from anyio_mio._supervisor.worker_metrics import WorkerMetrics  # it needs an extra
@@ -205,7 +205,7 @@ class Readiness(TaskStatus[Any]):
         self._group.start_soon(self._send_figures, value)
 
     async def _send_figures(self, listeners: list[Any]) -> None:
-        """Send figures regularly; they are the sign that this loop still turns."""
+        """Send figures regularly; they show that this loop still runs."""
         timeout = self._assignment.configuration.supervision.worker_timeout
         pause = min(LONGEST_SILENCE, timeout / 4) if timeout else LONGEST_SILENCE
         while True:
@@ -232,7 +232,7 @@ class Readiness(TaskStatus[Any]):
             self.channel.send("metrics", must_be_kept=True, families=families)
 
     def send_last(self, summary: dict[str, int]) -> None:
-        """Send the metrics once more, and what the server did in all."""
+        """Send the metrics once more, and the summary of the server."""
         self.send_metrics()
         self.channel.send("stopped", must_be_kept=True, **summary)
 
@@ -240,9 +240,10 @@ class Readiness(TaskStatus[Any]):
 async def watch_signals(
     stop: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
-    """Stop at SIGTERM, and at no other time: a service manager signals every process repeatedly.
+    """Stop at the first SIGTERM, and ignore further ones.
 
-    To stop at once is the supervisor's business.
+    A service manager may signal every process repeatedly. Only the supervisor stops a worker at
+    once.
     """
     with anyio.open_signal_receiver(signal.SIGTERM) as received:
         task_status.started()
@@ -251,7 +252,7 @@ async def watch_signals(
 
 
 async def watch_supervisor(channel: Channel, stop: anyio.Event, status: Readiness) -> None:
-    """Answer the supervisor, and stop when it is gone: nothing else could stop this process."""
+    """Answer the supervisor. Stop when it is gone, because nothing else could stop this process."""
     async for message in channel:
         if message["kind"] == "metrics":
             status.send_metrics()
@@ -263,14 +264,14 @@ async def watch_supervisor(channel: Channel, stop: anyio.Event, status: Readines
 
 
 async def renew_certificate(watch: CertificateWatch) -> None:
-    """Use a renewed certificate for the connections that come after it."""
+    """Use a renewed certificate for new connections."""
     while True:
         await anyio.sleep(LONGEST_SILENCE)
         load_certificate(watch, at_once=False)
 
 
 def load_certificate(watch: CertificateWatch, *, at_once: bool) -> None:
-    """Load the files of a certificate, if they were renewed or in any case, and log it."""
+    """Load the files of a certificate, always or only if they were renewed, and log it."""
     try:
         if watch.renew(at_once=at_once):
             LOGGER.warning("certificate renewed: %s", watch.files.certificate)
@@ -279,7 +280,7 @@ def load_certificate(watch: CertificateWatch, *, at_once: bool) -> None:
 
 
 def resident_bytes() -> int:
-    """Return this process's memory in bytes; its peak where the system does not say."""
+    """Return this process's memory in bytes; its peak if the system only reports that."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()

@@ -1,7 +1,8 @@
-"""What a worker logs goes to its supervisor, which writes all of it in one format.
+"""The log of a worker: it sends its records to the supervisor, which writes them in one format.
 
-The root logger gets a handler that sends records over the channel. An application that configures
-`logging` itself replaces it; what it prints to standard error reaches the supervisor as lines.
+The root logger gets a handler that sends records over the channel. If the application configures
+`logging` itself, it replaces this handler. The supervisor reads the worker's standard error as
+lines.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LONGEST_TEXT: Final = 32 * 1024
 """Characters of a message or traceback that are sent."""
 
 TRACEBACK_SIGNAL: Final = signal.SIGQUIT
-"""Makes a worker print the stacks of its threads, even while its loop is blocked."""
+"""The signal that makes a worker print the stacks of its threads, even in a blocked loop."""
 
 
 def send_logs(channel: Channel, level: str) -> None:
@@ -90,7 +91,7 @@ def text_of_exception(record: logging.LogRecord) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return the text, or its beginning and its end."""
+    """Return the text; only its beginning and end if it is too long."""
     if len(text) <= LONGEST_TEXT:
         return text
     half = LONGEST_TEXT // 2

@@ -1,8 +1,8 @@
-"""The metrics of one worker, in types that JSON has: see `metric_sums.Family`.
+"""The metrics of one worker, as types that JSON has: see `metric_sums.Family`.
 
-They are those of its run, of its listeners, of its requests, and what the application has
-registered in prometheus_client's default registry. The supervisor asks for them when it is asked,
-and gets them once more when the worker ends.
+They are the metrics of its run, its listeners and its requests, and the metrics that the
+application has registered in prometheus_client's default registry. The supervisor requests them
+when it needs them, and gets them once more when the worker ends.
 
 This module needs the extra ``prometheus``, and is imported only where metrics are asked for.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LOGGER: Final = logging.getLogger("anyio_mio.metrics")
 
 CREATED: Final = "_created"
-"""Samples that say since when a counter counts: those of several workers cannot be merged."""
+"""Samples with the start time of a counter. Those of several workers cannot be merged."""
 
 
 @final
@@ -40,8 +40,8 @@ class WorkerMetrics:
     """Collects all metrics of this process.
 
     Args:
-        listeners: its listeners, which are counted also when they are closed.
-        requests: what its server counts; None if it serves no application.
+        listeners: its listeners, which count even after they were closed.
+        requests: the counters of its server; None if it serves no application.
 
     Attributes:
         lag: how late the run's last timer was, in seconds.
@@ -53,7 +53,7 @@ class WorkerMetrics:
         self.lag = 0.0
 
     def families(self) -> list[Family]:
-        """Return them as they are now; called in the run's thread."""
+        """Return the current metrics; called in the run's thread."""
         return [to_json(metric) for metric in self._collect()]
 
     def _collect(self) -> Iterator[Metric]:
@@ -70,7 +70,7 @@ class WorkerMetrics:
 
 
 def of_the_application() -> list[Metric]:
-    """Return what the application has registered, without the collectors of `anyio_mio.metrics`."""
+    """Return the application's own metrics, without the collectors of `anyio_mio.metrics`."""
     try:
         return [each for each in REGISTRY.collect() if not each.name.startswith("anyio_mio_")]
     except Exception:
@@ -79,7 +79,7 @@ def of_the_application() -> list[Metric]:
 
 
 def to_json(metric: Metric) -> Family:
-    """Return a metric in types that JSON has."""
+    """Return a metric as types that JSON has."""
     samples = [
         [sample.name, dict(sample.labels), sample.value]
         for sample in metric.samples

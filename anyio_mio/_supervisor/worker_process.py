@@ -39,25 +39,25 @@ PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     "from anyio_mio._supervisor.worker import main; sys.exit(main(sys.argv[2]))"
 )
-"""What a worker's interpreter runs: it finds the modules that the supervisor would find."""
+"""The program of a worker. It uses the search path of the supervisor."""
 
 LAST_WORDS: Final = 0.5
-"""Seconds to read what a worker said before it ended."""
+"""Seconds to read the last messages of a worker that has ended."""
 
 KILL_AFTER: Final = 5.0
-"""Seconds past the grace period after which a worker that does not end is killed."""
+"""Seconds after the grace period at which a worker is killed."""
 
 TRACEBACK_TIME: Final = 0.5
-"""Seconds that a stuck worker gets to print its stacks before it is killed."""
+"""Seconds that a stuck worker has to print its stacks before it is killed."""
 
 SUPERSEDED_AFTER: Final = 2.0
-"""Seconds that a new worker gets to become ready if another reload is asked for before it is."""
+"""Seconds that a new worker has to become ready after another reload was requested."""
 
 LONGEST_LINE: Final = 65536
 
 
 class Phase(Enum):
-    """Where a worker is in its life; see the module."""
+    """The state of a worker; see the module."""
 
     NEW = "new"
     STARTING = "starting"
@@ -71,19 +71,19 @@ class WorkerProcess:
     """A worker's process.
 
     Args:
-        number: which of the workers it is, from 1.
+        number: its number, from 1.
         configuration: the options.
         log: where events go.
         on_figures: called with the worker after each report of figures.
 
     Attributes:
-        phase: where it is in its life.
-        figures: what it last reported.
-        families: its metrics, as they were when it was asked last.
+        phase: its state.
+        figures: the figures of its last report.
+        families: its metrics, from its last answer.
         was_silent: whether it was killed because it gave no sign of life.
         last_heard: when it last reported, on the run's clock.
         status: exit status; None while it runs, and if it could not be started.
-        error: why it does not serve; empty if that is not known.
+        error: the reason why it does not serve; empty if not known.
         launched: set when its process was started, or could not be.
         settled: set when it is ready, or will never be.
         ended: set when its process is gone.
@@ -133,7 +133,7 @@ class WorkerProcess:
         return anyio.current_time() - self._started_at if self.pid else 0.0
 
     async def run(self, sockets: Sequence[socket.socket]) -> None:
-        """Start it and follow it to its end. Failing to start it is no error."""
+        """Start it and follow it to its end. A failed start raises no error."""
         try:
             with ExitStack() as ours:
                 try:
@@ -183,7 +183,7 @@ class WorkerProcess:
         return process, channel, read
 
     async def _follow(self, process: Process, channel: Channel, output: int) -> int:
-        """Take its reports until it is gone: processes that it forked may hold the channel open."""
+        """Read its reports until it has ended: a process it forked may keep the channel open."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._limit_start)
             heard = [anyio.Event(), anyio.Event()]
@@ -212,7 +212,7 @@ class WorkerProcess:
             self.signal(signal.SIGKILL)
 
     def hurry(self) -> None:
-        """Give a worker that is starting only a little more time: a newer one is asked for."""
+        """Shorten the time of a starting worker, because a newer one was requested."""
         if self.phase is not Phase.STARTING:
             return
         deadline = self._started_at + SUPERSEDED_AFTER
@@ -227,7 +227,7 @@ class WorkerProcess:
         heard.set()
 
     async def _take_output(self, output: int, heard: anyio.Event) -> None:
-        """Log what it prints to standard error, line by line."""
+        """Log its standard error, line by line."""
         buffer = b""
         while chunk := await read_from(output):
             *lines, buffer = (buffer + chunk).split(b"\n")
@@ -244,9 +244,9 @@ class WorkerProcess:
         self._log.add(Entry(text, "warning", OUTPUT, fields={"worker": self.number}))
 
     async def ask_for_metrics(self) -> None:
-        """Have it say its metrics, and wait until it has.
+        """Request its metrics, and wait for the answer.
 
-        A worker that is stuck is asked once; its answer counts when it comes.
+        A stuck worker gets only one request; its answer counts when it comes.
         """
         if self._channel is None or self.phase not in (Phase.SERVING, Phase.STOPPING):
             return
@@ -256,7 +256,7 @@ class WorkerProcess:
         await self._is_asked.wait()
 
     def renew_certificate(self) -> None:
-        """Have it load the certificate's files; it logs what came of it."""
+        """Make it load the certificate's files; it logs the result."""
         if self._channel is not None and self.is_ready:
             self._channel.send("certificate")
 
@@ -267,23 +267,23 @@ class WorkerProcess:
             self._is_asked = None
 
     def stop(self) -> None:
-        """Ask it to end: it closes its listeners and gives its handlers their grace period."""
+        """Signal it to stop: it closes its listeners and gives its handlers their grace period."""
         if self.phase is not Phase.ENDED:
             self.phase = Phase.STOPPING
         self.signal(signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it still lives."""
+        """Send a signal, if it still runs."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
     async def stop_and_wait(self) -> None:
-        """Ask it to end and wait; one that does not listen is killed after grace and some."""
+        """Stop it and wait. If it does not end soon after the grace period, kill it."""
         self.stop()
         await self.wait_or_kill()
 
     async def wait_or_kill(self) -> None:
-        """Wait until it ends; kill it when the grace period is well over."""
+        """Wait until it ends; kill it some time after the grace period."""
         with anyio.move_on_after(self._configuration.serving.grace + KILL_AFTER) as scope:
             await self.ended.wait()
         if scope.cancelled_caught:
@@ -324,12 +324,12 @@ class WorkerProcess:
 
 
 async def read_from(fd: int) -> bytes:
-    """Read what is there, or wait for it; nothing at the end."""
+    """Read the next bytes, and wait if there are none; return no bytes at the end."""
     await anyio.wait_readable(fd)
     return os.read(fd, LONGEST_LINE)
 
 
 def close_descriptor(fd: int) -> None:
-    """Close a descriptor that was waited for."""
+    """Close a descriptor that tasks may wait for."""
     anyio.notify_closing(fd)
     os.close(fd)

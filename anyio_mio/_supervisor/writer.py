@@ -1,14 +1,14 @@
-"""Writing without ever waiting for the reader.
+"""Writing that never waits for the reader.
 
-Facts. A pipe, a terminal and a socket hold a bounded amount that was not read. Beyond it a write
-waits, for as long as the reader likes: a log collector that hangs, a terminal after Ctrl-S or a
-supervisor that is suspended would stop a server. O_NONBLOCK belongs to the open file, which is
-shared with the processes that have the same terminal or pipe, so setting it changes their writes.
+Facts. Pipes, terminals and sockets have bounded buffers. If the buffer is full, a write waits for
+the reader: a log collector that hangs, a terminal after Ctrl-S or a suspended supervisor would stop
+a server. O_NONBLOCK belongs to the open file, which is shared with the processes that have the same
+terminal or pipe, so setting it changes their writes.
 
 Decision. On Linux ``/proc/self/fd/N`` opens the same pipe or terminal a second time, with flags of
-its own. Elsewhere, and where that is not allowed, the flag is set for the moment of the write. What
-does not fit is kept, up to `BACKLOG` bytes, and written later; what exceeds that is dropped and
-counted.
+its own. Elsewhere, and where that is not allowed, the flag is set for the moment of the write.
+Messages that do not fit are kept, up to `BACKLOG` bytes, and written later. Further messages are
+dropped and counted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class NonBlockingWriter:
     """Writes whole messages in order, from any thread, and never waits.
 
     Args:
-        write: writes what it can and returns how many bytes that were; raises BlockingIOError.
+        write: writes as many bytes as possible and returns their number, or raises BlockingIOError.
 
     Attributes:
         dropped: messages that were not written because the reader was late or is gone.
@@ -73,7 +73,7 @@ class NonBlockingWriter:
             self.flush()
 
     def flush(self) -> bool:
-        """Write what was kept, as far as the reader takes it.
+        """Write the messages that were kept, as far as the reader reads them.
 
         Returns:
             True if nothing is left.
@@ -91,7 +91,7 @@ class NonBlockingWriter:
             return True
 
     def close(self, seconds: float) -> None:
-        """Give the reader a last chance to take what was kept."""
+        """Give the reader a last chance to read the messages that were kept."""
         deadline = time.monotonic() + seconds
         while not self.flush() and time.monotonic() < deadline:
             time.sleep(PAUSE)
@@ -151,8 +151,8 @@ class WriterFile(io.RawIOBase):
     """A file that writes through a `NonBlockingWriter`.
 
     Args:
-        writer: where the bytes go.
-        fd: what `fileno()` answers.
+        writer: the writer of the bytes.
+        fd: the result of `fileno()`.
     """
 
     def __init__(self, writer: NonBlockingWriter, fd: int) -> None:

@@ -85,7 +85,7 @@ class FilePart:
         status = os.fstat(self.fd)
         if not stat.S_ISREG(status.st_mode):
             raise ApplicationError(
-                "it names something that is no regular file\n  right: a file on a disk"
+                "it names something that is not a regular file\n  right: a file on a disk"
             )
         if not self._is_ours:
             offset = message.get("offset")

@@ -34,7 +34,7 @@ HEAD_WITH_EIGHT_BYTES: Final = struct.Struct("!BBQ").pack
 def take_messages(data: bytes, messages: deque[dict[str, Any]], most: float) -> int:
     """Make events of the messages that a piece of data begins with.
 
-    A frame that is not whole, or no message by itself, ends it; so does text that is no UTF-8, and
+    A frame that is incomplete, or not a whole message, ends it; so does text that is not UTF-8, and
     a message of more than ``most`` bytes: websockets knows what to do with them.
 
     Args:

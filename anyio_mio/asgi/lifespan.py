@@ -65,7 +65,7 @@ class Lifespan:
             await self._answered.wait()
         if not self._answered.is_set():
             name = describe(self._app)
-            LOGGER.warning("%s has not answered %r for %g s", name, STARTUP, PATIENCE)
+            LOGGER.warning("%s has not answered %r after %g s", name, STARTUP, PATIENCE)
             await self._answered.wait()
         if self._refusal is not None:
             raise ApplicationError(f"{describe(self._app)} failed to start: {self._refusal}")
@@ -77,7 +77,7 @@ class Lifespan:
         name = describe(self._app)
         if self._cannot_be_called():
             raise ApplicationError(
-                f"{name} is no ASGI application: {self._error}\n"
+                f"{name} is not an ASGI application: {self._error}\n"
                 "  right: async def app(scope, receive, send): ..."
             ) from self._error
         if self._mode == "on":
@@ -87,7 +87,7 @@ class Lifespan:
             ) from self._error
         if self._announced and self._error is not None:
             LOGGER.warning(
-                "%s failed after %r and is served as it is; with lifespan='on' it would not start",
+                "%s failed after %r and is served without it; lifespan='on' would refuse it",
                 name,
                 STARTUP,
                 exc_info=self._error,

@@ -73,7 +73,7 @@ def parse_network(text: str) -> Network:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
-            f"trusted: {text!r} is no address\n  right: '10.0.0.1', '10.0.0.0/8', '::1' or '*'"
+            f"trusted: {text!r} is not an address\n  right: '10.0.0.1', '10.0.0.0/8', '::1' or '*'"
         ) from None
 
 

@@ -156,7 +156,7 @@ class Response:
         try:
             kind = message["type"]
         except (TypeError, KeyError):
-            raise self._unexpected(message, ", which is no event") from None
+            raise self._unexpected(message, "which is not an event") from None
         if kind == BODY:
             body = message.get("body", b"")
             if body.__class__ is not bytes:
@@ -206,7 +206,7 @@ class Response:
         elif kind == TRAILER_EVENT:
             await self._send_trailers(message)
         else:
-            raise self._unexpected(message, ", which HTTP does not know")
+            raise self._unexpected(message, "which is not an event of HTTP")
 
     # The head.
 
@@ -372,14 +372,14 @@ class Response:
     async def _send_trailers(self, message: dict[str, Any]) -> None:
         """Send the last chunk and the fields behind it."""
         if self.state != TRAILERS:
-            raise self._unexpected(message, "where none are awaited")
+            raise self._unexpected(message, "but announced no trailers")
         noted: list[tuple[bytes, bytes]] = []
         try:
             lines = join_head(200, message.get("headers", ()), noted)
         except ApplicationError as error:
             raise sent_by(self.link.app, TRAILER_EVENT, error) from None
         if noted:
-            raise self._unexpected(message, f"with {noted[0][0]!r}, which is no trailer")
+            raise self._unexpected(message, f"with {noted[0][0]!r}, which is not a trailer field")
         fields = lines.partition(b"\r\n")[2]
         self._held += fields + b"\r\n" if fields else b""
         if not message.get("more_trailers"):

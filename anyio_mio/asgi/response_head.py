@@ -89,8 +89,8 @@ def make_line(name: Any, value: Any, noted: list[tuple[bytes, bytes]]) -> bytes:
         The line with CRLF before it; nothing if the server writes the field itself.
 
     Raises:
-        TypeError: the name or the value is no bytes.
-        ApplicationError: the name is no token, or the value is more than a line.
+        TypeError: the name or the value is not bytes.
+        ApplicationError: the name is not a token, or the value is more than one line.
     """
     if not isinstance(value, (bytes, bytearray, memoryview)):
         raise TypeError(value)
@@ -101,7 +101,7 @@ def make_line(name: Any, value: Any, noted: list[tuple[bytes, bytes]]) -> bytes:
             "  right: one line of text for each header field"
         )
     if not TOKEN.fullmatch(name):
-        raise ApplicationError(f"{name!r} is no header name\n  right: b'content-type'")
+        raise ApplicationError(f"{name!r} is not a header name\n  right: b'content-type'")
     line: bytes = b"\r\n%b: %b" % (name, value)
     lower = name.lower()
     if lower in NOTED:
@@ -126,7 +126,7 @@ def status_line(status: Any) -> bytes:
     """Return the line for a status that has no name.
 
     Raises:
-        ApplicationError: it is no status of a final answer.
+        ApplicationError: it is not the status of a final answer.
     """
     if type(status) is not int or not 200 <= status <= 999:
         raise ApplicationError(
@@ -143,7 +143,7 @@ def parse_length(value: bytes, before: int | None) -> int:
         before: what an earlier field said, if there was one.
 
     Raises:
-        ApplicationError: it is no number, or another one than before.
+        ApplicationError: it is not a number, or differs from the one before.
     """
     length = int(value) if len(value) <= 18 and value.isdigit() else None
     if length is None or (before is not None and before != length):

@@ -40,7 +40,7 @@ def split_url(url: bytes) -> tuple[bytes, bytes, bytes]:
     except httptools.HttpParserInvalidURLError as error:
         raise TargetError(str(error)) from None
     if parsed.schema is None or parsed.schema.lower() not in (b"http", b"https", b"ws", b"wss"):
-        raise TargetError("it is no URL of HTTP")
+        raise TargetError("it is not an HTTP URL")
     if parsed.userinfo is not None or parsed.fragment is not None or not parsed.host:
         raise TargetError("it has no host, or parts that are not sent")
     host = b"[%b]" % parsed.host if b":" in parsed.host else parsed.host

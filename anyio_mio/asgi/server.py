@@ -77,7 +77,7 @@ async def serve(
     """
     if not callable(app):
         raise TypeError(
-            f"{app!r} is no ASGI application\n  right: async def app(scope, receive, send): ..."
+            f"{app!r} is not an ASGI application\n  right: async def app(scope, receive, send): ..."
         )
     threads = options.get("threads", 1)
     if threads == 1:

@@ -111,7 +111,7 @@ class WebSocket:
         self._messages: deque[dict[str, Any]] = deque()
         self._fragments: list[bytes] = []
         self._is_text = False
-        self._is_garbled = False  # whether a text was no UTF-8: nothing behind it counts
+        self._is_garbled = False  # whether a text was not UTF-8: all that follows is ignored
         self._end: dict[str, Any] | None = None  # the disconnect, once there is one
         self._is_reading = self._is_writing = False
         self._changed: anyio.Event | None = None

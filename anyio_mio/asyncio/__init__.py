@@ -21,9 +21,9 @@ A program that is written for asyncio can run on mio's event loop::
         runner.run(main())
 
 Map: `loop` has the loop, `run_loop` the one of a run, `event_loop` the one without a run. They are
-made of `callbacks`, `descriptors`, `transports` and `other_threads`. `task_face` is what asyncio
-sees of a task of mio; `clean_up` and `circles` help it to cancel. `tasks` runs a task of mio from
-an asyncio task. `task_states` and `time_limits` describe tasks for the task tree.
+made of `callbacks`, `descriptors` with `watch`, `transports` and `other_threads`. `task_face` is
+what asyncio sees of a task of mio; `clean_up` and `circles` help it to cancel. `tasks` runs a task
+of mio from an asyncio task. `task_states` and `time_limits` describe tasks for the task tree.
 `asyncio_internals` has the private names of asyncio.
 
 Rules:

@@ -1,22 +1,23 @@
-"""The transport of a socket: asyncio's own, which reads as soon as the poll tells of an event.
+"""`SocketTransport`: asyncio's transport of a socket, which reads when the poll reports an event.
 
-Facts. asyncio's transport is level-triggered: after each event the system looks at the connection
-once more, in the next poll. What it finds readable there it puts before the connections whose data
-came since. asyncio's loop polls between the reads and the answers, and so never finds it readable;
-a loop that reads and answers without a poll between serves a few quick clients again and again, and
-lets the others wait (measured with 50 clients: the 95th percentile is 1.6 times asyncio's).
+Facts. asyncio's transport is level-triggered: after each event, the system checks the connection
+again in the next poll. If it is readable then, the system reports it before the connections whose
+data has arrived since. asyncio's loop polls between the reads and the answers, so it does not find
+the connection readable. A loop that reads and answers without a poll in between serves a few quick
+clients again and again while the others wait (measured with 50 clients: the 95th percentile is 1.6
+times asyncio's).
 
-asyncio asks for 256 KiB in each ``recv()``. An object of more than 128 KiB is mapped from the
-system and given back, page faults and all, for a message of 60 bytes.
+asyncio reads up to 256 KiB with each ``recv()``. The allocator maps an object of more than 128 KiB
+and unmaps it afterwards, with page faults, even if a message has only 60 bytes.
 
-Decision. A connection that only reads is edge-triggered, where the system itself makes the edges. A
-read that comes back with less than it asked for has taken everything (R2); any other, and one
-after a closing event, is followed by another one in the next round of callbacks. While a connection
-also waits to write, it is level-triggered, for then asyncio's code reads and writes. Each change
-registers anew, and so makes an edge of what is there.
+Decision. A connection that only reads is edge-triggered if the selector has native edges. A read
+that returns less than it asked for has taken everything (R2). After a full read, or a read after a
+closing event, the connection reads again in the next round of callbacks. While a connection also
+waits to write, it is level-triggered, because asyncio's own code reads and writes then. Each change
+registers the descriptor again, which reports an edge for what is there already.
 
-A read comes right from the event, without a handle in the queue; if handles of another origin are
-queued, or in debug mode, behind them. So the order of callbacks stays what it is.
+The event itself reads, without a handle in the queue. If handles of another origin are queued, or
+in debug mode, the reader is queued behind them. So the order of the callbacks does not change.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ READ_SIZE: Final = 64 * 1024
 """Bytes, as in mio's own streams."""
 
 EDGES: Final = READABLE | READ_HANGUP | PRIORITY
-"""What makes an edge for a connection that only reads; the last two are there for R2's proof."""
+"""The events of a connection that only reads. R2 requires the last two."""
 
 
 @final
@@ -49,8 +50,8 @@ class SocketTransport(StockSocketTransport):
     """A TCP or UNIX connection.
 
     Attributes:
-        is_buffered: whether its protocol has a buffer of its own.
-        reads_on: whether a short read proves nothing: after a closing event, or an urgent mark.
+        is_buffered: whether its protocol is an `asyncio.BufferedProtocol`.
+        reads_on: whether to read again after a short read: after a closing event or urgent data.
     """
 
     max_size = READ_SIZE
@@ -62,12 +63,12 @@ class SocketTransport(StockSocketTransport):
         super().__init__(loop, *args, **options)
 
     def watch(self, fileobj: Any, fd: int, *, edges: bool) -> SocketWatch:
-        """Make the owner of the descriptor in the registry of the poll.
+        """Make the entry of the poll's registry for the descriptor.
 
         Args:
-            fileobj: what asyncio calls the descriptor.
-            fd: its number.
-            edges: whether the system makes edges, and also one for an urgent mark.
+            fileobj: the object that asyncio has given for the descriptor.
+            fd: the descriptor.
+            edges: whether the selector has native edges, for urgent data too.
         """
         self._watch = SocketWatch(self, fileobj, fd, self._callbacks, edges=edges)
         return self._watch
@@ -109,9 +110,9 @@ class SocketTransport(StockSocketTransport):
         super().writelines(list_of_data)
 
     def receive(self) -> None:
-        """Read once and hand over what came: asyncio's functions, which say whether to go on.
+        """Read once, give the data to the protocol, and queue another read if one is needed.
 
-        A handle in the queue calls it, and a watch where its own short way does not do.
+        The reader's handle calls it, and `SocketWatch.deliver()` for a buffered protocol.
         """
         if self._conn_lost:
             return
@@ -122,7 +123,7 @@ class SocketTransport(StockSocketTransport):
     _read_ready = receive
 
     def _receive_bytes(self) -> bool:
-        """Return whether more may be there, of which no edge would tell."""
+        """Read bytes; return whether there may be more data that no edge would report."""
         try:
             data = self._sock.recv(READ_SIZE)
         except BaseException as error:
@@ -138,7 +139,7 @@ class SocketTransport(StockSocketTransport):
         return self.reads_on or len(data) == READ_SIZE
 
     def _receive_into(self) -> bool:
-        """Return whether more may be there, of which no edge would tell."""
+        """Read into the protocol's buffer; return whether there may be more data."""
         try:
             buffer = self._protocol.get_buffer(-1)
             room = len(buffer)
@@ -162,7 +163,7 @@ class SocketTransport(StockSocketTransport):
         return self.reads_on or size >= room
 
     def read_failed(self, error: BaseException) -> None:
-        """Close the connection, unless nothing was there to read."""
+        """Handle an error of a read: close the connection, unless there was nothing to read."""
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise error
         if isinstance(error, (BlockingIOError, InterruptedError)):
@@ -171,7 +172,7 @@ class SocketTransport(StockSocketTransport):
             self._fatal_error(error, "Fatal read error on socket transport")
 
     def protocol_failed(self, error: BaseException, method: str) -> None:
-        """Close the connection: its protocol has raised."""
+        """Handle an error of the protocol: close the connection."""
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise error
         self._fatal_error(error, f"Fatal error: protocol.{method}() call failed.")
@@ -179,7 +180,7 @@ class SocketTransport(StockSocketTransport):
 
 @final
 class SocketWatch(Watch):
-    """The descriptor of a transport: an event reads from it."""
+    """The watch of a transport's descriptor. An event of it reads."""
 
     __slots__ = ("_has_edges", "_transport")
 
@@ -197,14 +198,14 @@ class SocketWatch(Watch):
         self._has_edges = edges
 
     def registration(self) -> tuple[int, bool]:
-        """See `Watch.registration()`."""
+        """Return the readiness bits, and True for edges if the connection only reads."""
         if self._has_edges and self.writer is None and self.reader is not None:
             return EDGES, True
         return super().registration()
 
     @door
     def deliver(self, bits: int, wake: Callable[[TaskRef], None], /) -> None:
-        """Read at once, or in the queue: behind what no event of this poll has queued."""
+        """Read now, or queue the reader if handles of another origin are queued."""
         callbacks, reader, transport = self.callbacks, self.reader, self._transport
         if (
             bits != READABLE
@@ -233,7 +234,7 @@ class SocketWatch(Watch):
             self._fail(reader, error, data)
         finally:
             callbacks.is_running = False
-            # The step for them comes in this turn, since it was scheduled before the turn's steps.
+            # They run in this turn: their step was scheduled before the steps of the turn.
             if callbacks.ready:
                 callbacks.are_of_events = True
             callbacks.names["name"] = "mio"
@@ -241,13 +242,13 @@ class SocketWatch(Watch):
             self.queue_reader()
 
     def queue_reader(self) -> None:
-        """Have the connection read in the next round, if no edge will tell that it should."""
+        """Read again in the next round, if the connection is edge-triggered."""
         if self.reader is not None and self._has_edges and self.writer is None:
             super().deliver(READABLE, ignore)
 
     @door
     def _fail(self, reader: StockHandle, error: BaseException, data: bytes | None) -> None:
-        """Handle what a read has raised, or the protocol of what it has read."""
+        """Handle an error of the read, or of the protocol if there was data."""
         transport, run = self._transport, reader._context.run
         try:
             if data is None:
@@ -261,4 +262,4 @@ class SocketWatch(Watch):
 
 
 def ignore(task: TaskRef) -> None:
-    """Wake no task: a watch wakes none."""
+    """Do nothing: a watch wakes no task."""

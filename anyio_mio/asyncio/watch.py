@@ -1,4 +1,4 @@
-"""`Watch`: a descriptor of asyncio's, as the poll's registry knows it."""
+"""`Watch`: a descriptor that asyncio watches, as an entry of the poll's registry."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """The handles of a descriptor's reader and writer, which an event queues.
+    """The handles of a descriptor's reader and writer. An event queues them.
 
-    Open for one subclass: that of a connection's transport.
+    `SocketWatch`, for the transport of a connection, is the only subclass.
 
     Attributes:
-        reader: the handle that is queued while the descriptor is readable; ``writer`` likewise.
-        queued_in: how many rounds of `Callbacks` there had been when its handles were queued.
+        fileobj: what was given to ``add_reader()`` or ``add_writer()``: a descriptor or an object.
+        fd: its descriptor.
+        callbacks: the queue for the handles.
+        reader: the handle to run while the descriptor is readable, or None.
+        writer: the handle to run while the descriptor is writable, or None.
+        queued_in: the number of the round of `Callbacks` in which the handles were queued last.
     """
 
     __slots__ = ("callbacks", "fd", "fileobj", "queued_in", "reader", "writer")
@@ -34,14 +38,14 @@ class Watch:
         self.writer: StockHandle | None = None
 
     def registration(self) -> tuple[int, bool]:
-        """Return the bits that the poll has to watch for, and whether edges of them are enough."""
+        """Return the readiness bits to watch for, and whether to be told of edges only."""
         reads = READABLE if self.reader is not None else 0
         return reads | (WRITABLE if self.writer is not None else 0), False
 
     def deliver(self, bits: int, wake: Callable[[TaskRef], None], /) -> None:
-        """Queue the handles that an event concerns; an error or a hang-up concerns both.
+        """Queue the handles that an event is for; an error or a hang-up is for both.
 
-        If a poll in the midst of a turn has queued them, the next poll does not queue them again.
+        Handles that a poll within the turn has queued are not queued again by the next poll.
         """
         callbacks = self.callbacks
         if self.queued_in == callbacks.rounds:

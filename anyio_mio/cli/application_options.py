@@ -196,7 +196,9 @@ def split_header(text: str) -> list[str]:
     """
     name, colon, value = text.partition(":")
     if not name or not colon or any(c in text for c in "\r\n\0"):
-        raise click.UsageError(f"--header {text!r} is no field\n  right: --header 'x-name: value'")
+        raise click.UsageError(
+            f"--header {text!r} is not a field\n  right: --header 'x-name: value'"
+        )
     return [name, value.strip()]
 
 

@@ -96,7 +96,7 @@ def check_directory(path: str) -> str:
     absolute = str(Path(path).absolute())
     if Path(path).exists() and not Path(path).is_dir():
         raise click.UsageError(
-            f"--console {path} is no directory, and each worker needs a socket of its own\n"
+            f"--console {path} is not a directory, and each worker needs a socket of its own\n"
             "  right: --console /run/user/1000/my-app"
         )
     if len(absolute) > LONGEST_DIRECTORY:

@@ -137,7 +137,7 @@ def test_an_application_that_hangs_at_shutdown_is_named_and_ends_in_time() -> No
     [
         ("order", "wrong sent 'http.response.body' before 'http.response.start'"),
         ("types", "wrong sent 'http.response.start': the headers are [('name', 'value')]"),
-        ("protocol", "wrong sent 'websocket.accept' , which HTTP does not know"),
+        ("protocol", "wrong sent 'websocket.accept' , which is not an event of HTTP"),
         ("late", "wrong sent 'http.response.body' after the last piece of the body"),
     ],
 )

@@ -70,7 +70,7 @@ def test_networks_and_the_asterisk_are_trusted() -> None:
     assert not trusted.includes("unknown")
     assert Trusted(["*"]).includes("11.0.0.1")
     assert Trusted(["*"]).nearest_stranger(["1.1.1.1", "2.2.2.2"]) == "1.1.1.1"
-    with pytest.raises(ValueError, match="'nonsense' is no address"):
+    with pytest.raises(ValueError, match="'nonsense' is not an address"):
         Trusted(["nonsense"])
 
 

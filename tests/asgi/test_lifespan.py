@@ -77,7 +77,7 @@ class NoApplication:
 )
 @pytest.mark.parametrize("mode", ["auto", "on"])
 def test_what_takes_no_three_arguments_is_not_served(app: Any, name: str, mode: Any) -> None:
-    with pytest.raises(ApplicationError, match=f"{name} is no ASGI application: .*positional"):
+    with pytest.raises(ApplicationError, match=f"{name} is not an ASGI application: .*positional"):
         anyio_mio.asgi.run(app, port=0, lifespan=mode)
 
 
@@ -104,7 +104,7 @@ def test_a_startup_that_raises_is_a_warning_where_lifespan_is_not_required(
         assert client.get().body == b"hello"
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "app failed after 'lifespan.startup' and is served as it is" in record.getMessage()
+    assert "app failed after 'lifespan.startup' and is served without it" in record.getMessage()
     assert "lifespan='on'" in record.getMessage()
     assert record.exc_info
     assert isinstance(record.exc_info[1], LookupError)
@@ -146,7 +146,7 @@ def test_a_startup_that_takes_long_is_named_in_the_log(
     with serving(app) as served, served.connect() as client:
         assert client.get().body == b"hello"
     [record] = caplog.records
-    assert record.getMessage().endswith("app has not answered 'lifespan.startup' for 0.05 s")
+    assert record.getMessage().endswith("app has not answered 'lifespan.startup' after 0.05 s")
 
 
 @pytest.mark.parametrize("how", ["fails", "raises", "hangs"])
@@ -173,7 +173,7 @@ def test_a_shutdown_that_goes_wrong_is_logged_and_ends_all_the_same(
 
 
 def test_an_application_that_cannot_be_called_is_refused() -> None:
-    with pytest.raises(TypeError, match="'text' is no ASGI application"):
+    with pytest.raises(TypeError, match="'text' is not an ASGI application"):
         anyio_mio.asgi.run("text", port=0)  # type: ignore[arg-type]
 
 

@@ -52,7 +52,7 @@ def refusal_of(**options: Any) -> str:
         ("lifespan", "maybe", "lifespan is 'maybe', not auto, on or off"),
         ("access_log", "xml", "access_log is 'xml'"),
         ("trusted", "127.0.0.1", "trusted is a list"),
-        ("trusted", ["localhost"], "'localhost' is no address"),
+        ("trusted", ["localhost"], "'localhost' is not an address"),
         ("headers", [("a", "b\r\nc")], "more than one line"),
         # Those of every server.
         ("grace", -1, "grace must be zero or more"),

@@ -56,6 +56,43 @@ def test_what_comes_after_a_burst_was_taken_rings_again(waker: CountingWaker) ->
         assert waker.rings == 2
 
 
+def test_the_kernel_that_is_woken_need_not_wait_for_the_thread_that_wakes_it() -> None:
+    """A thread gives the interpreter's lock up in the system call that wakes the kernel."""
+
+    class Impatient(CountingWaker):  # type: ignore[misc]
+        def wake(self) -> None:
+            super().wake()
+            kernel = threading.Thread(target=lambda: arrived.append(queue.arrived()))
+            kernel.start()
+            kernel.join(5)
+
+    arrived: list[int] = []
+    with Impatient() as waker:
+        queue = EntryQueue(waker)
+
+        queue.put(lambda: None)
+
+    assert arrived == [1]
+
+
+def test_a_wake_up_that_a_signal_has_cut_short_is_made_up_for_by_the_next(
+    waker: CountingWaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: CountingWaker) -> None:
+        raise KeyboardInterrupt
+
+    with waker:
+        queue = EntryQueue(waker)
+        with monkeypatch.context() as patch:
+            patch.setattr(CountingWaker, "wake", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                queue.put(lambda: None)
+
+        queue.put(lambda: None)
+
+        assert waker.rings == 1
+
+
 class Interrupted(EntryQueue):  # type: ignore[misc]
     """A signal handler puts something in at the worst moments of `run()`."""
 

@@ -89,3 +89,8 @@ def test_loopback_is_not_the_network(family: int, address: str, expected: bool) 
         except OSError as error:
             pytest.skip(str(error))
         assert is_reached_by_network(sock) is expected
+
+
+def test_a_unix_socket_is_not_the_network() -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        assert not is_reached_by_network(sock)

@@ -43,7 +43,10 @@ def test_a_listening_socket_is_adopted_and_not_inherited_further() -> None:
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "no stream socket but SOCK_DGR"),
+        (
+            lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+            "not a stream socket but SOCK_DGR",
+        ),
         (socket.socket, "is not listening; right: ListenStream="),
         (lambda: socket.socketpair()[0], "is not listening"),
         (lambda: socket.socketpair(type=socket.SOCK_SEQPACKET)[0], "SOCK_SEQPACKET"),
@@ -59,11 +62,13 @@ def test_a_socket_that_cannot_be_served_is_refused(
 
 def test_a_file_and_a_closed_descriptor_are_refused() -> None:
     fd = os.open(os.devnull, os.O_RDONLY)
-    with pytest.raises(AdoptionError, match="is no open socket: Socket operation on non-socket"):
+    with pytest.raises(
+        AdoptionError, match="is not an open socket: Socket operation on non-socket"
+    ):
         handed_over(fd)
     os.close(fd)
 
-    with pytest.raises(AdoptionError, match="is no open socket: Bad file descriptor"):
+    with pytest.raises(AdoptionError, match="is not an open socket: Bad file descriptor"):
         handed_over(fd)
 
 

@@ -244,7 +244,7 @@ def test_a_socket_that_cannot_be_served_is_one_line_and_status_78(fds: str) -> N
 
     assert done.returncode == 78
     (only,) = done.stderr.splitlines()
-    assert f"passed {fds} sockets, and descriptor 3 is no stream socket but SOCK_DGRAM" in only
+    assert f"passed {fds} sockets, and descriptor 3 is not a stream socket but SOCK_DGRAM" in only
 
 
 def test_a_name_that_is_none_is_refused_in_one_line_and_the_usage() -> None:

@@ -87,7 +87,7 @@ import pytest
 
 
 @pytest.mark.anyio
-@pytest.mark.timeout(1, method="signal")
+@pytest.mark.timeout(2, method="signal", func_only=True)
 @pytest.mark.parametrize("anyio_backend", ["mio"])
 async def test_that_hangs():
     async with anyio.create_task_group() as group:
