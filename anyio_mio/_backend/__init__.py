@@ -1,4 +1,4 @@
-"""AnyIO's face of mio: the backend class, and AnyIO's classes on the kernel's.
+"""mio's side of AnyIO: the backend class, and AnyIO's classes, based on those of the kernel.
 
 Map: AnyIO asks `backend`, which `registration` puts into its table. The kernel's objects with
 AnyIO's faces are in `tasks`, `task_info`, `synchronization`, `capacity_limiter`, `signals`,
@@ -9,7 +9,7 @@ as they are imported, which `import_hook` tells it.
 
 Rules:
 
-* B1 Only this package touches AnyIO's private names, and each of them in one place.
+* B1 Only this package uses AnyIO's private names, and each of them in one place.
 * B2 No wrapper objects: AnyIO's classes are inherited together with the kernel's.
 * B3 AnyIO's constructors call ``__init__`` a second time with the same arguments, so it is
   idempotent, or absent.

@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 def is_safe(copied: str, probe: Callable[[], bool]) -> bool:
-    """Return whether a probe found that a copy does what AnyIO does; log one line if not."""
+    """Return whether a probe found that a copy behaves like AnyIO's code; log one line if not."""
     try:
         if probe():
             return True
@@ -69,7 +69,7 @@ def uses(function: object, names: set[str]) -> bool:
 
 
 def where_mio_runs(function: Callable[..., T], *args: object) -> T:
-    """Call a function of AnyIO's that asks which backend runs, also where sniffio is not sure."""
+    """Call a function of AnyIO that asks which backend runs, even if sniffio does not know it."""
     previous, sniffio.thread_local.name = sniffio.thread_local.name, "mio"
     try:
         return function(*args)
@@ -81,7 +81,7 @@ def where_mio_runs(function: Callable[..., T], *args: object) -> T:
 
 
 def put_into_table(name: str, backend: type[AsyncBackend]) -> None:
-    """Make AnyIO find a backend by its name, unless it knows one of that name."""
+    """Make AnyIO find a backend by its name, unless it has one of that name already."""
     if is_safe("the entry in its table of backends", partial(probe_table, name, backend)):
         return
     # The module that AnyIO imports for a name that its table does not have.
@@ -116,7 +116,7 @@ class CancelScope(cancel_scope.CancelScope, anyio.CancelScope):  # type: ignore[
 
 
 SLOTS: Final = {"_cancel_scope", "_coro", "_exception", "_finished_event"}
-"""What AnyIO writes at the beginning and looks at in the end."""
+"""The slots that AnyIO sets at the beginning of a task and reads at its end."""
 
 CONSTRUCTOR_NAMES: Final = SLOTS | {
     "CancelScope",
@@ -141,7 +141,7 @@ class HandledTask(Task):
     handle: TaskHandle[Any] | None
 
     def finish(self, value: object, error: BaseException | None) -> None:
-        """Fill the handle in, leave its scope, tell the owner."""
+        """Store the result in the handle, leave its scope, notify the owner."""
         handle = self.handle
         if handle is None:  # an interrupt came behind that, see `repair()`
             Task.finish(self, value, error)
@@ -169,7 +169,7 @@ class HandledTask(Task):
 
 
 def leave(scope: Any, error: BaseException | None) -> BaseException | None:
-    """Exit a task's outermost scope with the task's error; what is left of the error."""
+    """Exit a task's outermost scope with the task's error; return the rest of the error."""
     try:
         if scope.__exit__(None if error is None else type(error), error, None):
             return None
@@ -195,7 +195,7 @@ def new_handle(coro: Coroutine[Any, Any, T], name: str | None) -> TaskHandle[T]:
 
 
 def new_handle_with_check(coro: Coroutine[Any, Any, T], name: str | None) -> TaskHandle[T]:
-    """Find out at the first task whether the copy is safe; AnyIO's constructor otherwise."""
+    """Find out at the first task whether the copy is safe; otherwise use AnyIO's constructor."""
     global handles_are_known
     if handles_are_known is None:
         handles_are_known = True  # the probe calls the copy
@@ -227,7 +227,7 @@ def set_start_value(handle: TaskHandle[Any], value: object) -> None:
 
 
 def probe_handles() -> bool:
-    """Compare a handle of AnyIO's constructor, and what AnyIO makes of it, with the copies."""
+    """Compare AnyIO's constructor of handles, and its end of a task, with the copies."""
     if not uses(TaskHandle.__init__, CONSTRUCTOR_NAMES):
         return False
     if not uses(TaskHandle._run_coro, RUN_NAMES):
@@ -257,7 +257,7 @@ async def end(error: BaseException | None) -> str:
 
 
 def contents(handle: TaskHandle[Any]) -> dict[str, object]:
-    """Return the type or, where that says nothing, the value of all that a handle holds."""
+    """Return the contents of a handle: plain values, and the types of other objects."""
     found: dict[str, object] = {}
     for slot in TaskHandle.__slots__:
         if slot != "__weakref__" and hasattr(handle, slot):
@@ -268,7 +268,7 @@ def contents(handle: TaskHandle[Any]) -> dict[str, object]:
 
 
 class Recorder:
-    """A scope, an event and an owner that write down what is done to them.
+    """A scope, an event and an owner that record the calls they get.
 
     Args:
         takes: whether the scope takes the error that leaves it.
@@ -304,7 +304,7 @@ def recorded_handle(recorder: Any, error: BaseException | None) -> TaskHandle[An
 
 
 def end_by_anyio(error: BaseException | None, takes: bool) -> tuple[object, ...]:
-    """Return what AnyIO's ``_run_coro()`` does at the end of a task."""
+    """Return the calls of AnyIO's ``_run_coro()`` at the end of a task."""
     recorder = Recorder(takes)
     handle, rest = recorded_handle(recorder, error), None
     try:
@@ -318,7 +318,7 @@ def end_by_anyio(error: BaseException | None, takes: bool) -> tuple[object, ...]
 
 
 def end_by_copy(error: BaseException | None, takes: bool) -> tuple[object, ...]:
-    """Return what `HandledTask` does at the end of a task."""
+    """Return the calls of `HandledTask` at the end of a task."""
     recorder: Any = Recorder(takes)
     handle = recorded_handle(recorder, error)
     task = object.__new__(HandledTask)
@@ -415,7 +415,7 @@ def call_claimed(
     func: Callable[..., T],
     args: tuple[Any, ...],
 ) -> T:
-    """Do what `call_with_token()` does, by AnyIO's own code."""
+    """Do the same as `call_with_token()`, with AnyIO's own code."""
     state.caller = caller
     try:
         with claim_worker_thread(backend, kernel):
@@ -428,13 +428,13 @@ def call_claimed(
 
 
 def probe_claim(backend: type[AsyncBackend], kernel: object) -> bool:
-    """Look what AnyIO's ``claim_worker_thread()`` sets, and whether it takes all back."""
+    """Return whether AnyIO's ``claim_worker_thread()`` still does what the copy does."""
     code = getattr(claim_worker_thread, "__wrapped__", None)
     return uses(code, CLAIM_NAMES) and copy_context().run(claim_is_known, backend, kernel)
 
 
 def claim_is_known(backend: type[AsyncBackend], kernel: object) -> bool:
-    """Claim this thread for a moment, as if it were a new one, and compare."""
+    """Claim this thread for a moment, as if it were a new thread, and compare its state."""
     state = vars(threadlocals)
     saved, context = dict(state), dict(copy_context())
     state.clear()

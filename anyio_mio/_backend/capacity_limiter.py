@@ -42,7 +42,7 @@ class CapacityLimiter(anyio.CapacityLimiter):
 
     @property
     def total_tokens(self) -> float:
-        """How many tokens there are; raising it serves waiters."""
+        """The number of tokens. If it is raised, waiters get the new tokens."""
         return self._total_tokens
 
     @total_tokens.setter
@@ -57,7 +57,7 @@ class CapacityLimiter(anyio.CapacityLimiter):
 
     @property
     def available_tokens(self) -> float:
-        """How many tokens are free; negative if the total was lowered below what is lent."""
+        """How many tokens are free; negative if more are lent than the total allows."""
         return self._total_tokens - len(self._borrowers)
 
     def acquire_nowait(self) -> None:
@@ -78,7 +78,7 @@ class CapacityLimiter(anyio.CapacityLimiter):
         self._borrowers[borrower] = None
 
     async def acquire(self) -> None:
-        """Borrow a token for the current task, waiting if none is free. Always a checkpoint."""
+        """Borrow a token for the current task; wait if none is free. Always a checkpoint."""
         await self.acquire_on_behalf_of(current_task_info(running_kernel()))
 
     async def acquire_on_behalf_of(self, borrower: object) -> None:
@@ -110,11 +110,11 @@ class CapacityLimiter(anyio.CapacityLimiter):
                 raise
 
     def release(self) -> None:
-        """Give the current task's token back; see `release_on_behalf_of()`."""
+        """Return the current task's token; see `release_on_behalf_of()`."""
         self.release_on_behalf_of(current_task_info(running_kernel()))
 
     def release_on_behalf_of(self, borrower: object) -> None:
-        """Give a token back.
+        """Return a token.
 
         Raises:
             RuntimeError: the borrower has none.
@@ -133,7 +133,7 @@ class CapacityLimiter(anyio.CapacityLimiter):
                 raise
 
     def abort(self, task: Task, /) -> bool:
-        """Take a cancelled waiter out; False if it has been served already."""
+        """Remove a cancelled waiter; return False if it has a token already."""
         if task not in self._waiters:
             return False
         del self._waiters[task]
@@ -158,7 +158,7 @@ class CapacityLimiter(anyio.CapacityLimiter):
 
 
 def held_already() -> RuntimeError:
-    """Return the error of a borrower that comes a second time."""
+    """Return the error of a borrower that has a token already."""
     return RuntimeError("this borrower is already holding one of this CapacityLimiter's tokens")
 
 

@@ -1,19 +1,19 @@
 """Libraries that know only two names: asyncio and trio.
 
-Facts. httpcore and httpcore2 refuse to run when sniffio answers anything else, although all that
-they do under the name asyncio is call AnyIO, and so does httpx-socks. asyncer looks for the task
-group in a private module of AnyIO that is named after the backend. stamina, Litestar, dnspython,
-valkey-glide and asgi-lifespan call asyncio, which works in a task of mio, but only if the name is
-asyncio. Libraries that call asyncio for any name but trio need nothing: the ASGI transports of
-httpx, tenacity, and the clients of Elasticsearch, OpenAI and Anthropic.
+Facts. httpcore, httpcore2 and httpx-socks refuse to run if sniffio returns another name, although
+under the name asyncio they only call AnyIO. asyncer looks for the task group in a private module of
+AnyIO that is named after the backend. stamina, Litestar, dnspython, valkey-glide and asgi-lifespan
+call asyncio, which works in a task of mio, but only if the name is asyncio. Libraries that call
+asyncio for any name but trio need nothing: the ASGI transports of httpx, tenacity, and the clients
+of Elasticsearch, OpenAI and Anthropic.
 
 Decision. Exactly these names are replaced, by the first run for what is imported already, and later
 at the import: while mio runs in the calling thread, the answer is the one that leads to AnyIO or to
 asyncio; otherwise the library's own function answers. Nothing is imported for that, and a program
 that imports this package and runs nothing sees no change. A module whose code no longer shows what
-the answer relies on is left alone, with a warning: an httpcore2 whose asyncio backend does not go
-through AnyIO must not be sent there. ``ANYIO_MIO_COMPAT=0`` turns it all off. The same changes for
-the libraries themselves are in docs/upstream/.
+the answer relies on is not changed, with a warning: an httpcore2 whose asyncio backend
+does not use AnyIO must not use that backend. ``ANYIO_MIO_COMPAT=0`` turns it all off. The same
+changes for the libraries themselves are in docs/upstream/.
 
 Cost. A few names of other projects' private modules, in the one table below.
 """
@@ -40,7 +40,7 @@ ORIGINAL: Final = "original_of_anyio_mio"
 
 
 def asyncio_while_mio_runs(original: Function) -> Function:
-    """Return a ``current_async_library()`` that lets mio pass for asyncio."""
+    """Return a ``current_async_library()`` that says "asyncio" while mio runs."""
 
     def current_async_library() -> Any:
         return original() if running.kernel is None else "asyncio"
@@ -49,7 +49,7 @@ def asyncio_while_mio_runs(original: Function) -> Function:
 
 
 def sniffio_while_mio_runs(original: Any) -> Any:
-    """Return a module ``sniffio`` that lets mio pass for asyncio."""
+    """Return a module ``sniffio`` that says "asyncio" while mio runs."""
     stand_in = ModuleType(original.__name__, original.__doc__)
     stand_in.__dict__.update(vars(original))
     answer = asyncio_while_mio_runs(original.current_async_library)
@@ -75,7 +75,7 @@ class Patch:
 
     Attributes:
         module: the module's full name.
-        name: what is replaced there: a function, or the module ``sniffio``.
+        name: the name that is replaced there: a function, or the module ``sniffio``.
         parameters: how many the function takes.
         replace: makes the new value from the old one.
         reason: what happens without it.
@@ -97,7 +97,7 @@ class Patch:
 
 
 def patches_of_httpcore(package: str, tested: str) -> tuple[Patch, Patch]:
-    """Return the function that refuses, where it is defined and where it was imported to."""
+    """Return patches of the function that refuses, where it is defined and where it is imported."""
     locks = Patch(
         module=f"{package}._synchronization",
         name="current_async_library",
@@ -219,7 +219,7 @@ def apply(patch: Patch, module: ModuleType) -> None:
 
 
 def warn_of(patch: Patch) -> None:
-    """Say that a library may not run, and what to do."""
+    """Warn that a library may not run, and say what to do."""
     warnings.warn(
         f"anyio_mio does not know this version of {patch.module} (tested: {patch.tested}) and left "
         f"it alone; it may not run on the mio backend ({patch.reason}).\n"

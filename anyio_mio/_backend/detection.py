@@ -1,4 +1,4 @@
-"""What other libraries detect in a thread while a kernel runs in it: sniffio, and asyncio's loop.
+"""Detection by other libraries of a kernel that runs in a thread: sniffio, and asyncio's loop.
 
 asyncio has a running loop in a run of mio only if the program uses asyncio. The package names the
 module that brings it (`beside`), and this module imports it when the program has imported asyncio.
@@ -21,11 +21,11 @@ from anyio_mio._backend import import_hook
 from anyio_mio._kernel.kernel import Kernel, running_kernel
 
 beside: Final[dict[str, str]] = {}
-"""By the name of a library, the module of ours that a run imports beside it."""
+"""For each name of a library, our module that a run imports together with it."""
 
 
 def watch_libraries() -> None:
-    """Import our module beside each library of `beside`: now, or when the program imports it."""
+    """Import our module for each library of `beside`: now, or when the program imports it."""
     for library in beside:
         import_hook.watch(library, import_beside)
 
@@ -36,7 +36,7 @@ def import_beside(library: ModuleType) -> None:
 
 
 class AsyncioSide(Protocol):
-    """What `anyio_mio.asyncio` does before and after a kernel runs in a thread."""
+    """The functions of `anyio_mio.asyncio` before and after a kernel runs in a thread."""
 
     def begin(self, kernel: Kernel, /) -> None:
         """Give the thread a running loop."""

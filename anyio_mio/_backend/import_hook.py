@@ -1,15 +1,15 @@
-"""Being told when a module is imported, before or after this one.
+"""Callbacks that are called when a module is imported.
 
-Facts. A library may be imported before the first run, in its midst, or after it. Importing it
-ourselves would cost every program what few programs need.
+Facts. A library may be imported before the first run, during it, or after it. If we imported it
+ourselves, every program would pay for a library that few programs use.
 
 Decision. `watch()` names a module and a function. If the module is loaded, the function is called
 at once; if it is imported later, the function is called when the module's own loader has run it,
-again at each reload. A finder at the front of `sys.meta_path` does that: it asks the finders behind
-it, and puts a loader around theirs that behaves as theirs in everything else.
+again at each reload. A finder at the front of `sys.meta_path` does this: it asks the finders after
+it, and wraps their loader in one that otherwise behaves in the same way.
 
-Consequences. The finder asks only those behind it, so two of them cannot ask each other for ever,
-and one that an earlier import of this package left behind is replaced.
+Consequences. The finder asks only the finders after it, so two of them cannot ask each other for
+ever. A finder of an earlier import of this package is replaced.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def watch(name: str, callback: Callback) -> None:
 
     Args:
         name: the module's full name. A second call for it replaces the first.
-        callback: what it raises, the import raises.
+        callback: called with the module. The import raises its errors.
     """
     finder.callbacks[name] = callback
     if finder not in sys.meta_path:
@@ -52,7 +52,7 @@ class Finder:
     """A `MetaPathFinder` that finds exactly the modules that are watched.
 
     Attributes:
-        callbacks: by the name of the module, what is called when it has run.
+        callbacks: for each name of a module, the function to call when the module has run.
     """
 
     def __init__(self) -> None:

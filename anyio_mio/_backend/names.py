@@ -1,10 +1,10 @@
-"""Name resolution: in worker threads, unless nothing has to be looked up.
+"""Name resolution in worker threads, except for numeric addresses.
 
-Facts. The system's resolver blocks its thread, for ten seconds and more if a name's servers do not
-answer, and cannot be interrupted. A numeric address needs no resolver.
+Facts. The system's resolver blocks its thread, for ten seconds and more if the servers of a name do
+not answer, and cannot be interrupted. A numeric address needs no resolver.
 
-Decision. Look-ups have a limiter of their own: names that do not resolve keep no thread from the
-program's `anyio.to_thread`. Each call asks first for a numeric address only, which does not block.
+Decision. Look-ups have their own limiter, so that slow names do not use the threads of the
+program's `anyio.to_thread`. Each call first tries to parse a numeric address, which does not block.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def getaddrinfo(
 
     The function is looked up at each call, so that tests can replace it.
 
-    ``limiter`` bounds the threads that look names up; the other arguments are the function's.
+    ``limiter`` limits the threads for look-ups. The other arguments are those of the function.
     """
 
     def resolve() -> Sequence[AddressInfo]:

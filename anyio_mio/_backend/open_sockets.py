@@ -1,7 +1,7 @@
-"""Sockets that are never closed, or are open too long, and where they were made: for debugging.
+"""For debugging: sockets that are not closed or open too long, and where they were made.
 
-Facts. Python closes a socket that the program has dropped, at some time, and warns without saying
-where it was made. A connection that is kept in a list is not even dropped.
+Facts. Python closes a dropped socket at some time, and its warning does not say where the socket
+was made. A connection that is kept in a list is not even dropped.
 
 Decision. While a run is watched, `Descriptor`'s ``__init__()`` and ``_close()`` are replaced by
 functions that note the stack. So nothing of it costs anything while no run is watched.
@@ -33,7 +33,7 @@ LOGGER: Final = logging.getLogger("anyio_mio.debug")
 
 PACKAGE: Final = str(Path(__file__).resolve().parents[1])
 DEEPEST: Final = 12
-"""Frames that are kept of each stack, the innermost ones."""
+"""The number of innermost frames that are kept of each stack."""
 
 LOOKS_PER_LIMIT: Final = 4
 SHORTEST_PAUSE: Final = 0.05
@@ -45,10 +45,10 @@ class OpenSocket:
 
     Attributes:
         words: such as ``"TCP 127.0.0.1:8000 from 127.0.0.1:51234"``.
-        since: when it was made, by `time.monotonic()`.
+        since: the time at which it was made, by `time.monotonic()`.
         stack: where it was made, the outermost frame first.
         is_connection: whether it is a stream between two sockets.
-        is_told: whether it was logged for its age.
+        is_told: whether its age was logged.
         reference: the socket itself.
     """
 
@@ -139,7 +139,7 @@ class OpenSockets:
 LOCK: Final = threading.Lock()
 
 watched: Final[dict[int, OpenSockets]] = {}
-"""By the ``id`` of a reactor, what watches its sockets."""
+"""For the ``id`` of each reactor, the watcher of its sockets."""
 
 PLAIN_INIT: Final = Descriptor.__init__
 PLAIN_CLOSE: Final = Descriptor._close

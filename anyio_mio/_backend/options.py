@@ -1,4 +1,4 @@
-"""Backend options: what ``anyio.run(..., backend_options={...})`` may hold for mio."""
+"""The options of ``anyio.run(..., backend_options={...})`` for mio."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def checked_instruments(option: Iterable[Instrument]) -> list[Instrument]:
 
 
 def queue_type(seed: int | None) -> Callable[[], deque[Task]]:
-    """Return what makes the queues of runnable tasks that the option ``shuffle`` means."""
+    """Return the factory of run queues for the option ``shuffle``."""
     if seed is None:
         return deque
     if not isinstance(seed, int):
@@ -167,14 +167,14 @@ def checked_debug(options: dict[str, Any]) -> bool:
 
 
 def watch_sockets(kernel: Kernel, oldest: float) -> AbstractContextManager[object]:
-    """Return what watches the sockets of a run."""
+    """Return the watcher of the sockets of a run."""
     from anyio_mio._backend.open_sockets import OpenSockets  # few programs need it
 
     return OpenSockets(kernel, oldest)
 
 
 def make_selector(option: str | Selector | None, busy_poll: float) -> Selector:
-    """Return the selector that the options mean."""
+    """Return the selector for the option ``selector``."""
     if option is None or isinstance(option, str):
         selector = default_selector(option)
     elif not callable(getattr(option, "select", None)) or not hasattr(option, "edge_triggered"):
@@ -185,7 +185,7 @@ def make_selector(option: str | Selector | None, busy_poll: float) -> Selector:
 
 
 def text(name: str, value: object, right: str) -> str:
-    """Return what is wrong with an option, and what would be right."""
+    """Return the message for a wrong option, with a right one."""
     return (
         f"the mio backend's option {name!r} cannot be {value!r}.\n"
         f"  right: anyio.run(main, backend='mio', backend_options={{{name!r}: ...}}) with {right}"

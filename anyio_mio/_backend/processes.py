@@ -1,10 +1,10 @@
 """Child processes: starting them, their streams, their end.
 
-A process is started in the loop's own thread. That takes 0.2 ms (measured, Linux, CPython 3.11), of
-which a worker thread would give back less than it costs: 0.1 ms for the way there and back, and
-CPython holds the interpreter's lock while it forks, with ``vfork()`` until the child's program
-runs. Where Popen must really fork, to change the user or the group, the time grows with the
-program's memory (18 ms at 500 MiB), and the lock is held all the same.
+A process is started in the loop's own thread. That takes 0.2 ms (measured, Linux, CPython 3.11). A
+worker thread would cost more than it saves: 0.1 ms for the call into the thread, and CPython holds
+the interpreter's lock while it forks, with ``vfork()`` until the child's program runs. If Popen
+must really fork, to change the user or the group, the time grows with the program's memory (18 ms
+at 500 MiB), and CPython holds the lock then, too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from anyio_mio._net.pipes import PipeReceiveStream, PipeSendStream
 StrOrBytesPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
 PIPES_ARE_POLLED: Final = sys.platform != "win32"
-"""Whether the poller can wait for pipes; else threads read and write."""
+"""Whether the poller can wait for pipes. Otherwise threads read and write."""
 
 
 @final
@@ -84,7 +84,7 @@ class Process(anyio.abc.Process):
         Returns:
             The exit code; negative if a signal killed it.
 
-        Checkpoint: always. Cancellation: the process runs on.
+        Checkpoint: always. Cancellation: the process continues to run.
         """
         kernel = running_kernel()
         await kernel.checkpoint()
@@ -177,8 +177,8 @@ def receive_stream(fd: int, kernel: Kernel) -> ByteReceiveStream:
 class Pipes:
     """The pipes to a process that is being started.
 
-    The child's ends are closed in any case, ours unless they were given away. Popen's own pipes
-    would come as file objects, which warn when they are collected open.
+    The child's ends are always closed, our ends unless another object owns them. Popen's own pipes
+    would be file objects, which warn if they are collected open.
     """
 
     def __init__(self) -> None:
@@ -193,7 +193,7 @@ class Pipes:
             os.close(fd)
 
     def child_end(self, name: str, how: int | IO[Any] | None) -> int | IO[Any] | None:
-        """Return what the child gets as a standard stream; a new pipe if ``how`` is PIPE."""
+        """Return the standard stream of the child; a new pipe if ``how`` is PIPE."""
         if how != subprocess.PIPE:
             return how
         reading, writing = os.pipe()
@@ -214,7 +214,7 @@ def kill_at_shutdown(workers: set[anyio.abc.Process]) -> None:
 
 
 async def kill_all(workers: set[anyio.abc.Process]) -> None:
-    """Kill and close each; cancellation has to wait."""
+    """Kill and close each process, shielded from cancellation."""
     with anyio.CancelScope(shield=True):
         for process in workers:
             process.kill()
@@ -226,16 +226,16 @@ class ProcessExit(Protocol):
     """The end of one child process."""
 
     async def wait(self, kernel: Kernel) -> None:
-        """Wait until it has probably ended; ask ``Popen.poll()``. Any number of tasks may."""
+        """Wait until the process has probably ended. Any number of tasks may wait."""
 
 
 def process_exit(popen: subprocess.Popen[bytes]) -> ProcessExit:
-    """Return the best way to wait that this system has."""
+    """Return the best way to wait on this system."""
     return DescriptorExit(popen) if hasattr(os, "pidfd_open") else ThreadExit(popen)
 
 
 def open_pidfd(pid: int) -> int:
-    """Return a descriptor of a process, which is readable when that has ended."""
+    """Return a descriptor of a process, which is readable when the process has ended."""
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     return os.pidfd_open(pid)
@@ -271,7 +271,7 @@ class DescriptorExit:
 
 @final
 class ThreadExit:
-    """Waits for a thread that waits."""
+    """Waits in a worker thread."""
 
     __slots__ = ("_ended", "_popen")
 
@@ -294,10 +294,10 @@ class ThreadExit:
 
 
 def wait_for_exit(popen: subprocess.Popen[bytes]) -> None:
-    """Block until the child has ended; at once if it has been reaped.
+    """Block until the child has ended; return at once if it has been reaped.
 
-    Where the system can, the exit status is left to ``Popen.poll()``, so that a signal never
-    reaches a process that got the number later. Elsewhere Popen itself waits here and takes it.
+    If the system allows it, ``Popen.poll()`` reads the exit status later, so that a signal never
+    reaches another process with the same number. Otherwise Popen waits here and reads it.
     """
     if sys.platform == "win32" or sys.platform == "darwin" or not hasattr(os, "waitid"):
         popen.wait()

@@ -1,4 +1,4 @@
-"""Starting a run: what is called, and what it is called with."""
+"""Starting a run with an async function and its arguments."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from anyio_mio._reactor.scheduler import Wait
 
 @final
 class SignalReceiver:
-    """Yields each signal as it arrives; a signal that is pending already is not added again.
+    """Yields each signal as it arrives. A signal that is pending already is not added again.
 
-    What is left when it closes goes to the handler that was there before.
+    When it closes, the previous handler gets the signals that are left.
     """
 
     def __init__(self, signals: tuple[signal.Signals, ...]) -> None:
@@ -67,7 +67,7 @@ class SignalReceiver:
         return number
 
     def abort(self, task: Task, /) -> bool:
-        """Take a cancelled waiter out; False if a signal has woken it."""
+        """Remove a cancelled waiter; return False if a signal has woken it."""
         if task not in self._waiters:
             return False
         del self._waiters[task]

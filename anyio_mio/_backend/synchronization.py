@@ -1,7 +1,7 @@
 """AnyIO's event, lock and semaphore.
 
-Each is what its waiters are parked on: a wake-up takes the task out of the queue and resumes it, a
-cancellation takes it out through ``abort()``, so a release in the same tick finds the next one.
+Waiting tasks are parked on them. A wake-up removes a task from the queue and resumes it. A
+cancellation removes it with ``abort()``, so a release in the same tick finds the next task.
 
 A queue is an `OrderedDict`: a task leaves it at either end or from its middle in constant time, so
 that cancelling n waiters takes n steps. A deque's ``remove()`` looks at each task before it.
@@ -34,7 +34,7 @@ from anyio_mio._reactor.scheduler import Wait
 
 
 class Event(anyio.Event):
-    """A flag that tasks wait for."""
+    """A flag that tasks can wait for."""
 
     __slots__ = ("_flag", "_waiters")
     _flag: bool
@@ -50,7 +50,7 @@ class Event(anyio.Event):
         """Raise the flag and wake all waiters, in the order they came.
 
         Raises:
-            RuntimeError: it was called from another thread, and the waiters would not hear of it.
+            RuntimeError: it was called from another thread, which would not wake the waiters.
         """
         waiters = self._waiters
         if waiters is None:
@@ -100,7 +100,7 @@ class Event(anyio.Event):
         await PAUSE
 
     def abort(self, task: Task, /) -> bool:
-        """Take a cancelled waiter out; False if it was woken already."""
+        """Remove a cancelled waiter; return False if it was woken already."""
         waiters = self._waiters
         if waiters is None or task not in waiters:
             return False
@@ -117,7 +117,7 @@ class Event(anyio.Event):
 
 
 class Lock(anyio.Lock):
-    """A mutex; ``release()`` hands it over to the first waiter at once.
+    """A mutex. ``release()`` gives it to the first waiter at once.
 
     A lock that others wait for stands in ``Task.wanted`` of its owner: if the task ends without
     releasing it, they get an error, as on Trio, and do not wait forever.
@@ -136,7 +136,7 @@ class Lock(anyio.Lock):
         return self
 
     async def acquire(self) -> None:  # noqa: C901 - with Kernel.park() written out
-        """Wait until the lock is ours.
+        """Acquire the lock; wait until it is free.
 
         Raises:
             RuntimeError: the current task holds it already.
@@ -220,7 +220,7 @@ class Lock(anyio.Lock):
         return self._owner is not None
 
     def abort(self, task: Task, /) -> bool:
-        """Take a cancelled waiter out; False if it owns the lock already."""
+        """Remove a cancelled waiter; return False if it owns the lock already."""
         if task not in self._waiters:
             return False
         del self._waiters[task]
@@ -231,7 +231,7 @@ class Lock(anyio.Lock):
         return self._owner is task
 
     def owner_ended(self, owner: Task) -> None:
-        """Note that the task that holds the lock has ended: nothing will release it."""
+        """Handle the end of the task that holds the lock: it will not be released."""
         for task in tuple(self._waiters):
             task.error = owner_has_ended(owner)
             del self._waiters[task]  # no call from here on: a signal's handler cannot come between
@@ -251,7 +251,7 @@ class Lock(anyio.Lock):
 
 
 class Semaphore(anyio.Semaphore):
-    """A counter that tasks wait to be above zero."""
+    """A counter. Tasks that acquire it wait until it is above zero."""
 
     __slots__ = ("_max_value", "_value", "_waiters")
 
@@ -269,7 +269,7 @@ class Semaphore(anyio.Semaphore):
         self._waiters: OrderedDict[Task, None] = OrderedDict()
 
     async def acquire(self) -> None:
-        """Take one, waiting if there is none. Always a checkpoint, but see ``fast_acquire``."""
+        """Decrement the counter; wait while it is 0. A checkpoint, but see ``fast_acquire``."""
         kernel = running_kernel()
         if kernel.budget <= 0:
             await kernel.checkpoint_if_cancelled()
@@ -292,17 +292,17 @@ class Semaphore(anyio.Semaphore):
             raise
 
     def acquire_nowait(self) -> None:
-        """Take one.
+        """Decrement the counter.
 
         Raises:
-            WouldBlock: there is none.
+            WouldBlock: it is zero.
         """
         if self._value == 0:
             raise anyio.WouldBlock
         self._value -= 1
 
     def release(self) -> None:
-        """Give one back, to the first waiter if there is one.
+        """Increment the counter, or wake the first waiter.
 
         Raises:
             ValueError: ``max_value`` would be exceeded.
@@ -323,7 +323,7 @@ class Semaphore(anyio.Semaphore):
 
     @property
     def value(self) -> int:
-        """How many can be taken now."""
+        """The counter."""
         return self._value
 
     @property
@@ -332,7 +332,7 @@ class Semaphore(anyio.Semaphore):
         return self._max_value
 
     def abort(self, task: Task, /) -> bool:
-        """Take a cancelled waiter out; False if it was given one already."""
+        """Remove a cancelled waiter; return False if it was woken already."""
         if task not in self._waiters:
             return False
         del self._waiters[task]
@@ -359,8 +359,8 @@ def owner_has_ended(owner: Task) -> anyio.BrokenResourceError:
 async def give_way(kernel: Stepper) -> None:
     """Yield to other tasks after something was taken without waiting.
 
-    Cancellation was checked before; it must not be raised now, or what was taken would be lost.
-    Others go first if there are any; alone, a task only spends budget.
+    Cancellation was checked before. It must not be raised now, or the acquired object would be
+    lost. If other tasks are runnable, they run first; otherwise the task only spends budget.
     """
     kernel.budget -= 1
     if kernel.budget <= 0 or kernel.run_queue or kernel.spent or kernel.hung_up:

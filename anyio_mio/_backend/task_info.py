@@ -1,4 +1,4 @@
-"""What AnyIO tells about a task."""
+"""AnyIO's information about a task."""
 
 from __future__ import annotations
 

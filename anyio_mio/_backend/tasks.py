@@ -1,4 +1,4 @@
-"""AnyIO's task group on the kernel's."""
+"""AnyIO's task group, based on the kernel's."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
         """Start a task from a coroutine.
 
         Raises:
-            TypeError: it is no coroutine.
+            TypeError: it is not a coroutine.
             RuntimeError: the group is not active; the coroutine is closed then.
         """
         # The first test is what all but asend() objects pass; the ABC's costs 110 ns more.
@@ -71,7 +71,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
 
         Raises:
             RuntimeError: the group is not active, or the task ended without ``started()``.
-            Exception: what the task raised before ``started()``, as it is.
+            Exception: the error that the task raised before ``started()``.
 
         Checkpoint: always. Cancellation: the task is cancelled and waited for.
         """
@@ -108,7 +108,7 @@ class TaskGroup(task_group.TaskGroup, anyio.abc.TaskGroup):
 
 
 def coroutine_name(coro: Coroutine[Any, Any, Any]) -> str:
-    """Return module and qualified name of a coroutine, as far as it has them."""
+    """Return the module and qualified name of a coroutine, as far as it has them."""
     if HANDLES_NAME_THEMSELVES:
         return None  # type: ignore[return-value]
     frame = getattr(coro, "cr_frame", None)

@@ -1,13 +1,13 @@
 """Pipes that cannot be polled: worker threads read and write.
 
-Windows waits for sockets only, and its pipes to processes are none. So each operation that may
-block runs in a worker thread, one at a time for each end.
+Windows can only wait for sockets, and its pipes to processes are not sockets. So each operation
+that may block runs in a worker thread, one at a time for each end.
 
 A thread in a system call cannot be interrupted. Hence three rules:
 
-1. A cancelled `receive()` leaves its read going. The next `receive()` takes the result, so that no
+1. A cancelled `receive()` does not stop its read. The next `receive()` gets the result, so that no
    byte is lost.
-2. A cancelled `send()` leaves its write going. The next `send()` begins behind it.
+2. A cancelled `send()` does not stop its write. The next `send()` begins after it.
 3. Closing wakes the task that waits at once. The descriptor is closed by the thread that uses it,
    when its call returns: no thread ever reads from a number that another file has got.
 """
@@ -89,11 +89,11 @@ class Call(Outcome[T]):
         kernel.spawn_system(self._run(kernel, function), "call of a pipe in a thread")
 
     async def wait(self) -> None:
-        """Wait until it has returned, or was left."""
+        """Wait until the call has returned, or was abandoned."""
         await self._ended.wait()
 
     def leave(self) -> None:
-        """Wake the task that waits; the call goes on in its thread."""
+        """Wake the task that waits; the call continues in its thread."""
         self._ended.set()
 
     async def _run(self, kernel: Kernel, function: Callable[[], T]) -> None:
@@ -125,7 +125,7 @@ class ThreadPipeEnd(Generic[T]):
         await self._kernel.checkpoint()
 
     async def _begin(self, doing: str) -> None:
-        """Pass a checkpoint, then refuse a second task and an end that is closed."""
+        """Pass a checkpoint; raise an error if the end is closed or in use by another task."""
         await self._kernel.checkpoint()
         if self._is_busy:
             raise self._kernel.errors.busy(doing)
@@ -134,7 +134,7 @@ class ThreadPipeEnd(Generic[T]):
         self._is_busy = True
 
     async def _in_thread(self, function: Callable[[int], T]) -> T:
-        """Finish the call that is under way, or make a new one, and return its result."""
+        """Wait for the call of a cancelled operation, or make a new one; return its result."""
         if self._call is None:
             self._call = Call(self._kernel, partial(self._descriptor.use, function))
         await self._call.wait()
@@ -185,7 +185,7 @@ class ThreadPipeSendStream(ThreadPipeEnd[None], ByteSendStream):
     async def send(self, item: bytes) -> None:
         """Send all of ``item``.
 
-        Checkpoint: always. Cancellation: the rest of what is being written goes on.
+        Checkpoint: always. Cancellation: the thread continues to write the rest.
         """
         await self._begin("writing to")
         try:

@@ -1,33 +1,33 @@
-"""How much one task, or one turn, may do before others have their turn (K2, K3).
+"""Limits on what one task or one turn does before other tasks and threads run (K2, K3).
 
-It holds the budgets, the queue that shuffles tasks for tests, and what gives other threads of the
-process their turn.
+This module has the budgets, the queue that shuffles tasks for tests, and the pause that lets other
+threads of the process run.
 
-Budgets, facts. Tasks do one of two things: they wait for something and are *woken*, or they could
-go on for ever and *yield*, because their budget is spent or by a checkpoint. A client's answer
-depends on the first kind; the second kind takes what time it gets. With one queue for both, three
-clients that sent bulk data made all others wait 40 ms for each round trip (measured).
+Budgets, facts. A task that waits is *woken* by an event. A task that could run forever *yields*: at
+a checkpoint, or because its budget is spent. Clients wait for the answers of woken tasks, so these
+come first. With one queue for both, three clients that sent bulk data made all others wait 40 ms
+for each round trip (measured).
 
-A third kind has mostly nothing to answer: tasks whose peer has *hung up*. Clients hang up in
-hundreds, when a load balancer or a test ends, and to close each takes 20 µs.
+A task whose peer has *hung up* has usually no answer to send. Hundreds of clients hang up at once,
+for example when a load balancer stops, and to close one takes 20 µs.
 
-Decision. A task that yields goes to a second queue, `Kernel.spent`, and one whose peer has hung up
-to a third, `Kernel.hung_up`. A turn polls, steps what was woken and as many of the third queue, and
-ends with a slice: `SLICE` seconds for the tasks of the two other queues, in their order, and for
-what is woken while they run. A task's step is bounded by `BUDGET`, from which an operation on
-many bytes takes more: a step takes some 30 to 130 µs, unless the program computes.
+Decision. A task that yields goes to a second queue, `Kernel.spent`. A task whose peer has hung up
+goes to a third, `Kernel.hung_up`. A turn polls; it steps the woken tasks, and a limited number of
+the third queue; then it spends a slice of `SLICE` seconds on the second and third queue, in their
+order, and on tasks that these wake. `BUDGET` bounds a task's step, and an operation on many bytes
+takes more of it. A step takes some 30 to 130 µs, unless the program computes.
 
-Cost. A look at the clock for some steps of a slice, and none where nothing yields; the polls that
-are saved pay for it, since a slice has more steps than the turns of a fixed number had.
+Cost. The kernel reads the clock for some steps of a slice, and not at all if no task yields. A
+slice has more steps than a fixed number would allow, so the saved polls pay for the clock.
 
-Other threads, facts. A thread that waits for CPython's lock asks for it after five milliseconds,
-and starts to count anew each time that the lock is free for a moment. A kernel whose tasks never
-pause frees the lock at each poll, for the microsecond that a poll without a timeout takes. That is
-too short for another thread to wake up and take it. Measured with one task in a loop of
-checkpoints: a call in a worker thread, which takes 30 µs otherwise, took up to twelve seconds.
+Other threads, facts. A thread that waits for CPython's lock requests it after five milliseconds,
+and starts to count again each time that the lock is free for a moment. A kernel whose tasks never
+pause frees the lock at each poll, for the microsecond that a poll without a timeout takes. In that
+time another thread cannot wake up and take it. Measured with one task in a loop of checkpoints: a
+call in a worker thread, which usually takes 30 µs, took up to twelve seconds.
 
-Decision. While tasks keep running and other threads exist, the kernel sleeps as often as the lock
-should have been given up, just long enough to lose it. The same call takes some 7 ms now.
+Decision. While tasks keep running and other threads exist, the kernel sleeps as often as it should
+give up the lock, just long enough to lose it. The same call then takes some 7 ms.
 """
 
 from __future__ import annotations
@@ -47,35 +47,35 @@ BUDGET: Final = 64
 """Units that a task may spend in one step without yielding: 64 checkpoints, 32 small operations on
 sockets (`scheduler.OPERATION`), two of 64 KiB.
 
-tokio's is 128 for each poll of a task; ours is lower because an operation costs more here. Echo
-does not care (16 to 128: within 3 %), since its receives park; bare checkpoints gain 8 % from 16 to
-64 and 5 % from 64 to 128.
+tokio allows 128 for each poll of a task. Ours is lower, because an operation costs more here. Echo
+is the same with 16 to 128, within 3 %, because its receives park. Bare checkpoints gain 8 % from 16
+to 64, and 5 % from 64 to 128.
 """
 
 SLICE: Final = 0.0005
-"""Seconds that a turn goes on after what was woken has run; less if a deadline comes before.
+"""Seconds of a turn after the woken tasks have run; less if a deadline comes before.
 
-It is what a wake-up waits at most, beside steps that were not yet over. A poll takes 2.5 µs, so
-half of it would cost 1 % of the time of a busy program, and twice as much would gain nothing.
+A new wake-up waits at most so long, and for the step that is running. A poll takes 2.5 µs: half of
+this value would cost 1 % of a busy program's time, and twice as much would gain nothing.
 """
 
 STEPS_PER_LOOK: Final = 8
-"""Steps of a slice between two looks at the clock, while they are quick.
+"""Steps of a slice between two readings of the clock (looks), while they are quick.
 
 A look takes 50 ns, a bare checkpoint 1 µs.
 """
 
 LOOKS_PER_SLICE: Final = 64
-"""The most looks in a slice: they end it if the clock stands still, as a clock of tests does."""
+"""The most looks in a slice. They end it if the clock stands still, as a mock clock does."""
 
 QUICK: Final = SLICE / 8
-"""Seconds between two looks; if they were more, the next look comes after one step."""
+"""Seconds. If more pass between two looks, the next look comes after one step."""
 
 HANG_UPS: Final = 16
-"""Tasks whose peer has hung up that a turn steps beside as many as were woken.
+"""A turn steps as many tasks of `Kernel.hung_up` as were woken, and this many more.
 
-With 1, a short connection costs 5 % more: it is closed when its objects have left the cache, and
-between fewer answers. With 16 and 32 it costs no more than without the queue. Beside bursts of 256
+With 1, a short connection costs 5 % more: the kernel closes it later, when its objects have left
+the processor's cache. With 16 and 32 it costs the same as without the queue. Beside bursts of 256
 connections, the 99th percentile of a quiet one is 0.66 ms with 1, 0.85 with 16, 1.04 with 32.
 """
 
@@ -89,9 +89,9 @@ PAUSE: Final = 1e-6
 
 
 def admit_hung_up(queue: deque[Task], hung_up: deque[Task]) -> None:
-    """Put as many tasks of ``hung_up`` behind those that were woken, and `HANG_UPS` more (K3).
+    """Move tasks of ``hung_up`` behind the woken ones: as many, and `HANG_UPS` more (K3).
 
-    A connection is woken at least once before its end, so what has hung up cannot pile up.
+    Each connection is woken at least once before its peer hangs up, so the queue cannot pile up.
     """
     for _ in range(min(len(queue) + HANG_UPS, len(hung_up))):
         queue.append(hung_up[0])  # in both for a moment; see interrupts.repair()

@@ -1,7 +1,7 @@
-"""What the kernel asks of asyncio's face: the loop of the run, and the face of each task.
+"""The protocols of asyncio's side: the loop of the run, and the face of each task.
 
-A run has none until its program uses asyncio: `Kernel.asyncio` is None, and each hook below costs
-one test of that. `anyio_mio.asyncio` supplies the loop. The kernel calls it
+A run has no such loop until its program uses asyncio: `Kernel.asyncio` is None, and each hook below
+costs one test of that. `anyio_mio.asyncio` supplies the loop. The kernel calls it
 
 * before each step of a task (`enter`, with the task's face), and after the last step of a turn
   (`leave`), so that ``asyncio.current_task()`` is right;
@@ -38,7 +38,7 @@ class ForeignLoop(Protocol):
     """Make a face the current task of asyncio. A C function: it runs before each step."""
 
     leave: Callable[[], object]
-    """Say that asyncio has no current task."""
+    """Clear asyncio's current task."""
 
     make_face: Callable[[Task], TaskFace]
     """Give a task its face, and return the face."""
@@ -83,7 +83,7 @@ def wait_elsewhere(task: TaskRef, trapped: object) -> None:
     """Park a task on what it has yielded, which is not the kernel's own."""
     if task.parked_on is not None:
         task.end_earlier_wait(None)
-    if trapped is None:  # asyncio's way to let the others run: a checkpoint
+    if trapped is None:  # asyncio's way to let other tasks run: a checkpoint
         if task.scope.effective and task.error is None:
             if task.face is not None:
                 task.face.end_yield()

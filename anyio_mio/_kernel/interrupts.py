@@ -1,19 +1,20 @@
 """Signals: a C handler's byte ends the kernel's sleep, and Ctrl-C becomes KeyboardInterrupt.
 
-Python runs signal handlers between two bytecodes of the main thread. A signal that arrives just
-before ``epoll_wait`` would go unseen until something else happens, so the interpreter is told to
-write a byte to a descriptor that the selector watches (`signal.set_wakeup_fd`).
+Python runs signal handlers between two bytecodes of the main thread. If a signal arrives just
+before ``epoll_wait``, its handler would run only after the next event. So the interpreter writes a
+byte to a descriptor that the selector watches (`signal.set_wakeup_fd`).
 
 The first Ctrl-C is delivered to the main task at its next checkpoint, where programs expect
-exceptions. If a second one comes before that, some task hogs the CPU, and it is raised right there:
-but only in the program's own code. Inside ours it could come between taking a task out of a queue
-and resuming it, so there it waits for a checkpoint too. If the main task cannot be told, because it
-waits for a thread or for children that do not end, the second one ends all waits of the run. While
-no tasks are stepped, between two tests of a test runner, Ctrl-C does what it does without us.
+exceptions. If a second one comes before that, a task uses the CPU without a checkpoint. Then
+KeyboardInterrupt is raised at once, but only in the program's own code. In our code it could come
+between removing a task from a queue and resuming it, so there it waits for a checkpoint too. If the
+main task cannot be told, because it waits for a thread or for children that do not end, the second
+one ends all waits of the run. While no tasks are stepped, between two tests of a test runner,
+Ctrl-C does what it does without us.
 
 A handler of the program for another signal may raise as well: ``sys.exit()``, or a time limit. Our
-own code cannot keep that out. CPython calls handlers where a function of Python begins, after calls
-of functions in C, and at jumps backwards; nowhere else. So:
+own code cannot prevent that. CPython calls handlers only at the beginning of a Python function,
+after calls of C functions, and at backward jumps. So:
 
 * Code that takes a task out of a wait queue appends it to the run queue with no call in between;
   code that takes a deadline or an entry out acts on it a second time if it was cut short.
@@ -24,7 +25,7 @@ of functions in C, and at jumps backwards; nowhere else. So:
 * A scope that was not left, because the handler raised where ``__exit__()`` begins, is ended by the
   scope around it, with the error on its way; a task group around it waits for the children.
 
-What remains: if the program catches the error inside the scope around one that was not left, and
+Limits: if the program catches the error inside the scope around one that was not left, and
 goes on, that scope's own end finds a scope open in it and raises RuntimeError. A function of the
 program, of AnyIO or of asyncio that was cut short has done the half of what it does. And a second
 error while the first one is handled breaks off the run.

@@ -57,15 +57,15 @@ class Kernel:
         root: the scope that the main task and its descendants are in.
         resume: makes a parked task runnable; ``append`` itself, where no signal's handler raises.
         system: the scope of system tasks, cancelled when the main task has ended.
-        abandoned: scopes of tasks that have ended in them while others still run there.
-        asyncio: the run's loop for asyncio; None until the program uses it.
+        abandoned: scopes whose task has ended while other tasks still run in them.
+        asyncio: the run's loop for asyncio; None until the program uses asyncio.
         thread: the identity of the thread that runs it.
-        threads: what the backend keeps about worker threads for this run; None before the first.
+        threads: the backend's state of worker threads for this run; None before the first call.
         turns: how often it has polled; in an instrument, counting would cost 400 ns and not 20.
-        slow_steps: how many steps a watchdog has found too long.
-        ending: the task whose end is not settled yet, its value and its error; see `repair()`.
+        slow_steps: how many steps were too long for a watchdog.
+        ending: a task whose end is not completed yet, its value and its error; see `repair()`.
         observers: each makes a context manager that surrounds the run, such as a watchdog.
-        at_shutdown: called after the main task; each returns a coroutine that is run to its end.
+        at_shutdown: called after the main task; each returns a coroutine, which is run to its end.
     """
 
     # Beyond thirty attributes beside the slots, each access takes 14 ns instead of 8 (measured).
@@ -140,8 +140,8 @@ class Kernel:
     def park(self, waitable: Waitable, /) -> Awaitable[None]:
         """Suspend the current task on ``waitable``; await the result at once.
 
-        The code that takes the task out of ``waitable``'s queue resumes it (K5). If it is
-        cancelled, the wait is undone at once and the cancellation thrown.
+        The code that removes the task from the queue of ``waitable`` resumes it (K5). A
+        cancellation ends the wait at once, and is thrown into the task.
         """
         task = self.current
         if task is None:
@@ -167,7 +167,7 @@ class Kernel:
     async def checkpoint_if_cancelled(self) -> None:
         """Raise the pending cancellation or interrupt, if there is one.
 
-        The others run first: a loop that swallows cancellation must not keep them from running.
+        The other tasks run first, so that a loop that swallows cancellation does not block them.
         """
         task = self.current
         if task is None:
@@ -188,7 +188,7 @@ class Kernel:
         return PAUSE
 
     def raise_if_cancelled(self) -> None:
-        """Raise the cancellation, or the Ctrl-C, that waits for the current task."""
+        """Raise the pending cancellation or Ctrl-C of the current task."""
         task = self.current
         if task is None:
             return
@@ -257,7 +257,7 @@ class Kernel:
         return tasks_inside([*self.abandoned, self.system, self.root])
 
     def runnable_tasks(self) -> list[Task]:
-        """Return all tasks that wait for their next step and for nothing else."""
+        """Return all tasks that only wait for their next step."""
         return [*self.run_queue, *self.hung_up, *self.spent]
 
     def has_nothing_to_do(self) -> bool:
@@ -270,7 +270,7 @@ class Kernel:
     def run_until(self, is_over: Callable[[], bool]) -> None:
         """Take turns until ``is_over()``.
 
-        Everything that says "mio runs in this thread" is set while this runs, and only then.
+        The thread counts as running mio during this call, and only then.
         """
         self._presence = Presence(self._detection(), self.async_generators)
         self.thread = threading.get_ident()
@@ -285,7 +285,7 @@ class Kernel:
             raise
 
     def turn(self) -> None:  # noqa: C901 - a quiet program takes one for each event: one frame
-        """Poll, make readiness of the events, expire deadlines, run what is runnable."""
+        """Poll, turn the events into readiness, expire deadlines, run the runnable tasks."""
         if self.interrupted:  # check before blocking: nothing re-checks during select()
             self.interruption.deliver(self)
         timeout: float | None = None
@@ -317,7 +317,7 @@ class Kernel:
 
     @door
     def _run_tasks(self) -> None:  # noqa: C901, PLR0912, PLR0915 - the hottest loop: one frame
-        """Step what was woken; then, for a slice, what these wake and the other queues (K2, K3).
+        """Step the woken tasks; then, for a slice, those they wake and the other queues (K2, K3).
 
         If another queue is not empty, a spent task joins the run queue's end at the first look at
         the clock, and one for each `STEPS_PER_LOOK` quick steps.
@@ -372,10 +372,10 @@ class Kernel:
             self.asyncio.leave()
 
     step_code: ClassVar[CodeType] = _run_tasks.__code__
-    """What a stack of the run's thread shows below the task that runs."""
+    """The code of the frame below the task that runs, in a stack of the run's thread."""
 
     def finish(self, task: Task, value: object, error: BaseException | None) -> None:  # noqa: C901
-        """Settle the end of a task. If an interrupt cuts that short, `repair()` calls it again."""
+        """Complete the end of a task. `repair()` calls it again if an interrupt cuts it short."""
         if error is not None and not task.done:
             if getattr(task.coro, "cr_await", None) is not None:
                 interrupt_between_steps(self, task, error)
@@ -425,14 +425,14 @@ class Kernel:
         return waker
 
     def crash_with(self, error: BaseException) -> None:
-        """End the run with an error that no task can be told; the run raises it."""
+        """End the run with an error that no task can receive; the run raises it."""
         self._crashes.append(error)
         self.root.cancel("a callback or a system task failed")
 
     def raise_pending(self, error: BaseException | None = None) -> None:
-        """Raise what no task could be told: crashes, or else a Ctrl-C that came too late.
+        """Raise the errors that no task could receive: crashes, or a Ctrl-C that came too late.
 
-        ``error`` is what the program itself has ended with; a crash does not hide it.
+        ``error`` is the error of the program itself; a crash does not hide it.
         """
         crashes = [each for each in self._crashes if not holds(error, each)]
         self._crashes = []
@@ -448,7 +448,7 @@ class Kernel:
             raise KeyboardInterrupt
 
     def close(self) -> None:
-        """Release the selector and the waker; what threads still want is refused."""
+        """Release the selector and the waker; refuse further calls of threads."""
         if self.asyncio is not None:
             self.asyncio.release()
         self.entry.close()
@@ -457,7 +457,7 @@ class Kernel:
         self.entry.waker.close()
 
     def no_task(self) -> RuntimeError:
-        """Return the error of an operation that wants to wait and is in no task of this run."""
+        """Return the error of an operation that must wait outside the tasks of this run."""
         if self.is_dead:
             return RuntimeError(FORKED)
         return RuntimeError((self.asyncio and self.asyncio.no_task()) or NO_TASK)
@@ -468,7 +468,7 @@ class Kernel:
             raise RuntimeError(OTHER_THREAD)
 
     def die_in_child(self) -> None:
-        """Let no task go on after a fork, and each operation of one raise (R7)."""
+        """Stop all tasks in a forked child, and make each of their operations raise (R7)."""
         self.is_dead = True
         self.current = None
         if self.asyncio is not None:

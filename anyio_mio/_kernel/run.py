@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def run(kernel: Kernel, main: Coroutine[object, object, T], name: str) -> T:
-    """Run ``main`` to its end, then what it left behind, then release everything.
+    """Run ``main`` to its end, then the tasks that it left behind; then release everything.
 
     Returns:
         What ``main`` returned. Its exception passes through as it is.

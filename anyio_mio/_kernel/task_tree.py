@@ -1,16 +1,16 @@
-"""The task tree: a picture of every task of a run, of where it stands and of what it waits for.
+"""The task tree: a snapshot of each task of a run, with its place in the code and its wait.
 
 Facts. A parked task knows what it is parked on, and each such object knows in which of its queues
-the task stands. A suspended coroutine knows the coroutine that it awaits. So a picture can be taken
-at any time, and nothing has to be noted on the way.
+the task stands. A suspended coroutine knows the coroutine that it awaits. So a snapshot can be
+taken at any time, without any records.
 
 Decision. Each class that parks tasks describes the wait in words (`describe()`); this module walks
 the tasks, their scopes and their stacks, and returns frozen objects that hold no task and no frame.
 
-Cost. Nothing until it is asked for. A picture takes 11 to 17 µs for each of 10,000 tasks.
+Cost. Nothing until it is requested. A snapshot takes 11 to 17 µs for each of 10,000 tasks.
 
-A picture can also be taken from another thread while the loop is stuck. The walk then may meet a
-change half-way; it tries again, and in the end leaves out what it could not read.
+A snapshot can also be taken from another thread while the loop is stuck. Then the walk may meet a
+change; it tries again, and finally leaves out the tasks that it could not read.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from anyio_mio._reactor.scheduler import Wait
 
 STEPPED: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 DEEPEST: Final = 1000
-"""Frames of one stack that are read at most; more is a recursion without end."""
+"""The most frames that are read of one stack; more mean an endless recursion."""
 
 MOST_IN_SENTENCE: Final = 10
-"""Tasks of a deadlock that its sentence names."""
+"""The most tasks of a deadlock that its sentence names."""
 
 OWN_THREADS: Final = "anyio_mio "
 """How the names of this package's threads begin: those that look, and those that tasks wait for."""
@@ -46,7 +46,7 @@ HANDLERS_RAISE: Final = {signal.SIGINT, getattr(signal, "SIGALRM", signal.SIGINT
 """Signals whose handlers end a program, or a test that takes too long, and continue no task."""
 
 DescribeDescriptor = Callable[[int, str], str]
-"""Makes words of a descriptor and of what is done with it."""
+"""Describes a descriptor and the operation on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class ScopeState:
     """One cancel scope that a task has entered.
 
     Attributes:
-        deadline: seconds until it is cancelled by itself; inf if it has no deadline.
-        is_shielded: whether it keeps cancellation from outside away.
+        deadline: seconds until its deadline; inf if it has none.
+        is_shielded: whether it is protected from cancellations of the scopes around it.
         is_cancelled: whether it was cancelled itself.
     """
 
@@ -90,9 +90,9 @@ class TaskState:
         name: its name.
         kind: ``"mio"``, ``"system"`` (of the run's own) or ``"asyncio"``.
         state: ``"running"``, ``"runnable"`` or ``"parked"``.
-        waits_for: what it waits for, in words; empty if it is not parked.
+        waits_for: a description of its wait; empty if it is not parked.
         waits_for_tasks: the ``id`` of each task that could end the wait, if they are known.
-        needs_a_task: whether nothing but another task of the run can end the wait.
+        needs_a_task: whether only another task of the run can end the wait.
         is_cancelled: whether its next checkpoint raises the cancellation.
         time_limit: seconds until a deadline or a time limit of asyncio's ends the wait; inf if none
             does.
@@ -251,7 +251,7 @@ def time_left(kernel: Kernel, task: Task, until: float) -> float:
 
 
 def describe_wait(task: Task) -> Wait:
-    """Say what a parked task waits for."""
+    """Describe what a parked task waits for."""
     parked_on = task.parked_on
     # Not isinstance(…, Describes): for a protocol that is half of what a picture costs.
     describe: Callable[[Task], Wait] | None = getattr(parked_on, "describe", None)
@@ -383,9 +383,9 @@ def find_deadlocks(tasks: tuple[TaskState, ...], *, can_be_woken: bool) -> tuple
 
 
 def cycles(tasks: tuple[TaskState, ...]) -> Iterator[list[TaskState]]:
-    """Find groups of tasks of which every one waits for the next; no task is in two of them.
+    """Find circles of tasks that wait for each other; no task is in two of them.
 
-    A task whose wait has a time limit goes on in the end, so it is in no such group.
+    A task whose wait has a time limit continues at some time, so it is in no such circle.
     """
     by_id = {task.id: task for task in tasks if task.time_limit == inf}
     seen: set[int] = set()
@@ -418,7 +418,7 @@ def cycle_from(
 
 
 def cycle_sentence(cycle: list[TaskState]) -> str:
-    """Say which tasks wait for each other."""
+    """Describe which tasks wait for each other."""
     parts = [f"{task.name!r} waits for {task.waits_for}" for task in cycle[:MOST_IN_SENTENCE]]
     if len(cycle) > MOST_IN_SENTENCE:
         parts.append(f"and {len(cycle) - MOST_IN_SENTENCE} more")

@@ -1,18 +1,19 @@
-"""How a listening socket stops taking connections, so that closing it resets none.
+"""Close a listening socket without resetting a connection in its queue.
 
-Facts. The system completes a connection by itself and queues it: the client is connected, and may
-have sent its request, before ``accept()`` is called. ``close()`` resets what is queued. A server
-that stops therefore accepts what is queued, then closes. A connection that arrives between these
-two calls is reset, and the client cannot know whether its request was processed. Under load that
-happens at one stop of ten.
+Facts. The system completes a connection and queues it before the server calls ``accept()``: the
+client is connected, and may have sent its request. ``close()`` resets the connections in the queue.
+So a server that stops accepts the queue and then closes the socket. A connection that arrives
+between these two calls is reset, and the client cannot know whether the server processed its
+request. Under load this happens at one stop of ten.
 
-Decision. Before the last ``accept()`` the system is told to take no new connections. For TCP on
-Linux a filter on the socket drops the packet that opens a connection (SYN) and lets the others
-through, so that handshakes under way complete. The client's system sends the packet again after one
-second; by then the address refuses connections, or the next server has it. For UNIX sockets
-``shutdown()`` refuses connections and keeps the queue.
+Decision. Before the last ``accept()``, the server makes the system refuse new connections. For TCP
+on Linux, a filter on the socket drops the first packet of a connection (SYN), and no other packet,
+so handshakes under way complete. The client's system sends the packet again after one second. By
+then the address refuses connections, or another server has it. For UNIX sockets, ``shutdown()``
+refuses connections and keeps the queue.
 
-Cost. Two system calls when a server stops. Other systems have neither: they keep the gap.
+Cost. Two system calls when a server stops. Other systems have no such filter, and reset such a
+connection.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ DROPS_FIRST_PACKETS: Final = b"".join(
 
 
 def refuse_new(sock: socket.socket) -> None:
-    """Let a listening socket take no new connections; those that are queued can be accepted.
+    """Make a listening socket refuse new connections; those in its queue can still be accepted.
 
-    It holds for all processes that have the socket. Does nothing where the system has no way.
+    This concerns all processes that have the socket. Do nothing on other systems than Linux.
     """
     if sys.platform != "linux":
         return

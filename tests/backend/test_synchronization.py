@@ -187,7 +187,7 @@ def infos_at_one_address() -> tuple[list[MioTaskInfo], int]:
         for _ in range(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(note)
-            gc.collect()
+            gc.collect(0)
 
     anyio_mio.run(main)
     return infos, len(infos) - len({info.id for info in infos})

@@ -33,6 +33,16 @@ from tests.console.pictures import find, picture_of
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(autouse=True)
+def no_threads_of_earlier_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the threads that libraries left in this process: each could end a deadlock."""
+    enumerate_all, left = threading.enumerate, set(threading.enumerate())
+    left.discard(threading.main_thread())
+    monkeypatch.setattr(
+        threading, "enumerate", lambda: [each for each in enumerate_all() if each not in left]
+    )
+
+
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "mio", {}

@@ -13,7 +13,7 @@ import gc
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import CodeType, FrameType
 from typing import Any
 
@@ -545,6 +545,28 @@ def test_an_interrupt_in_a_wait_or_a_scope_is_the_only_error(program: Any, codes
         if places_then >= place:
             assert set(errors) <= {TimeLimitError, LookupError, *CONTEXTS}, place
             assert TimeLimitError in errors, place
+
+
+async def acquire_each(log: list[str]) -> None:
+    lock, semaphore, limiter = anyio.Lock(), anyio.Semaphore(1), anyio.CapacityLimiter(1)
+    for thing in (lock, semaphore, limiter):
+        with suppress(TimeLimitError):
+            await thing.acquire()
+            thing.release()
+    log.append(f"{lock.locked()} {semaphore.value} {limiter.borrowed_tokens}")
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_acquire_that_an_interrupt_has_cut_short_takes_nothing() -> None:
+    functions = (Lock.acquire, Semaphore.acquire, CapacityLimiter.acquire_on_behalf_of, give_way)
+    codes = {function.__code__ for function in functions}
+    places, log, _ = run(acquire_each, 0, "", codes)
+    assert places >= 6
+    assert log == ["False 1 0"]
+
+    for place in range(1, places + 1):
+        assert run(acquire_each, place, "", codes)[1] == log, place
 
 
 def test_after_an_interrupt_at_the_begin_or_the_end_of_a_run_there_can_be_another() -> None:
