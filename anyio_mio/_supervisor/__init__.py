@@ -26,6 +26,7 @@ Rules:
 3. Writing a log or a report never waits. If the reader is too slow, lines are dropped and counted.
 4. If a worker cannot be started, does not become ready or no longer answers, only its own slot is
    affected. The other workers continue to serve.
-5. This package uses only public names of anyio_mio, except `_net.unix_paths`, so that there is only
-   one rule for the paths that may be replaced and removed.
+5. This package uses only public names of anyio_mio, with two exceptions: `_net.unix_paths`, so that
+   one rule says which paths may be replaced and removed, and `_net.accept_queue`, so that the
+   supervisor and a single process stop listening in the same way.
 """

@@ -5,16 +5,18 @@ A message is one JSON object on a line, with its ``kind``. Workers send:
 =============  ====================================================================================
 kind           fields
 =============  ====================================================================================
-ready none: it serves alive          figures such as ``accepted``, ``open`` and ``memory``; sent
-regularly by its loop log            a log record: ``time``, ``level``, ``logger``, ``event``,
-``exception`` lost           ``count`` of messages that the supervisor did not read in time metrics
-``families``; an answer, and once more at the end cannot serve   ``error`` stopped        the fields
-of `anyio_mio.serving.ServeSummary` =============
-====================================================================================
+ready          none: it serves
+alive          figures such as ``accepted``, ``open`` and ``memory``; sent regularly by its loop
+log            a log record: ``time``, ``level``, ``logger``, ``event``, ``exception``
+lost           ``count`` of messages that the supervisor did not read in time
+metrics        ``families``; an answer, and once more at the end
+cannot serve   ``error``
+stopped        the fields of `anyio_mio.serving.ServeSummary`
+=============  ====================================================================================
 
-The supervisor sends two messages without fields: ``metrics`` asks for them, and ``certificate`` has
-the files of the certificate loaded. Receivers ignore kinds that they don't know. The end of the
-stream means that the other process is gone.
+The supervisor sends two messages without fields: ``metrics`` asks for the metrics, and
+``certificate`` makes the worker load the files of its certificate again. Receivers ignore kinds
+that they don't know. The end of the stream means that the other process has ended.
 """
 
 from __future__ import annotations
