@@ -102,19 +102,15 @@ def without_asyncio_loop(kernel: Kernel) -> Iterator[None]:
 
 
 def forget_name() -> None:
-    """Clear the context variable in which AnyIO has put the backend's name before a run.
+    """Clear the context variable that AnyIO sets to the backend's name before a run.
 
-    `Detection` says the same for the thread alone. The context of a task is copied into threads,
-    by ``asyncio.to_thread()`` for example, and there no run would begin: "already running mio".
+    `Detection` is enough in the thread of the run. But ``asyncio.to_thread()``, for example, copies
+    a task's context into another thread, and a forked child has a copy. Neither could begin a run
+    there: "Already running mio".
     """
-    sniffio.current_async_library_cvar.set(None)
-
-
-def forget_in_child() -> None:
-    """Forget the run in a forked child, so that the child may begin another one."""
     if sniffio.current_async_library_cvar.get() == "mio":
         sniffio.current_async_library_cvar.set(None)
 
 
 if sys.platform != "win32":  # Windows cannot fork
-    os.register_at_fork(after_in_child=forget_in_child)
+    os.register_at_fork(after_in_child=forget_name)
