@@ -81,7 +81,7 @@ class EntryQueue(deque[Callback]):
 
     def run(self, on_error: Callable[[BaseException], object]) -> None:
         """Call what has arrived so far; ``on_error`` gets the errors."""
-        for _ in range(self.arrived()):
+        for _ in range(self.lower_flag()):
             callback = self[0]
             del self[0]  # no call from here on, so that no handler of a signal comes between
             try:
@@ -92,8 +92,8 @@ class EntryQueue(deque[Callback]):
                 elif not callback.fail(exc):
                     raise
 
-    def arrived(self) -> int:
-        """Return how many have arrived so far, and lower the flag; called by the kernel alone."""
+    def lower_flag(self) -> int:
+        """Lower the flag, and return how many have arrived so far; called by the kernel alone."""
         with self._lock:
             arrived = len(self)
             self._waking = False

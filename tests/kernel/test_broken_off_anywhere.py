@@ -389,7 +389,7 @@ BETWEEN_STEPS: dict[Program, tuple[Any, ...]] = {
     ),
     wait_for_deadlines: (Deadlines.expire, Deadlines.next, Task.expire, CancelScope.expire),
     wait_for_threads: (
-        *(EntryQueue.run, EntryQueue.arrived, Call.__call__, Call.capture, Job.__call__),
+        *(EntryQueue.run, EntryQueue.lower_flag, Call.__call__, Call.capture, Job.__call__),
         *(CapacityLimiter.release_on_behalf_of, CapacityLimiter._serve_waiters),
     ),
 }

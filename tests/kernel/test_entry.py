@@ -42,7 +42,7 @@ def test_a_burst_rings_once(waker: CountingWaker) -> None:
             queue.put(lambda: None)
 
         assert waker.rings == 1
-        assert queue.arrived() == 5
+        assert queue.lower_flag() == 5
 
 
 def test_what_comes_after_a_burst_was_taken_rings_again(waker: CountingWaker) -> None:
@@ -62,7 +62,7 @@ def test_the_kernel_that_is_woken_need_not_wait_for_the_thread_that_wakes_it() -
     class Impatient(CountingWaker):  # type: ignore[misc]
         def wake(self) -> None:
             super().wake()
-            kernel = threading.Thread(target=lambda: arrived.append(queue.arrived()))
+            kernel = threading.Thread(target=lambda: arrived.append(queue.lower_flag()))
             kernel.start()
             kernel.join(5)
 
