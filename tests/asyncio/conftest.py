@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,21 +22,13 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a PostgreSQL server."""
-    if servers.program("postgres") is None:
-        pytest.skip("there is no postgres: apt install postgresql")
-    folder = tmp_path_factory.mktemp("postgres")
-    with reserved_port() as port, servers.postgres(folder, port):
-        yield port
+    yield from start(servers.postgres, "postgres", "postgresql", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a Redis server."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("there is no redis-server: apt install redis-server")
-    folder = tmp_path_factory.mktemp("redis")
-    with reserved_port() as port, servers.redis(folder, port):
-        yield port
+    yield from start(servers.redis, "redis-server", "redis-server", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

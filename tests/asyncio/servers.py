@@ -23,12 +23,6 @@ DEBIAN = Path("/usr/lib/postgresql")
 UNPRIVILEGED = "nobody"
 
 
-def program(name: str) -> str | None:
-    """Find a program of PostgreSQL: Debian keeps them in a folder for each version."""
-    found = sorted(DEBIAN.glob(f"*/bin/{name}"))
-    return str(found[-1]) if found else shutil.which(name)
-
-
 def unprivileged() -> dict[str, Any]:
     """What makes `subprocess.run()` drop root's rights, which PostgreSQL refuses to have."""
     if sys.platform == "win32" or os.geteuid() != 0:
@@ -51,9 +45,7 @@ def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def until_it_lets_in(port: int) -> None:
     """Wait for PostgreSQL to let clients in; before, the drivers report an error."""
-    probe = program("pg_isready")
-    assert probe is not None
-    command = [probe, "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]
+    command = [found("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]
     end = time.monotonic() + SECONDS
     while subprocess.run(command, check=False).returncode != 0:
         assert time.monotonic() < end, "PostgreSQL is still starting"
@@ -78,9 +70,7 @@ def running(
 @contextmanager
 def postgres(folder: Path, port: int) -> Iterator[None]:
     """Start PostgreSQL with the user ``postgres``, who needs no password."""
-    initdb, server = program("initdb"), program("postgres")
-    assert initdb is not None
-    assert server is not None
+    initdb, server = found("initdb"), found("postgres")
     hand_over(folder)
     data = str(folder / "data")
     subprocess.run(
@@ -169,7 +159,10 @@ def found(name: str) -> str:
 
 
 def find(name: str) -> str | None:
-    """Find a program that is installed, also among the system's."""
+    """Find a program that is installed, also in Debian's folders for a version of PostgreSQL."""
+    versions = sorted(DEBIAN.glob(f"*/bin/{name}"))
+    if versions:
+        return str(versions[-1])
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 

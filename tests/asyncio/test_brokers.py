@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 import pytest
 
+from tests.asyncio.concurrent_use import at_once, cancel
+
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("leaves_nothing")]
 
 SLEEPING = "select count(*) from information_schema.processlist where info like 'select sleep(60)'"
-
-
-async def at_once(work: Callable[[int], Awaitable[Any]], number: int = 20) -> list[Any]:
-    """Call a function in many tasks; return what it returned, sorted."""
-    results = []
-
-    async def call(n: int) -> None:
-        results.append(await work(n))
-
-    async with anyio.create_task_group() as group:
-        for n in range(number):
-            group.start_soon(call, n)
-    return sorted(results)
-
-
-async def cancel(work: Callable[[], Awaitable[Any]], after: float = 0.1) -> None:
-    """Cancel a call by a scope, and fail if it does not end."""
-    with anyio.fail_after(5), anyio.move_on_after(after) as scope:
-        await work()
-    assert scope.cancelled_caught
 
 
 # MySQL
@@ -50,7 +31,7 @@ async def test_a_pool_of_mysql_serves_many_tasks_and_survives_cancellation(
                 await cursor.execute(query)
                 return (await cursor.fetchone())[0]
 
-        assert await at_once(lambda n: fetch(f"select {n}")) == [*range(20)]
+        assert await at_once(lambda n: fetch(f"select {n}")) == [*range(10)]
         async with anyio.create_task_group() as group:
             for _ in range(8):
                 group.start_soon(fetch, "select sleep(60)")
@@ -58,7 +39,7 @@ async def test_a_pool_of_mysql_serves_many_tasks_and_survives_cancellation(
                 while await count_sleeping(driver, options) < 4:
                     await anyio.sleep(0.02)
             group.cancel_scope.cancel()
-        assert await at_once(lambda n: fetch(f"select {n}")) == [*range(20)]
+        assert await at_once(lambda n: fetch(f"select {n}")) == [*range(10)]
 
 
 async def count_sleeping(driver: Any, options: dict[str, Any]) -> int:
@@ -91,7 +72,7 @@ async def test_nats_answers_requests_of_many_tasks_and_survives_cancellation(nat
     await client.subscribe("reverse", cb=reverse)
     quiet = await client.subscribe("quiet")
 
-    assert await at_once(ask, 10) == [b"-%d" % n for n in range(10)]
+    assert await at_once(ask) == [b"-%d" % n for n in range(10)]
     await cancel(lambda: quiet.next_msg(timeout=60))
     await client.publish("quiet", b"a message")
     assert (await quiet.next_msg(timeout=5)).data == b"a message"
@@ -131,5 +112,5 @@ async def test_memcached_serves_many_tasks(memcached: int) -> None:
         value: bytes | None = await client.get(b"%d" % n)
         return value
 
-    assert await at_once(store) == sorted(b"value %d" % n for n in range(20))
+    assert await at_once(store) == sorted(b"value %d" % n for n in range(10))
     await client.close()

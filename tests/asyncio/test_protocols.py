@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from email.message import EmailMessage
 from typing import Any
 
-import anyio
 import pytest
 
+from tests.asyncio.concurrent_use import at_once, cancel
 from tests.programs.test_libraries_that_ask import NameServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("leaves_nothing")]
-
-
-async def at_once(work: Callable[[int], Awaitable[Any]], number: int = 10) -> list[Any]:
-    """Call a function in many tasks; return what it returned, sorted."""
-    results = []
-
-    async def call(n: int) -> None:
-        results.append(await work(n))
-
-    async with anyio.create_task_group() as group:
-        for n in range(number):
-            group.start_soon(call, n)
-    return sorted(results)
-
-
-async def cancel(work: Callable[[], Awaitable[Any]], after: float = 0.1) -> None:
-    """Cancel a call by a scope, and fail if it does not end."""
-    with anyio.fail_after(5), anyio.move_on_after(after) as scope:
-        await work()
-    assert scope.cancelled_caught
 
 
 async def test_websockets() -> None:

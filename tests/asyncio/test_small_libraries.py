@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from tests.asyncio.concurrent_use import cancel
+
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("leaves_nothing")]
-
-
-async def cancel(work: Callable[[], Awaitable[Any]], after: float = 0.1) -> None:
-    """Cancel a call by a scope, and fail if it does not end."""
-    with anyio.fail_after(5), anyio.move_on_after(after) as scope:
-        await work()
-    assert scope.cancelled_caught
 
 
 async def test_janus_joins_a_thread_and_a_task() -> None:
@@ -31,7 +25,7 @@ async def test_janus_joins_a_thread_and_a_task() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(asyncio.to_thread, produce)
         assert [await queue.async_q.get() for _ in range(100)] == [*range(100)]
-    await cancel(queue.async_q.get, 0.01)
+    await cancel(queue.async_q.get)
     await queue.async_q.put("after it")
     assert await asyncio.to_thread(queue.sync_q.get) == "after it"
     await queue.aclose()
@@ -48,7 +42,7 @@ async def test_aiostreams_pipelines_end_and_are_cancelled() -> None:
                 pass
 
     assert await stream.list(squares) == [0, 1, 4, 9, 16]
-    await cancel(merge_for_ever, 0.02)
+    await cancel(merge_for_ever)
 
 
 async def test_async_timeout_ends_waits_of_both_worlds() -> None:
@@ -62,7 +56,7 @@ async def test_async_timeout_ends_waits_of_both_worlds() -> None:
         async with async_timeout.timeout(60):
             await asyncio.sleep(60)
 
-    await cancel(sleep_with_a_limit, 0.01)
+    await cancel(sleep_with_a_limit)
 
 
 async def test_aiofiles_in_many_tasks(tmp_path: Path) -> None:
@@ -75,7 +69,7 @@ async def test_aiofiles_in_many_tasks(tmp_path: Path) -> None:
             assert await file.read() == f"{n}" * 1000
 
     async with anyio.create_task_group() as group:
-        for n in range(20):
+        for n in range(10):
             group.start_soon(copy, n)
 
 

@@ -44,7 +44,7 @@ def is_installed(name: str) -> bool:
     """Whether there is the program, or the module, of this name."""
     if name not in PROGRAMS:
         return find_spec(name) is not None
-    return servers.program(PROGRAMS[name]) is not None or shutil.which(PROGRAMS[name]) is not None
+    return servers.find(PROGRAMS[name]) is not None
 
 
 def commands_in(text: str) -> list[str]:
