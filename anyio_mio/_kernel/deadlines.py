@@ -76,9 +76,8 @@ class Deadlines(list[tuple[float, int, Owner]]):
 
     def describe(self, task: Owner) -> Wait:
         """Describe until when a task sleeps."""
-        if (
-            self._described != self._number
-        ):  # one walk for all tasks, because a task tree may ask for thousands
+        # One walk for all tasks, because a task tree may ask for thousands.
+        if self._described != self._number:
             self._described = self._number
             self._times = {number: when for when, number, _ in list(self)}
         return Wait("sleep", until=self._times.get(task.alarm, inf))

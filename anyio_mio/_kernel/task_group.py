@@ -189,9 +189,7 @@ class TaskGroup:
 
     def _child_failed(self, error: BaseException) -> None:
         host = self.host
-        if (
-            host is not None and host.done
-        ):  # the host has left the group open, so no task can get the error
+        if host is not None and host.done:  # it has left the group open: no task can get the error
             if not is_cancellation(error):
                 host.kernel.crash_with(error)
         elif not (isinstance(error, Cancelled) or is_cancellation(error)):

@@ -1,4 +1,4 @@
-"""Sockets that never block, whatever ``socket.setdefaulttimeout()`` was set to.
+"""Sockets that never block, with any value of ``socket.setdefaulttimeout()``.
 
 Facts. A new socket object gets the process's default timeout, and then each of its calls may wait
 for that time, even with MSG_DONTWAIT. A library that sets the default would block the whole event

@@ -369,9 +369,7 @@ class Loop(StockLoop):
 
     def end(self) -> None:
         """Leave the thread without a running loop."""
-        with suppress(
-            RuntimeError
-        ):  # from Python 3.14 in a forked child, which has no running loop
+        with suppress(RuntimeError):  # from Python 3.14 in a forked child: it has no running loop
             self.leave()
         self._thread_id = None
         asyncio_internals.set_running_loop(None)
