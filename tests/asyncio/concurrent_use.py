@@ -7,18 +7,16 @@ from typing import Any
 
 import anyio
 
-TASKS = 10
 
-
-async def at_once(work: Callable[[int], Awaitable[Any]]) -> list[Any]:
-    """Call a function in ``TASKS`` tasks; return what it returned, sorted."""
+async def at_once(work: Callable[[int], Awaitable[Any]], number: int = 10) -> list[Any]:
+    """Call a function in many tasks; return what it returned, sorted."""
     results = []
 
     async def call(n: int) -> None:
         results.append(await work(n))
 
     async with anyio.create_task_group() as group:
-        for n in range(TASKS):
+        for n in range(number):
             group.start_soon(call, n)
     return sorted(results)
 

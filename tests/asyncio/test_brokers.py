@@ -31,7 +31,7 @@ async def test_a_pool_of_mysql_serves_many_tasks_and_survives_cancellation(
                 await cursor.execute(query)
                 return (await cursor.fetchone())[0]
 
-        assert await at_once(lambda n: fetch(f"select {n}")) == [*range(10)]
+        assert await at_once(lambda n: fetch(f"select {n}"), 20) == [*range(20)]
         async with anyio.create_task_group() as group:
             for _ in range(8):
                 group.start_soon(fetch, "select sleep(60)")
@@ -39,7 +39,7 @@ async def test_a_pool_of_mysql_serves_many_tasks_and_survives_cancellation(
                 while await count_sleeping(driver, options) < 4:
                     await anyio.sleep(0.02)
             group.cancel_scope.cancel()
-        assert await at_once(lambda n: fetch(f"select {n}")) == [*range(10)]
+        assert await at_once(lambda n: fetch(f"select {n}"), 20) == [*range(20)]
 
 
 async def count_sleeping(driver: Any, options: dict[str, Any]) -> int:
@@ -112,5 +112,5 @@ async def test_memcached_serves_many_tasks(memcached: int) -> None:
         value: bytes | None = await client.get(b"%d" % n)
         return value
 
-    assert await at_once(store) == sorted(b"value %d" % n for n in range(10))
+    assert await at_once(store, 20) == sorted(b"value %d" % n for n in range(20))
     await client.close()
